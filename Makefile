@@ -1,0 +1,45 @@
+# `make help` tells all. Every target works from any directory (make -C path), again and again.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check format bench worker clean
+python := .venv/bin/python
+export PYTHON
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: ## Set up and run the main job: worker, FastAPI and real work on the embedded default
+	@scripts/setup run
+	@$(python) examples/main_job.py
+
+test: ## Set up and run all tests (ARGS="-k name" to choose)
+	@scripts/setup dev
+	@scripts/setup interop
+	@scripts/ensure-redis
+	@$(python) -m pytest -n 2 $(ARGS)
+
+check: ## Check format, lint, types and the direction of imports
+	@scripts/setup dev
+	@$(python) -m ruff format --check .
+	@$(python) -m ruff check .
+	@$(python) -m mypy
+	@$(python) -m pytest -q tests/test_imports.py
+
+format: ## Write the source as the house writes it
+	@scripts/setup dev
+	@$(python) -m ruff check --fix-only .
+	@$(python) -m ruff format .
+
+bench: ## Run every question of bench/ (or one: BENCH=bench/name.py)
+	@scripts/setup dev
+	@for script in $(or $(BENCH),$(wildcard bench/[a-z]*.py)); do \
+		echo "== $$script"; $(python) "$$script" || exit 1; done
+
+worker: ## Start a worker of examples/two_files by hand; Ctrl-C ends it
+	@scripts/setup run
+	@cd examples/two_files && ../../$(python) -m celeriac -A main.celery worker --loglevel=info
+
+clean: ## Remove environments, caches and what the examples left
+	@rm -rf .venv .venv-celery .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find examples -name 'celeriac.db*' -prune -exec rm -rf {} +

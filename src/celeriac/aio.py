@@ -1,0 +1,75 @@
+"""The few things that callers inside coroutines need; who has none never pays for importing asyncio."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import copy_context
+from typing import Any, ParamSpec, TypeVar
+
+from celeriac.waiting import Judge, Waiting, late
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Its value, while the loop goes on."""
+    import asyncio
+
+    return await asyncio.to_thread(function, *args, **kwargs)
+
+
+def run(coroutine: Coroutine[Any, Any, R]) -> R:
+    """Its value, for a caller that is no coroutine; inside a running loop too, which stands meanwhile."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, asyncio.run, coroutine).result()
+
+
+async def wait_for_result(
+    waiting: Callable[[], Waiting], ids: Sequence[str], judge: Judge[R], timeout: float | None = None
+) -> R:
+    """As `waiting().wait`, while the loop goes on, also while `waiting` opens its connection."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    arrived = asyncio.Event()
+    landed: list[tuple[str, bytes]] = []
+
+    def land(task_id: str, payload: bytes) -> None:
+        landed.append((task_id, payload))
+        arrived.set()
+
+    def put(task_id: str, payload: bytes) -> None:
+        # A loop that is closed has nobody left who waits.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(land, task_id, payload)
+
+    def enter() -> None:
+        waiting().enter(ids, put)
+
+    limit = asyncio.timeout(timeout)
+    try:
+        async with limit:
+            await asyncio.to_thread(enter)
+            while True:
+                arrived.clear()
+                while landed:
+                    verdict = judge(*landed.pop(0))
+                    if verdict is not None:
+                        return verdict[0]
+                await arrived.wait()
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise late(ids, timeout) from error
+    finally:
+        # Not awaited: neither an answer that is here nor a cancelled wait is kept back by a farewell.
+        loop.run_in_executor(None, lambda: waiting().leave(ids, put))

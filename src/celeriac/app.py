@@ -1,0 +1,559 @@
+"""The app: holds the settings and the tasks, and sends messages to the broker."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
+from urllib.parse import quote
+
+from celeriac import canvas, current, signals
+from celeriac import request as requests
+from celeriac.canvas import Signature
+from celeriac.config import Settings, read_source
+from celeriac.drivers.opening import Options, open_broker, open_results
+from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, NotRegistered
+from celeriac.message import Message
+from celeriac.ports import Broker, ResultStore
+from celeriac.result import AsyncResult
+from celeriac.routing import Router
+from celeriac.sending import compose, tell_after, told_before
+from celeriac.shared import BoundTaskDecorator, TaskDecorator
+from celeriac.signals import Signal
+from celeriac.task import AsyncTask, Task, task_class
+from celeriac.waiting import Waiting
+
+P = ParamSpec("P")
+R = TypeVar("R")
+AnyTask = Task[Any, Any]
+
+#: The file of the embedded default, in the working directory.
+DEFAULT_FILE = "celeriac.db"
+
+#: What a fork left to the child: it belongs to the parent, so it is neither closed nor collected here.
+_inherited: list[Any] = []
+
+
+class Celery:
+    """An application.
+
+        app = Celery("proj", broker="redis://localhost:6379/0", backend="redis://localhost:6379/0")
+
+        @app.task
+        def add(x: int, y: int) -> int:
+            return x + y
+
+    Every setting may be given by name. Without a broker everything lies in `celeriac.db` in the working
+    directory; with a broker and no backend no results are kept. `loader`, `amqp`, `events`, `log`, `control`
+    and `fixups` replace parts of Celery that do not exist here; they are accepted and have no effect.
+    """
+
+    def __init__(
+        self,
+        main: str | None = None,
+        loader: object = None,
+        backend: str | None = None,
+        amqp: object = None,
+        events: object = None,
+        log: object = None,
+        control: object = None,
+        set_as_current: bool = True,
+        tasks: Mapping[str, AnyTask] | None = None,
+        broker: str | Sequence[str] | None = None,
+        include: str | Sequence[str] | None = None,
+        changes: Mapping[str, Any] | None = None,
+        config_source: Any = None,
+        fixups: object = None,
+        task_cls: type[AnyTask] | str | None = None,
+        autofinalize: bool = True,
+        namespace: str | None = None,
+        strict_typing: bool = True,
+        config_source_silent: bool = False,
+        **settings: Any,
+    ) -> None:
+        self.main = main
+        self.autofinalize = autofinalize
+        self.namespace = namespace
+        self.strict_typing = strict_typing
+        self.finalized = False
+        self.on_configure = Signal(name="on_configure")
+        self.on_after_configure = Signal(("source",), name="on_after_configure")
+        self.on_after_finalize = Signal(name="on_after_finalize")
+        self.on_after_fork = Signal(name="on_after_fork")
+        self._task_cls = task_cls
+        self._lock = threading.RLock()
+        self._tasks = TaskRegistry()
+        self._to_discover: list[tuple[Any, str | None]] = []
+        self._source: tuple[Any, bool, str | None] | None = None
+        self._pid = 0
+        self._broker: Broker | None = None
+        self._results: ResultStore | None = None
+        self._waiting: Waiting | None = None
+        given = {**(changes or {}), **settings}
+        if broker is not None:
+            given["broker_url"] = broker
+        if backend is not None:
+            given["result_backend"] = backend
+        if include is not None:
+            given["include"] = include
+        #: The settings: `app.conf.task_default_queue = "mail"`, `app.conf.update(...)`.
+        self.conf = Settings(given)
+        self.router = Router(self.conf)
+        if config_source is not None:
+            self.config_from_object(config_source, silent=config_source_silent, namespace=namespace)
+        for task in (tasks or {}).values():
+            self.register_task(task)
+        current.apps.add(self)
+        if set_as_current:
+            self.set_current()
+        self.on_init()
+
+    def on_init(self) -> None:
+        """For subclasses: called when the app is made."""
+
+    # --- declaring tasks ----------------------------------------------------------------------------------
+
+    @overload
+    def task(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def task(self, function: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(self, *, bind: Literal[True], **options: Any) -> BoundTaskDecorator: ...
+    @overload
+    def task(self, *, bind: Literal[False] = False, **options: Any) -> TaskDecorator: ...
+
+    def task(self, *function: Any, **options: Any) -> Any:
+        """Declare a task, bare or with options: every attribute of Task, and name, base, bind.
+
+        @app.task(bind=True, auto_retry=[ConnectionError], max_retries=5)
+        def fetch(self, url: str) -> str: ...
+        """
+        if not function:
+            return lambda function: self.task(function, **options)
+        if len(function) > 1 or not callable(function[0]):
+            raise TypeError("app.task() takes one function, and options by name")
+        return self._declare(function[0], **options)
+
+    def _declare(
+        self,
+        function: Callable[..., Any],
+        name: str | None = None,
+        base: type[AnyTask] | None = None,
+        bind: bool = False,
+        shared: bool = True,
+        lazy: bool = True,
+        **options: Any,
+    ) -> AnyTask:
+        if isinstance(function, Task):
+            raise TypeError(f"{function.name} is a task already")
+        name = name or self.gen_task_name(function.__name__, function.__module__)
+        known = self._tasks.get(name)
+        if known is not None:
+            if not _same_function(known, function):
+                warnings.warn(
+                    f"two functions are declared as task {name!r}; the first, of module "
+                    f"{type(known).__module__}, stays: give one of them another name=",
+                    DuplicateTaskNameWarning,
+                    stacklevel=3,
+                )
+            return known
+        task = task_class(function, name, base or self._base_class, bind, options)()
+        return self._adopt(task)
+
+    def register_task(self, task: Any, **options: Any) -> AnyTask:
+        """Declare a class based task, given as instance or class; replaces one of the same name."""
+        task = task() if isinstance(task, type) else task
+        if not task.name:
+            task.name = self.gen_task_name(type(task).__name__, type(task).__module__)
+        for option, value in options.items():
+            setattr(task, option, value)
+        return self._adopt(task)
+
+    def _adopt(self, task: AnyTask) -> AnyTask:
+        self._tasks[task.name] = task
+        task.bind(self)
+        if self.finalized:
+            self._annotate(task)
+        return task
+
+    def gen_task_name(self, name: str, module: str | None) -> str:
+        """The name of a task that was given none; override it for another scheme."""
+        if module == "__main__":
+            module = self.main or module
+        return f"{module}.{name}" if module else name
+
+    @cached_property
+    def Task(self) -> type[AnyTask]:
+        """The base for class based tasks of this app."""
+        return type("Task", (self._base_class,), {"_app": self, "__module__": __name__})
+
+    @cached_property
+    def _base_class(self) -> type[AnyTask]:
+        if isinstance(self._task_cls, str):
+            return cast(type[AnyTask], _named_object(self._task_cls))
+        return self._task_cls or Task
+
+    @property
+    def tasks(self) -> TaskRegistry:
+        """All tasks by their names."""
+        if not self.finalized:
+            self.finalize(auto=True)
+        return self._tasks
+
+    def finalize(self, auto: bool = False) -> None:
+        """Make the app ready: shared tasks come in. Happens by itself at the first use of a task."""
+        with self._lock:
+            if self.finalized:
+                return
+            if auto and not self.autofinalize:
+                raise RuntimeError(
+                    "a task is used, but this app has autofinalize=False: call app.finalize() first"
+                )
+            self.finalized = True
+            for register in list(current.shared):
+                register(self)
+            for task in list(self._tasks.values()):
+                self._annotate(task)
+            self.on_configure.send(self)
+            self.on_after_configure.send(self, source=self.conf)
+            self.on_after_finalize.send(self)
+
+    def _annotate(self, task: AnyTask) -> None:
+        """What task_annotations says of this task."""
+        annotations = self.conf.task_annotations
+        for rules in annotations if isinstance(annotations, list | tuple) else (annotations,):
+            for name in ("*", task.name):
+                for attribute, value in ((rules or {}).get(name) or {}).items():
+                    setattr(task, attribute, value)
+
+    # --- sending ------------------------------------------------------------------------------------------
+
+    def send_task(
+        self,
+        name: str,
+        args: Sequence[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Send a task by its name alone; this process need not know it. Options as for apply_async."""
+        if self.conf.task_always_eager:
+            warnings.warn(
+                f"task_always_eager has no effect on send_task({name!r}): only a name is known; it is sent",
+                AlwaysEagerIgnored,
+                stacklevel=2,
+            )
+        task = self._tasks.get(name)
+        if task is not None:
+            for limit in ("time_limit", "soft_time_limit"):
+                options.setdefault(limit, getattr(task, limit))
+        message = compose(self, name, tuple(args or ()), kwargs or {}, options)
+        self.send(message, name)
+        result: AsyncResult[Any] = AsyncResult(message.id, None, name, self)
+        ignored = options.get("ignore_result")
+        result.ignored = bool(self.conf.task_ignore_result if ignored is None else ignored)
+        parent = requests.current()
+        if parent is not None and options.get("add_to_parent", True):
+            parent.children.append(result)
+        return result
+
+    def message_for(
+        self,
+        signature: Mapping[str, Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Message:
+        """The message that a signature comes to, not sent: `args` go in front, options win over its own."""
+        known = signature if isinstance(signature, Signature) else Signature.from_dict(signature, app=self)
+        call = known.call(args, kwargs, **options)
+        message = compose(self, call.task, call.args, call.kwargs, call.options, self.tasks.get(call.task))
+        return told_before(message, call.task) if signals.before_task_publish.receivers else message
+
+    def send(self, message: Message, name: str) -> None:
+        """Publish one task's message, and tell those who listen for that."""
+        if signals.before_task_publish.receivers:
+            message = told_before(message, name)
+        self.broker.publish((message,))
+        if signals.after_task_publish.receivers:
+            tell_after(message, name)
+
+    def send_many(self, messages: Sequence[Message], name: str) -> None:
+        """Publish many messages of one task in one step, and tell those who listen for that."""
+        if signals.before_task_publish.receivers:
+            messages = [told_before(message, name) for message in messages]
+        self.broker.publish(messages)
+        if signals.after_task_publish.receivers:
+            for message in messages:
+                tell_after(message, name)
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Send what is composed already."""
+        self.broker.publish(messages)
+
+    def signature(self, varies: Any, *args: Any, **kwargs: Any) -> Signature:
+        """A call as a value, bound to this app."""
+        return canvas.signature(varies, *args, **{"app": self, **kwargs})
+
+    def AsyncResult(self, id: str, **options: Any) -> AsyncResult[Any]:
+        """The result of the call with this id."""
+        return AsyncResult(id, app=self, **options)
+
+    # --- the store ----------------------------------------------------------------------------------------
+
+    @property
+    def broker_url(self) -> str:
+        """Where messages go: broker_write_url, broker_url, or the embedded default."""
+        return _one(self.conf.broker_write_url or self.conf.broker_url) or self._default_url
+
+    @property
+    def result_url(self) -> str | None:
+        """Where results go; None is nowhere."""
+        conf = self.conf
+        backend: str | None = conf.result_backend
+        if backend:
+            return None if backend.partition(":")[0] == "disabled" else backend
+        is_default = not (conf.broker_url or conf.broker_write_url or conf.broker_read_url)
+        return self._default_url if is_default else None
+
+    @cached_property
+    def _default_url(self) -> str:
+        return f"sqlite:///{quote(str(Path.cwd() / DEFAULT_FILE))}"
+
+    @property
+    def broker(self) -> Broker:
+        """This process's connection for sending; opened when it is first needed."""
+        broker = self._broker
+        if broker is None or self._pid != os.getpid():
+            with self._opening():
+                broker = self._broker
+                if broker is None:
+                    broker = self._broker = open_broker(self.broker_url, None, self._broker_options())
+        return broker
+
+    @property
+    def results(self) -> ResultStore | None:
+        """This process's connection to the results; None where results are off."""
+        results = self._results
+        if results is None or self._pid != os.getpid():
+            url = self.result_url
+            if url is None:
+                return None
+            with self._opening():
+                results = self._results
+                if results is None:
+                    results = self._results = open_results(url, self._result_options())
+        return results
+
+    @property
+    def waiting(self) -> Waiting:
+        """The one watch on which all callers of this process wait for results."""
+        waiting = self._waiting
+        if waiting is None or self._pid != os.getpid():
+            store = self.results
+            if store is None:
+                raise RuntimeError("results are off")
+            with self._opening():
+                waiting = self._waiting
+                if waiting is None:
+                    waiting = self._waiting = Waiting(store)
+        return waiting
+
+    def open_worker_broker(self) -> Broker:
+        """A connection of its own for one who claims; he closes it."""
+        conf = self.conf
+        url = _one(conf.broker_read_url or conf.broker_url) or self._default_url
+        return open_broker(url, self.result_url, self._broker_options())
+
+    def _opening(self) -> threading.RLock:
+        """The lock for opening, after a look at whose process this is."""
+        if self._pid != os.getpid():
+            if self._pid:
+                # A forked child is alone, whoever held the lock in the parent.
+                self._lock = threading.RLock()
+                _inherited.extend((self._broker, self._results, self._waiting))
+                self._broker = self._results = self._waiting = None
+                self.on_after_fork.send(self)
+            self._pid = os.getpid()
+        return self._lock
+
+    def _broker_options(self) -> Options:
+        return self._options(self.conf.broker_transport_options)
+
+    def _result_options(self) -> Options:
+        return self._options(self.conf.result_backend_transport_options)
+
+    def _options(self, said: Mapping[str, Any] | None) -> Options:
+        extra = dict(said or {})
+        conf = self.conf
+        return Options(
+            global_keyprefix=extra.pop("global_keyprefix", ""),
+            connect_timeout=conf.seconds("broker_connection_timeout") or 4.0,
+            publish_timeout=conf.seconds("publish_timeout") or 5.0,
+            extra=extra,
+        )
+
+    # --- settings and modules -----------------------------------------------------------------------------
+
+    def config_from_object(
+        self, obj: Any, silent: bool = False, force: bool = False, namespace: str | None = None
+    ) -> None:
+        """Read settings from an object, a mapping, or a module (`proj.settings`, `proj.settings:Live`).
+
+        What is set directly on the app wins. With namespace="CELERY" only names like CELERY_BROKER_URL count.
+        """
+        try:
+            source = _named_object(obj) if isinstance(obj, str) else obj
+        except ImportError:
+            if silent:
+                return
+            raise
+        self.conf.load(read_source(source, namespace or self.namespace))
+
+    def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> None:
+        """Read settings from the module that an environment variable names."""
+        name = os.environ.get(variable_name)
+        if name:
+            self.config_from_object(name, silent=silent, force=force)
+        elif not silent:
+            raise ImportError(f"the variable {variable_name} is not set; it should name a module of settings")
+
+    def add_defaults(self, defaults: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
+        """Other defaults for settings."""
+        self.conf.add_defaults(defaults() if callable(defaults) else defaults)
+
+    def autodiscover_tasks(
+        self,
+        packages: Iterable[str] | Callable[[], Iterable[str]] | None = None,
+        related_name: str | None = "tasks",
+        force: bool = False,
+    ) -> None:
+        """Have `<package>.tasks` of each package imported by the worker; with force, now."""
+        if force:
+            _discover(packages, related_name)
+        else:
+            self._to_discover.append((packages, related_name))
+
+    def import_modules(self) -> None:
+        """Import all modules that declare tasks: imports, include, and what is to be discovered."""
+        signals.import_modules.send(self)
+        for module in (*(self.conf.imports or ()), *(self.conf.include or ())):
+            import_module(module)
+        for packages, related_name in self._to_discover:
+            _discover(packages, related_name)
+
+    # --- life ---------------------------------------------------------------------------------------------
+
+    @property
+    def current_task(self) -> AnyTask | None:
+        """The task that runs here; None outside of tasks."""
+        request = requests.current()
+        return self._tasks.get(request.task) if request is not None and request.task else None
+
+    def set_current(self) -> None:
+        """Make it the app that is meant when nobody says which."""
+        current.set_current_app(self)
+
+    def set_default(self) -> None:
+        """Make it the current app of every thread that has none of its own."""
+        current.set_default_app(self)
+
+    def close(self) -> None:
+        """Close its connections; may be called twice. The next use opens them again."""
+        with self._opening():
+            opened = (self._waiting, self._results, self._broker)
+            self._waiting, self._results, self._broker = None, None, None
+        for connection in opened:
+            if connection is not None:
+                connection.close()
+        current.forget_app(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __class_getitem__(cls, _item: object) -> type[Self]:
+        return cls
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.main or '__main__'} at {id(self):#x}>"
+
+
+class TaskRegistry(dict[str, AnyTask]):
+    """The tasks of an app by their names."""
+
+    def __missing__(self, name: str) -> AnyTask:
+        raise NotRegistered(name)
+
+    def register(self, task: Any) -> None:
+        """Add a task, given as instance or class."""
+        task = task() if isinstance(task, type) else task
+        self[task.name] = task
+
+    def unregister(self, name: Any) -> None:
+        """Take it out, by its name or itself."""
+        name = getattr(name, "name", name)
+        if name not in self:
+            raise NotRegistered(name)
+        del self[name]
+
+    def regular(self) -> dict[str, AnyTask]:
+        """All of them: periodic tasks are no class of their own."""
+        return dict(self)
+
+    def periodic(self) -> dict[str, AnyTask]:
+        """None: schedules belong to beat."""
+        return {}
+
+
+def _same_function(task: AnyTask, function: Callable[..., Any]) -> bool:
+    """A module that is imported twice (or again) declares its tasks again; that is no second task."""
+    return getattr(task, "__qualname__", type(task).__qualname__) == function.__qualname__
+
+
+def _named_object(path: str) -> Any:
+    """`module`, `module:name`, or `module.name`."""
+    module, colon, name = path.partition(":")
+    if colon:
+        return getattr(import_module(module), name)
+    try:
+        return import_module(path)
+    except ModuleNotFoundError as missing:
+        parent, _, name = path.rpartition(".")
+        if missing.name != path or not parent or not hasattr(import_module(parent), name):
+            raise
+        return getattr(import_module(parent), name)
+
+
+def _discover(packages: Iterable[str] | Callable[[], Iterable[str]] | None, related_name: str | None) -> None:
+    for package in (packages() if callable(packages) else packages) or ():
+        import_module(package)
+        if not related_name:
+            continue
+        module = f"{package}.{related_name}"
+        try:
+            import_module(module)
+        except ModuleNotFoundError as missing:
+            # A package without tasks is well; one whose tasks cannot be imported is not.
+            if missing.name != module:
+                raise
+
+
+def _one(urls: Any) -> str:
+    return urls if isinstance(urls, str) else ";".join(urls or ())
+
+
+def _default_app() -> Celery:
+    return Celery("default", set_as_current=False)
+
+
+current.make_default = _default_app

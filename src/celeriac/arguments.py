@@ -1,0 +1,54 @@
+"""Whether arguments fit a function, told at the caller and cheaply: counting comes before binding."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+class Parameters:
+    """What a function takes, worked out once."""
+
+    __slots__ = ("_after", "_least", "_most", "_needed_after", "_plain", "_signature", "positional")
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        try:
+            self._signature: inspect.Signature | None = inspect.signature(function)
+        except (TypeError, ValueError):
+            self._signature = None  # written in C, and it does not say
+        parameters = [] if self._signature is None else list(self._signature.parameters.values())
+        names = [p.name for p in parameters]
+        needed = [p.name for p in parameters if p.default is p.empty]
+        self._plain = self._signature is not None and all(
+            p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters
+        )
+        self._least, self._most = len(needed), len(names)
+        #: After n positional arguments: the names that may, and those that must, still come.
+        self._after = [frozenset(names[n:]) for n in range(len(names) + 1)]
+        self._needed_after = [frozenset(names[n:]) & frozenset(needed) for n in range(len(names) + 1)]
+        #: How many positional arguments fit.
+        self.positional: float = sum(
+            p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters
+        )
+        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            self.positional = float("inf")
+
+    def check(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """TypeError, as Python would raise it, if the function cannot be called so."""
+        if self._plain and (count := len(args)) <= self._most:
+            if not kwargs:
+                if count >= self._least:
+                    return
+            elif self._needed_after[count] <= kwargs.keys() <= self._after[count]:
+                return
+        self._bind(name, args, kwargs)
+
+    def _bind(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if self._signature is None:
+            return
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            shown = self._signature.replace(return_annotation=inspect.Signature.empty)
+            raise TypeError(f"{name}{shown}: {error}") from None

@@ -1,0 +1,37 @@
+"""What the options before the command said, and the app that they lead to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import click
+
+from celeriac.app import Celery
+from celeriac.worker.finding import find_app
+
+
+@dataclass(slots=True)
+class Invocation:
+    app_spec: str | None = None
+    config: str | None = None
+    no_color: bool = False
+    quiet: bool = False
+    _app: Celery | None = field(default=None, repr=False)
+
+    @property
+    def app(self) -> Celery:
+        """The app of -A, imported when a command first needs it; without -A an app that has no tasks."""
+        if self._app is None:
+            self._app = find_app(self.app_spec) if self.app_spec else Celery("default")
+            self._app.set_default()
+            if self.config:
+                self._app.config_from_object(self.config)
+        return self._app
+
+    def remark(self, sentence: str) -> None:
+        """A line beside the command's output, on stderr."""
+        if not self.quiet:
+            click.echo(sentence, err=True)
+
+
+pass_invocation = click.make_pass_decorator(Invocation)

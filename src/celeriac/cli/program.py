@@ -1,0 +1,145 @@
+"""The command group: the options that stand before every command, and which commands there are."""
+
+from __future__ import annotations
+
+import os
+from typing import IO, Any
+
+import click
+from click.core import ParameterSource
+
+import celeriac
+from celeriac.cli.calling import call, result
+from celeriac.cli.invocation import Invocation
+from celeriac.cli.letters import dead
+from celeriac.cli.queues import purge, queue
+from celeriac.cli.report import report
+from celeriac.cli.worker import worker
+from celeriac.exceptions import CeleriacError
+from celeriac.worker.finding import AppNotFound
+
+#: Each way to write an option that belongs before the command; first those that take no value.
+FLAGS = frozenset(["-C", "--no-color", "-q", "--quiet", "--skip-checks"])
+GLOBAL_OPTIONS = FLAGS | frozenset(
+    ["-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir"]
+)
+
+
+class _Failed(click.ClickException):
+    """A trouble that has a sentence of its own, so nobody needs our traceback. Exit code 1, as in Celery."""
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        click.echo(f"Error: {self.format_message()}", file=file, err=True)
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            if error.option_name in GLOBAL_OPTIONS and error.ctx is not ctx:
+                raise click.UsageError(_misplaced(error.option_name, error.ctx or ctx), error.ctx) from error
+            raise
+        except AppNotFound as error:
+            raise click.UsageError(_unloaded(ctx, error), ctx) from error
+        except CeleriacError as error:
+            raise _Failed(str(error)) from error
+
+
+def _misplaced(option: str, ctx: click.Context) -> str:
+    program_name = ctx.find_root().command_path
+    command = ctx.command_path.removeprefix(program_name).strip()
+    value = "" if option in FLAGS else " ..."
+    return (
+        f"{option} is a global option and stands before the command: {program_name} {option}{value} {command}"
+    )
+
+
+def _unloaded(ctx: click.Context, error: AppNotFound) -> str:
+    said = f"Unable to load celery application.\n{error}"
+    if ctx.get_parameter_source("app") is ParameterSource.ENVIRONMENT:
+        said += "\n(-A was not given: the name came from CELERY_APP or APP in the environment.)"
+    return said
+
+
+@click.group(
+    cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.option(
+    "-A",
+    "--app",
+    metavar="MODULE[:ATTRIBUTE]",
+    envvar=["CELERY_APP", "APP"],
+    help="The app: the module or package it is in.",
+)
+@click.option(
+    "-b",
+    "--broker",
+    metavar="URL",
+    envvar=["CELERY_BROKER_URL", "BROKER_URL"],
+    help="Where messages wait; wins over the app's.",
+)
+@click.option(
+    "--result-backend",
+    metavar="URL",
+    envvar=["CELERY_RESULT_BACKEND", "RESULT_BACKEND"],
+    help="Where results go; wins over the app's.",
+)
+@click.option(
+    "--loader",
+    metavar="NAME",
+    envvar=["CELERY_LOADER", "LOADER"],
+    help="Accepted; celeriac has no loader classes.",
+)
+@click.option(
+    "--config",
+    metavar="MODULE",
+    envvar=["CELERY_CONFIG_MODULE", "CONFIG_MODULE"],
+    help="A module of settings, read over the app's.",
+)
+@click.option("--workdir", type=click.Path(exists=True, file_okay=False), help="Go to this folder first.")
+@click.option("-C", "--no-color", is_flag=True, help="No colours.")
+@click.option("-q", "--quiet", is_flag=True, help="No banner and no remarks.")
+@click.option("--version", is_flag=True, help="Print the version and exit.")
+@click.option("--skip-checks", is_flag=True, help="Skip Django's checks at the start.")
+@click.pass_context
+def program(
+    ctx: click.Context,
+    app: str | None,
+    broker: str | None,
+    result_backend: str | None,
+    loader: str | None,
+    config: str | None,
+    workdir: str | None,
+    no_color: bool,
+    quiet: bool,
+    version: bool,
+    skip_checks: bool,
+) -> None:
+    """A distributed task queue. `celeriac -A main worker` starts a worker for the app in main.py."""
+    if version:
+        click.echo(celeriac.__version__)
+        ctx.exit()
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+        ctx.exit()
+    if workdir:
+        os.chdir(workdir)
+    # The environment wins over an app's settings and reaches every child, also a spawned one.
+    if broker:
+        os.environ["CELERY_BROKER_URL"] = broker
+    if result_backend:
+        os.environ["CELERY_RESULT_BACKEND"] = result_backend
+    if skip_checks or os.environ.get("SKIP_CHECKS"):
+        os.environ["CELERY_SKIP_CHECKS"] = "true"
+    # https://no-color.org: any value that is not empty.
+    no_color = no_color or bool(os.environ.get("NO_COLOR"))
+    ctx.obj = Invocation(app_spec=app, config=config, no_color=no_color, quiet=quiet)
+    if loader:
+        ctx.obj.remark(
+            "--loader has no effect here because celeriac imports modules itself, without loader classes."
+        )
+
+
+for command in (worker, queue, dead, purge, call, result, report):
+    program.add_command(command)

@@ -1,0 +1,98 @@
+"""`celeriac queue` and `celeriac purge`: see what waits, and remove it."""
+
+from __future__ import annotations
+
+import click
+
+from celeriac.cli import values
+from celeriac.cli.invocation import Invocation, pass_invocation
+from celeriac.cli.messages import describe
+from celeriac.cli.table import json_option, show, show_json
+
+
+@click.group()
+def queue() -> None:
+    """See what waits in the queues, and remove it."""
+
+
+@queue.command("list")
+@json_option
+@pass_invocation
+def list_queues(invocation: Invocation, as_json: bool) -> None:
+    """Every queue with its counts: ready, delayed (an ETA to come), claimed (running) and dead."""
+    broker = invocation.app.broker
+    names = sorted({*broker.queues(), invocation.app.conf.task_default_queue})
+    rows = [
+        {
+            "queue": name,
+            "ready": depth.ready,
+            "delayed": depth.delayed,
+            "claimed": depth.claimed,
+            "dead": depth.dead,
+        }
+        for name, depth in broker.depth(names).items()
+    ]
+    show(("queue", "ready", "delayed", "claimed", "dead"), rows, as_json=as_json, nothing="No queues.")
+
+
+@queue.command()
+@click.argument("name")
+@click.option("-n", "number", type=click.IntRange(min=1), default=10, show_default=True, help="How many.")
+@json_option
+@pass_invocation
+def peek(invocation: Invocation, name: str, number: int, as_json: bool) -> None:
+    """The first tasks that wait in queue NAME, the next one to run first. Nothing is moved."""
+    # The age of a message is not known: Celery's messages carry no time.
+    rows = [{**describe(payload), "age": None} for payload in invocation.app.broker.peek(name, number)]
+    columns = ("id", "name", "args", "kwargs", "eta", "retries", "age")
+    show(columns, rows, as_json=as_json, nothing=f"Nothing waits in {name}.")
+
+
+@queue.command("purge")
+@click.argument("names", nargs=-1, required=True)
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@json_option
+@pass_invocation
+def purge_queues(invocation: Invocation, names: tuple[str, ...], force: bool, as_json: bool) -> None:
+    """Remove what waits in the queues NAMES. There is no undo."""
+    _purge(invocation, names, force=force, as_json=as_json)
+
+
+@click.command()
+@click.option("-f", "--force", is_flag=True, help="Do not ask.")
+@click.option("-Q", "--queues", type=values.names, metavar="A,B,...", help="Only these queues.")
+@click.option(
+    "-X", "--exclude-queues", type=values.names, metavar="A,B,...", help="All known queues but these."
+)
+@json_option
+@pass_invocation
+def purge(
+    invocation: Invocation,
+    force: bool,
+    queues: tuple[str, ...] | None,
+    exclude_queues: tuple[str, ...] | None,
+    as_json: bool,
+) -> None:
+    """Remove what waits in all queues, or in those of -Q. There is no undo."""
+    names = queues or tuple(sorted({*invocation.app.broker.queues(), invocation.app.conf.task_default_queue}))
+    kept = tuple(name for name in names if name not in (exclude_queues or ()))
+    _purge(invocation, kept, force=force, as_json=as_json)
+
+
+def _purge(invocation: Invocation, names: tuple[str, ...], *, force: bool, as_json: bool) -> None:
+    if not force:
+        click.echo(
+            f"All tasks that wait in {', '.join(names) or 'no queue'} will be removed. There is no undo.",
+            err=True,
+        )
+        click.confirm("Remove them?", abort=True, err=True)
+    removed = {name: invocation.app.broker.purge(name) for name in names}
+    if as_json:
+        show_json(removed)
+        return
+    total = sum(removed.values())
+    known = f"{len(names)} known task queue{'' if len(names) == 1 else 's'}"
+    if total:
+        click.echo(f"Purged {total} message{'' if total == 1 else 's'} from {known}.")
+    else:
+        click.echo(f"No messages purged from {known}.")

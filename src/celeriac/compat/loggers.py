@@ -1,0 +1,21 @@
+"""The loggers that `celery.utils.log` names."""
+
+from __future__ import annotations
+
+import logging
+
+base_logger = logging.getLogger("celery")
+task_logger = logging.getLogger("celery.task")
+worker_logger = logging.getLogger("celery.worker")
+
+
+def get_logger(name: str | logging.Logger) -> logging.Logger:
+    """A logger by its name."""
+    return logging.getLogger(name) if isinstance(name, str) else name
+
+
+def mlevel(level: int | str | None) -> int | None:
+    """The number of a level given by name or number."""
+    if not level or isinstance(level, int):
+        return level or None
+    return logging.getLevelNamesMapping()[level.upper()]

@@ -1,0 +1,111 @@
+"""Celery's module paths: which of our modules answers for which of them, and the finder that serves them.
+
+The drop-in distribution installs it for the name `celery`; celeriac itself never does.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+#: A path of Celery's, and where its names are found: the first module that has the name gives it.
+MODULES: dict[str, tuple[str, ...]] = {
+    "celery._state": ("celeriac.compat.state",),
+    "celery.app": ("celeriac.compat.app",),
+    "celery.app.base": ("celeriac.compat.app",),
+    "celery.app.registry": ("celeriac.compat.app",),
+    "celery.app.task": ("celeriac.compat.task",),
+    "celery.canvas": ("celeriac.canvas",),
+    "celery.exceptions": ("celeriac.exceptions",),
+    "celery.local": ("celeriac.compat.local",),
+    "celery.result": ("celeriac.result",),
+    "celery.schedules": ("celeriac.schedules",),
+    "celery.signals": ("celeriac.signals",),
+    "celery.states": ("celeriac.states",),
+    "celery.utils": ("celeriac.compat.utils",),
+    "celery.utils.log": ("celeriac.log", "celeriac.compat.loggers"),
+    "celery.utils.nodenames": ("celeriac.compat.nodenames",),
+}
+
+
+class Alias(ModuleType):
+    """A module of Celery's name with the very objects of ours.
+
+    What is read, set or deleted here is read, set or deleted there, so patching by the old path takes effect.
+    """
+
+    _targets: tuple[ModuleType, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        for target in self._targets:
+            if hasattr(target, name):
+                return getattr(target, name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        owner = self._owner(name)
+        # The import system hangs submodules, and what it knows of a module, onto the alias itself.
+        if owner is None or name.startswith("__") or isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+        else:
+            setattr(owner, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        owner = self._owner(name)
+        if owner is None or name in self.__dict__:
+            super().__delattr__(name)
+        else:
+            delattr(owner, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *(name for target in self._targets for name in dir(target))})
+
+    def _owner(self, name: str) -> ModuleType | None:
+        return next((target for target in self._targets if hasattr(target, name)), None)
+
+
+class CeleryFinder(MetaPathFinder, Loader):
+    """Finds `celery.*` and nothing else. What celeriac lacks is an ImportError that says so."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname in MODULES:
+            # A package in name: so the import system asks this finder for names that are not there, too.
+            return ModuleSpec(fullname, self, is_package=True)
+        if not fullname.startswith("celery.") or fullname == "celery.__main__":
+            return None
+        raise ImportError(
+            f"celeriac does not offer {fullname} yet; see docs/celery-differences.md", name=fullname
+        )
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        module = Alias(spec.name)
+        targets = tuple(_import_target(name, spec.name) for name in MODULES[spec.name])
+        module.__dict__.update(_targets=targets, __doc__=targets[0].__doc__)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Nothing: the names are looked up when they are asked for."""
+
+
+def install() -> None:
+    """Serve `celery.*` in this process; may be called twice."""
+    if not any(isinstance(finder, CeleryFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, CeleryFinder())
+
+
+def _import_target(name: str, asked: str) -> ModuleType:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name != name:
+            raise
+        raise ImportError(
+            f"celeriac does not offer {asked} yet; see docs/celery-differences.md", name=asked
+        ) from missing

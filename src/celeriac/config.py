@@ -1,0 +1,416 @@
+"""The settings of an app: who set what, checked when it is set, so that reading is a plain look-up.
+
+    app.conf.task_default_queue = "mail"        # or app.conf["task_default_queue"], or app.conf.update(...)
+    app.conf.task_default_queu = "mail"         # ImproperlyConfigured: did you mean 'task_default_queue'?
+
+A name that is nowhere near a known one is the user's own and kept as it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from copy import copy
+from datetime import timedelta
+from enum import IntEnum
+from inspect import isclass, ismodule, isroutine
+from typing import Any
+
+from celeriac.exceptions import ImproperlyConfigured
+from celeriac.settings import OLD_NAMES, SETTINGS, Setting
+
+__all__ = ["OLD_NAMES", "SETTINGS", "Setting", "Settings", "censored", "coerce", "read_source"]
+
+#: Variables of the environment that win over everything else.
+ENVIRONMENT = {
+    "CELERY_BROKER_URL": "broker_url",
+    "CELERY_BROKER_READ_URL": "broker_read_url",
+    "CELERY_BROKER_WRITE_URL": "broker_write_url",
+    "CELERY_RESULT_BACKEND": "result_backend",
+}
+
+
+class _Rank(IntEnum):
+    """Who set a value; a lower one never replaces a higher one."""
+
+    DEFAULTS = 1
+    SOURCE = 2
+    DIRECT = 3
+    PINNED = 4
+
+
+class Settings(MutableMapping[str, Any]):
+    """All settings by attribute and by item. They lie in the instance's own dict: reading costs nothing."""
+
+    __slots__ = ("__dict__", "_ranks", "version")
+
+    #: Grows with every change, for those who keep what they worked out of the settings.
+    version: int
+    _ranks: dict[str, _Rank]
+
+    def __init__(
+        self, values: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    ) -> None:
+        object.__setattr__(self, "_ranks", {})
+        object.__setattr__(self, "version", 0)
+        vars(self).update((name, _default(setting)) for name, setting in SETTINGS.items())
+        surroundings = os.environ if environ is None else environ
+        for variable, name in ENVIRONMENT.items():
+            if surroundings.get(variable):
+                self.pin(name, surroundings[variable])
+        self.update(values or {})
+
+    # --- setting --------------------------------------------------------------------------------------
+
+    def update(self, values: Any = (), /, **named: Any) -> None:
+        """Set many; if one of them is wrong, none is set."""
+        self._put({**dict(values), **named}, _Rank.DIRECT)
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Set what a configuration module says: under what was or will be set directly."""
+        self._put(values, _Rank.SOURCE)
+
+    def add_defaults(self, values: Mapping[str, Any]) -> None:
+        """Set other defaults: under everything that anybody sets."""
+        self._put(values, _Rank.DEFAULTS)
+
+    def pin(self, name: str, value: Any) -> None:
+        """Set it for good, as the environment and the command line do."""
+        self._put({name: value}, _Rank.PINNED)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Set it unless somebody did; returns what holds now."""
+        name = modern_name(key)
+        if name not in self._ranks:
+            self[name] = default
+        return vars(self)[name]
+
+    def _put(self, values: Mapping[str, Any], rank: _Rank) -> None:
+        checked = {}
+        for given, value in values.items():
+            name = known_name(given)
+            checked[name] = _checked(name, value)
+        for name, value in checked.items():
+            if rank >= self._ranks.get(name, rank):
+                vars(self)[name] = value
+                self._ranks[name] = rank
+        object.__setattr__(self, "version", self.version + 1)
+
+    # --- asking ---------------------------------------------------------------------------------------
+
+    @property
+    def explicit(self) -> dict[str, Any]:
+        """What somebody set, in place of the defaults."""
+        return {name: vars(self)[name] for name, rank in self._ranks.items() if rank > _Rank.DEFAULTS}
+
+    def seconds(self, name: str) -> float | None:
+        """A span of time as seconds, whether it was given as a number or a timedelta; None stays None."""
+        value = self[name]
+        return value.total_seconds() if isinstance(value, timedelta) else value
+
+    def table(self, with_defaults: bool = False, censored: bool = True) -> dict[str, Any]:
+        """The settings to show to people: passwords and keys are hidden unless you insist."""
+        shown = dict(self) if with_defaults else self.explicit
+        return {name: _censored(name, value) if censored else value for name, value in shown.items()}
+
+    def humanize(self, with_defaults: bool = False, censored: bool = True) -> str:
+        """The same, one `name: value` a line."""
+        shown = self.table(with_defaults, censored)
+        return "\n".join(f"{name}: {value!r}" for name, value in sorted(shown.items()))
+
+    def copy(self) -> Settings:
+        """Settings of the same values that change on their own."""
+        twin = Settings(environ={})
+        vars(twin).update({name: _own(value) for name, value in vars(self).items()})
+        twin._ranks.update(self._ranks)
+        return twin
+
+    # --- a mapping and an object ----------------------------------------------------------------------
+
+    def __getitem__(self, key: str) -> Any:
+        values = vars(self)
+        return values[key] if key in values else values[modern_name(key)]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._put({key: value}, _Rank.DIRECT)
+
+    def __delitem__(self, key: str) -> None:
+        """Back to the default; what was pinned stays."""
+        name = modern_name(key)
+        if name not in vars(self):
+            raise KeyError(key)
+        if self._ranks.get(name) is _Rank.PINNED:
+            return
+        self._ranks.pop(name, None)
+        if name in SETTINGS:
+            vars(self)[name] = _default(SETTINGS[name])
+        else:
+            del vars(self)[name]
+        object.__setattr__(self, "version", self.version + 1)
+
+    def clear(self) -> None:
+        """Everything back to the defaults; what was pinned stays."""
+        for name in list(self._ranks):
+            del self[name]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and (key in vars(self) or modern_name(key) in vars(self))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(vars(self))
+
+    def __len__(self) -> int:
+        return len(vars(self))
+
+    # The one __getattr__ of the house: it is asked only for names that are not there, to say which is meant.
+    def __getattr__(self, name: str) -> Any:
+        if name in OLD_NAMES:
+            return vars(self)[OLD_NAMES[name]]
+        near = None if name.startswith("__") else nearest_name(name)
+        raise AttributeError(f"there is no setting {name!r}" + (f"; did you mean {near!r}?" if near else ""))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        del self[name]
+
+    def __repr__(self) -> str:
+        return f"<Settings: {len(self.explicit)} set, {len(self)} in all>"
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+
+def modern_name(name: str) -> str:
+    """The present name for an upper-case one of Celery 3; every other name is returned as it is."""
+    return OLD_NAMES.get(name, name)
+
+
+def known_name(given: str) -> str:
+    """The name under which a value is kept. ImproperlyConfigured for a near miss of a known name."""
+    name = modern_name(given)
+    if name in SETTINGS:
+        return name
+    if not isinstance(name, str):
+        raise ImproperlyConfigured(f"the name of a setting is a text, not {name!r}")
+    if hasattr(Settings, name):
+        raise ImproperlyConfigured(f"{name!r} cannot be a setting: conf.{name} has a meaning of its own")
+    near = nearest_name(name)
+    if near is not None:
+        raise ImproperlyConfigured(f"unknown setting {name!r}: did you mean {near!r}?")
+    return name
+
+
+def nearest_name(name: str) -> str | None:
+    """The known name that this one is a misspelling of, if it is one."""
+    allowed = 1 if len(name) <= 8 else 2
+    letters = set(name)
+    candidates = []
+    for known in OLD_NAMES if name.isupper() else SETTINGS:
+        # Cheap tests first: only a few of the names are worth the true measure.
+        if abs(len(known) - len(name)) <= allowed and len(letters ^ set(known)) <= 2 * allowed:
+            distance = _distance(name, known)
+            if distance <= allowed:
+                candidates.append((distance, known))
+    return min(candidates)[1] if candidates else None
+
+
+def _distance(a: str, b: str) -> int:
+    """How many letters to insert, drop, replace or swap with their neighbour, to make one of the other."""
+    before: list[int] = []
+    above = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        row = [i]
+        for j, y in enumerate(b, 1):
+            best = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
+                best = min(best, before[j - 2] + 1)
+            row.append(best)
+        before, above = above, row
+    return above[-1]
+
+
+def read_source(source: object, namespace: str | None = None) -> dict[str, Any]:
+    """The settings that a module, object or mapping holds.
+
+    With a namespace (`CELERY`) those are all names `CELERY_...`, in either spelling; without, everything but
+    the private names, and the modules, classes and functions that a module has for its own use.
+    """
+    items = (
+        dict(source) if isinstance(source, Mapping) else {name: getattr(source, name) for name in dir(source)}
+    )
+    if namespace:
+        prefix = namespace.rstrip("_") + "_"
+        return {
+            _in_namespace(name, prefix): value
+            for name, value in items.items()
+            if isinstance(name, str) and name.startswith(prefix)
+        }
+    return {
+        name: value
+        for name, value in items.items()
+        if modern_name(name) in SETTINGS or (not name.startswith("_") and not _is_code(value))
+    }
+
+
+def _in_namespace(name: str, prefix: str) -> str:
+    short = name.removeprefix(prefix).lower()
+    if short not in SETTINGS and name in OLD_NAMES:
+        return OLD_NAMES[name]
+    return short
+
+
+def _is_code(value: object) -> bool:
+    return ismodule(value) or isclass(value) or isroutine(value)
+
+
+# --- values -----------------------------------------------------------------------------------------------
+
+_YES = ("true", "yes", "on", "1")
+_NO = ("false", "no", "off", "0")
+_KINDS = {
+    bool: "True or False",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bytes: "bytes or a text",
+    list: "a list",
+    dict: "a dict",
+}
+
+
+def coerce(name: str, text: str) -> Any:
+    """The value that a text on the command line (`task_time_limit=30`) means for this setting."""
+    name = known_name(name)
+    setting = SETTINGS.get(name)
+    kind = object if setting is None else setting.type
+    if kind is not str and text.strip().lower() in ("none", "null"):
+        return None
+    if kind is list and not text.startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if kind in (list, dict) or (kind is object and text[:1] in ("[", "{")):
+        try:
+            return _checked(name, json.loads(text))
+        except ValueError as error:
+            raise ImproperlyConfigured(f"{name}: {text!r} is not JSON: {error}") from None
+    return _checked(name, text)
+
+
+def _checked(name: str, value: Any) -> Any:
+    """The value as it is kept: a number given as text becomes one, nonsense is an error."""
+    setting = SETTINGS.get(name)
+    if setting is None or value is None or setting.type is object:
+        return value
+    if isinstance(value, str) and value in setting.words:
+        return value
+    try:
+        kept = _CHECKS[setting.type](value)
+    except (TypeError, ValueError, OverflowError):
+        expected = " or ".join([_KINDS[setting.type], *map(repr, setting.words)])
+        shown = repr(_censored(name, value))
+        raise ImproperlyConfigured(f"{name} must be {expected}, not {shown}: {setting.help}") from None
+    if setting.least is not None and setting.type in (int, float):
+        number = kept.total_seconds() if isinstance(kept, timedelta) else kept
+        if not number >= setting.least:
+            raise ImproperlyConfigured(
+                f"{name} must be at least {setting.least}, not {value!r}: {setting.help}"
+            )
+    return kept
+
+
+def _as_bool(value: Any) -> bool:
+    if isinstance(value, str):
+        if value.lower() not in _YES + _NO:
+            raise ValueError(value)
+        return value.lower() in _YES
+    if value not in (0, 1):
+        raise ValueError(value)
+    return bool(value)
+
+
+def _as_int(value: Any) -> int:
+    if value is True or (not isinstance(value, str) and value != int(value)):
+        raise ValueError(value)
+    return int(value)
+
+
+def _as_float(value: Any) -> Any:
+    if value is True:
+        raise ValueError(value)
+    # A whole number and a timedelta stay what they are: people read them back.
+    return value if isinstance(value, int | timedelta) and value is not False else float(value)
+
+
+def _as_text(value: Any) -> str:
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        raise TypeError(value)
+    return text
+
+
+def _as_bytes(value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(memoryview(value))
+
+
+def _as_list(value: Any) -> Any:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, Collection) or isinstance(value, Mapping | bytes):
+        raise TypeError(value)
+    return value
+
+
+def _as_dict(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(value)
+    return value
+
+
+_CHECKS = {
+    bool: _as_bool,
+    int: _as_int,
+    float: _as_float,
+    str: _as_text,
+    bytes: _as_bytes,
+    list: _as_list,
+    dict: _as_dict,
+}
+
+
+def _default(setting: Setting) -> Any:
+    return _own(setting.default)
+
+
+def _own(value: Any) -> Any:
+    """A list or dict of its own for each Settings, as users fill them in place."""
+    return copy(value) if isinstance(value, list | dict) else value
+
+
+# --- what nobody shall see --------------------------------------------------------------------------------
+
+_HIDDEN = "********"
+_SECRET_NAME = re.compile(
+    r"api|token|(?<!routing_)key|secret|pass|signature|database_url|dburi", re.IGNORECASE
+)
+#: user:password@ of a URL; the password may hold any sign.
+_URL_PASSWORD = re.compile(r"(\w://[^:/@\s]*):(.*)@")
+
+
+def censored(name: str, value: Any) -> Any:
+    """The value as it may be shown: no passwords, also not those inside URLs."""
+    if isinstance(value, str):
+        if value and _SECRET_NAME.search(name):
+            return _HIDDEN
+        return ";".join(_URL_PASSWORD.sub(rf"\1:{_HIDDEN}@", part) for part in value.split(";"))
+    if isinstance(value, Mapping):
+        return {key: censored(str(key), inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [censored(name, inner) for inner in value]
+    return _HIDDEN if isinstance(value, bytes) and _SECRET_NAME.search(name) else value
+
+
+#: The same under a name that no argument hides.
+_censored = censored

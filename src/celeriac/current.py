@@ -1,0 +1,146 @@
+"""Which app and task are meant when nobody says: the current ones."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from celeriac.config import Settings
+from celeriac.message import Message
+from celeriac.ports import ResultStore
+from celeriac.request import current
+from celeriac.routing import Router
+from celeriac.waiting import Waiting
+
+
+class App(Protocol):
+    """What tasks, signatures and results ask of their app."""
+
+    main: str | None
+
+    @property
+    def conf(self) -> Settings: ...
+
+    @property
+    def tasks(self) -> MutableMapping[str, Any]: ...
+
+    @property
+    def results(self) -> ResultStore | None: ...
+
+    @property
+    def waiting(self) -> Waiting: ...
+
+    @property
+    def router(self) -> Router: ...
+
+    @property
+    def strict_typing(self) -> bool: ...
+
+    def publish(self, messages: Sequence[Message]) -> None: ...
+
+    def send(self, message: Message, name: str) -> None: ...
+
+    def send_many(self, messages: Sequence[Message], name: str) -> None: ...
+
+    def message_for(self, signature: Any, args: Sequence[Any] = (), **options: Any) -> Message: ...
+
+    def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any: ...
+
+    def finalize(self, auto: bool = False) -> None: ...
+
+
+class _Thread(threading.local):
+    app: Any = None
+
+
+_thread = _Thread()
+_default: Any = None
+#: The app that was made current last, in any thread: web frameworks call tasks from threads of their own.
+_latest: Any = None
+#: How to make an app where there is none; set by the module that knows apps.
+make_default: Callable[[], Any] | None = None
+
+#: Registers each shared task in an app; every app that is finalized goes through them.
+shared: list[Callable[[Any], object]] = []
+
+#: All apps that live, for tasks that are shared by all of them.
+apps: WeakSet[Any] = WeakSet()
+
+
+def set_current_app(app: Any) -> None:
+    """Make it the current app of this thread, and of threads that have none of their own."""
+    global _latest
+    _thread.app = _latest = app
+
+
+def set_default_app(app: Any) -> None:
+    """The app of every thread that has set none."""
+    global _default
+    _default = app
+
+
+def forget_app(app: Any) -> None:
+    """The app is closed: it is nobody's current one any more."""
+    global _default, _latest
+    if _thread.app is app:
+        _thread.app = None
+    if _default is app:
+        _default = None
+    if _latest is app:
+        _latest = None
+
+
+def get_current_app() -> Any:
+    """The current app; with none at all, one with the default settings is made."""
+    app = _thread.app or _default or _latest
+    if app is None:
+        if make_default is None:
+            raise RuntimeError("there is no app yet: create one with celeriac.Celery(...)")
+        app = make_default()
+        set_default_app(app)
+    return app
+
+
+def get_current_task() -> Any:
+    """The task that runs here; None outside of every task."""
+    request = current()
+    return None if request is None else get_current_app().tasks.get(request.task)
+
+
+class Proxy:
+    """Stands for what is current wherever an object is needed: `current_app.conf`, `current_task.request`.
+
+    Many programs import these names before there is an app; hence an object that looks at each use.
+    """
+
+    __slots__ = ("_look",)
+
+    def __init__(self, look: Callable[[], Any]) -> None:
+        object.__setattr__(self, "_look", look)
+
+    def _get_current_object(self) -> Any:
+        return self._look()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._look(), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._look(), name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._look() == (other._look() if isinstance(other, Proxy) else other))
+
+    def __bool__(self) -> bool:
+        return self._look() is not None
+
+    def __hash__(self) -> int:
+        return hash(self._look())
+
+    def __repr__(self) -> str:
+        return repr(self._look())
+
+
+current_app: Any = Proxy(get_current_app)
+current_task: Any = Proxy(get_current_task)

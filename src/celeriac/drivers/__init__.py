@@ -1,0 +1,1 @@
+"""One folder or file per technology; `opening` finds the one that a URL names."""

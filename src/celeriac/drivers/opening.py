@@ -1,0 +1,117 @@
+"""From a URL to its driver: a table of schemes, each module imported when it is first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, cast
+
+import msgspec
+
+from celeriac.drivers.paired import Paired
+from celeriac.exceptions import ImproperlyConfigured
+from celeriac.ports import Broker, ResultStore
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What every driver may be told beside its URL; `extra` is for the one driver that knows the name."""
+
+    #: Goes before every key, for several applications in one database.
+    global_keyprefix: str = ""
+    #: Seconds until a connection that does not come up is an error.
+    connect_timeout: float = 4.0
+    #: Seconds until a publish that does not get through is an error.
+    publish_timeout: float = 5.0
+    extra: dict[str, Any] = {}
+
+
+class Driver(Protocol):
+    """What the module of a driver offers."""
+
+    def open_broker(self, url: str, options: Options, with_results: bool) -> Broker:
+        """A broker; with results it settles them in the same step, in the store of the same URL."""
+
+    def open_results(self, url: str, options: Options) -> ResultStore:
+        """The results of that store."""
+
+    def same_store(self, url_a: str, url_b: str) -> bool:
+        """Whether both name one store, so that one atomic step can touch both."""
+
+
+class _Place(NamedTuple):
+    module: str
+    #: The extra of this distribution that installs what the module imports.
+    extra: str | None = None
+
+
+_SCHEMES = {
+    "memory": _Place("celeriac.drivers.memory"),
+    "redis": _Place("celeriac.drivers.redis", extra="redis"),
+    "redis+socket": _Place("celeriac.drivers.redis", extra="redis"),
+    "rediss": _Place("celeriac.drivers.redis", extra="redis"),
+    "sqlite": _Place("celeriac.drivers.sqlite"),
+}
+
+_DEFAULTS = Options()
+
+
+def open_broker(
+    broker_url: str | Sequence[str], result_url: str | None = None, options: Options = _DEFAULTS
+) -> Broker:
+    """The broker of a URL, which settles results too if `result_url` says where they go."""
+    url = _only(broker_url)
+    driver = driver_of(url)
+    if not result_url:
+        return driver.open_broker(url, options, with_results=False)
+    if driver_of(result_url) is driver and driver.same_store(url, result_url):
+        return driver.open_broker(url, options, with_results=True)
+    results = open_results(result_url, options)
+    try:
+        return Paired(driver.open_broker(url, options, with_results=False), results)
+    except BaseException:
+        results.close()
+        raise
+
+
+def open_results(url: str, options: Options = _DEFAULTS) -> ResultStore:
+    """The result store of a URL."""
+    return driver_of(url).open_results(url, options)
+
+
+def known_schemes() -> list[str]:
+    """The schemes that have a driver, sorted."""
+    return sorted(_SCHEMES)
+
+
+def driver_of(url: str) -> Driver:
+    """The module that serves a URL, imported now if it was not yet."""
+    scheme, colon, _ = url.partition(":")
+    place = _SCHEMES.get(scheme.lower())
+    if place is None or not colon:
+        raise ImproperlyConfigured(
+            f"No driver for {_named(scheme, colon)}; known are "
+            + ", ".join(f"{s}://" for s in known_schemes())
+        )
+    try:
+        return cast(Driver, importlib.import_module(place.module))
+    except ModuleNotFoundError as missing:
+        if place.extra is None or (missing.name or "").startswith("celeriac"):
+            raise
+        raise ImproperlyConfigured(
+            f"{scheme}:// needs the module {missing.name}: pip install 'celeriac[{place.extra}]'"
+        ) from missing
+
+
+def _named(scheme: str, colon: str) -> str:
+    # Only the scheme: the rest of a URL may hold a password.
+    return f"{scheme}://" if colon else "a URL without a scheme"
+
+
+def _only(urls: str | Sequence[str]) -> str:
+    parts = urls.split(";") if isinstance(urls, str) else list(urls)
+    named = [part.strip() for part in parts if part.strip()]
+    if len(named) != 1:
+        raise ImproperlyConfigured(
+            f"{len(named)} broker URLs are given where one is needed: failover to another is not built yet"
+        )
+    return named[0]

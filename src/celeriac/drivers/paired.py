@@ -1,0 +1,115 @@
+"""A broker of one technology with the results of another, in the order that loses nothing.
+
+A turn is here two steps instead of one: save the results, then settle and claim. So a result may be there
+shortly before its claim is settled, never the other way round, and three things are weaker than in one store:
+
+- Who dies between the steps leaves a result whose message runs once more, and the second result replaces it.
+- Whether an owner is known is asked before its results are saved (one more round trip where there are any).
+  Who is fenced between that question and the saving leaves a result too; its outcome is refused all the same.
+- After an `OperationalError` the same results are saved, and announced, once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from celeriac.message import Claim, Depth, Fate, Letter, Message, Outcome
+from celeriac.ports import Broker, Lookout, ResultStore
+
+
+class Paired:
+    """Fulfils `Broker` by a broker and a result store; it owns both and closes both."""
+
+    def __init__(self, broker: Broker, results: ResultStore) -> None:
+        self._broker = broker
+        self._results = results
+        #: The numbers that each owner made known here holds: no broker tells before it settles.
+        self._held: dict[str, set[int]] = {}
+
+    def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
+        valid = self._still_held(owner, outcomes)
+        results = [outcome.result for outcome in valid if outcome.result is not None]
+        if results:
+            self._broker.turn(owner, (), 0)  # raises Fenced before anything is saved
+            self._results.save(results)
+        claims = self._broker.turn(owner, [_without_result(outcome) for outcome in valid], want, wait)
+        self._remember(owner, valid, claims)
+        return claims
+
+    def enlist(self, owner: str, node: str, lease: float) -> None:
+        self._broker.enlist(owner, node, lease)
+        self._held.setdefault(owner, set())
+
+    def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
+        claims = self._broker.adopt(owner, by, node)
+        self._held.pop(owner, None)
+        self._held.setdefault(by, set()).update(claim.number for claim in claims)
+        return claims
+
+    def dismiss(self, owner: str) -> None:
+        self._broker.dismiss(owner)
+        self._held.pop(owner, None)
+
+    def close(self) -> None:
+        try:
+            self._broker.close()
+        finally:
+            self._results.close()
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        self._broker.publish(messages)
+
+    def consume(self, queues: Sequence[str]) -> None:
+        self._broker.consume(queues)
+
+    def wake(self) -> None:
+        self._broker.wake()
+
+    def beat(self, node: str, lease: float) -> list[str]:
+        return self._broker.beat(node, lease)
+
+    def lookout(self, node: str) -> Lookout | None:
+        return self._broker.lookout(node)
+
+    def depth(self, queues: Sequence[str]) -> dict[str, Depth]:
+        return self._broker.depth(queues)
+
+    def queues(self) -> list[str]:
+        return self._broker.queues()
+
+    def peek(self, queue: str, n: int) -> list[bytes]:
+        return self._broker.peek(queue, n)
+
+    def purge(self, queue: str) -> int:
+        return self._broker.purge(queue)
+
+    def letters(self, n: int) -> list[Letter]:
+        return self._broker.letters(n)
+
+    def replay(self, ids: Sequence[str]) -> int:
+        return self._broker.replay(ids)
+
+    def _still_held(self, owner: str, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """The outcomes that may settle: one for each number held, or all of an owner made known elsewhere."""
+        held = self._held.get(owner)
+        if held is None:
+            return outcomes
+        left, valid = set(held), []
+        for outcome in outcomes:
+            if outcome.number in left:
+                valid.append(outcome)
+                if outcome.fate is not Fate.BEGUN:
+                    left.discard(outcome.number)
+        return valid
+
+    def _remember(self, owner: str, settled: Sequence[Outcome], claims: Sequence[Claim]) -> None:
+        held = self._held.get(owner)
+        if held is not None:
+            held.difference_update(o.number for o in settled if o.fate is not Fate.BEGUN)
+            held.update(claim.number for claim in claims)
+
+
+def _without_result(outcome: Outcome) -> Outcome:
+    return outcome if outcome.result is None else msgspec.structs.replace(outcome, result=None)

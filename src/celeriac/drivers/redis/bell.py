@@ -1,0 +1,107 @@
+"""Where an idle child waits: Redis itself wakes one of all that wait, when a message comes.
+
+A producer pushes a token into the bell (a list) of the queue, and idle children stand in BLPOP on the bells
+of their queues. A token is no message: losing one costs nothing but the time until somebody looks again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Sequence
+
+from hiredis import ReplyError
+
+from celeriac.drivers.redis.connection import Connection, checked, pack, readable
+from celeriac.drivers.redis.keys import Keys
+
+#: Seconds after which the server calls off who stands in line, so that a child that vanished does not stand
+#: for ever. Our own deadlines are kept here, because the server looks at its own only about ten times a
+#: second.
+STAND = 30
+#: Seconds that a reply may come later than the server's own time limit before the connection counts as
+#: broken.
+SLACK = 5.0
+
+
+class Bell:
+    """One connection of its own, since BLPOP blocks it; opened at the first wait."""
+
+    def __init__(self, connect: Callable[[], Connection], keys: Keys, main: Connection) -> None:
+        self._connection = connect()
+        #: The broker's own connection, which can call us off.
+        self._main = main
+        self._prefix = keys.bell
+        self._bells: list[str] = []
+        self._standing = False
+        self._overdue = 0.0
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
+        self._closed = False
+
+    def listen(self, queues: Sequence[str]) -> None:
+        """Wait at the bells of these queues."""
+        self.leave()
+        self._bells = [self._prefix + queue for queue in queues]
+
+    def wait(self, seconds: float) -> bool:
+        """Wait to be rung, at most so long. True only if `wake` ended it."""
+        now = time.monotonic()
+        deadline = now + max(0.0, seconds)
+        if not self._standing:
+            if self._woken(0.0):
+                return True
+            if not self._bells:
+                return self._woken(seconds)
+            self._connection.send(pack("BLPOP", *self._bells, STAND))
+            self._standing, self._overdue = True, now + STAND + SLACK
+        ready = readable(
+            self._connection.fileno(), min(deadline, self._overdue) - time.monotonic(), self._wake_reader
+        )
+        if self._wake_reader in ready and self._drain():
+            return True
+        if ready:
+            self._standing = False
+            checked(self._connection.read(), self._connection.address)
+        elif time.monotonic() >= self._overdue:
+            self._standing = False
+            raise self._connection.lost(TimeoutError("no answer while waiting for messages"))
+        return False
+
+    def leave(self) -> None:
+        """Stop standing in line, so that the next token goes to somebody who is free."""
+        if not self._standing:
+            return
+        self._standing = False
+        try:
+            self._main.call("CLIENT", "UNBLOCK", self._connection.client_id)
+            reply = self._connection.read()
+        except Exception:
+            self._connection.close()
+            raise
+        if isinstance(reply, ReplyError):
+            self._connection.close()
+
+    def wake(self) -> None:
+        """End the present or the next wait. Safe in signal handlers and from any thread."""
+        with contextlib.suppress(OSError):  # a full pipe wakes as well
+            os.write(self._wake_writer, b"!")
+
+    def close(self) -> None:
+        """May be called twice."""
+        if not self._closed:
+            self._closed = True
+            self._connection.close()
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+
+    def _woken(self, seconds: float) -> bool:
+        return bool(readable(self._wake_reader, seconds)) and self._drain()
+
+    def _drain(self) -> bool:
+        try:
+            return bool(os.read(self._wake_reader, 4096))
+        except BlockingIOError:
+            return False

@@ -1,0 +1,359 @@
+"""The broker on Redis: one Lua call a turn, and a bell to wait at without polling."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from celeriac.drivers.redis import scripts
+from celeriac.drivers.redis.bell import Bell
+from celeriac.drivers.redis.connection import Connection
+from celeriac.drivers.redis.keys import SEPARATOR, Keys
+from celeriac.drivers.redis.lookout import RedisLookout
+from celeriac.drivers.redis.producer import Producer
+from celeriac.exceptions import Fenced, OperationalError
+from celeriac.message import PRIORITY_STEPS, Claim, Depth, Fate, Letter, Message, Outcome
+from celeriac.ports import Lookout
+
+#: Most messages that one script call claims; what a child wants is mostly far less (law 7).
+MOST_CLAIMS = 512
+#: About the most bytes that one script call claims or settles.
+MOST_BYTES = 8 * 1024 * 1024
+#: Most outcomes in one script call.
+MOST_OUTCOMES = 1000
+#: Seconds past the due time of a delayed message before an idle child looks by itself, where a lookout is
+#: there to wake one in time: the net for a lookout that died.
+LATE = 0.5
+
+#: Where the payloads begin among the arguments of turn.lua.
+FIRST_PAYLOAD = 6
+
+_SUFFIXES = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
+_encode = msgspec.msgpack.encode
+
+
+class RedisBroker:
+    """See `celeriac.ports.Broker`. `with_results`: results are stored by the same script that settles."""
+
+    def __init__(
+        self, connect: Callable[..., Connection], keys: Keys, *, publish_timeout: float, with_results: bool
+    ) -> None:
+        self._keys = keys
+        self._connect = connect
+        self._with_results = with_results
+        self._names = scripts.names(keys)
+        self._connection = connect()
+        #: Connections for the operator's calls, which may come from any thread.
+        self._operators: deque[Connection] = deque()
+        self._producer = Producer(lambda: connect(timeout=publish_timeout), keys, publish_timeout)
+        self._bell = Bell(connect, keys, self._connection)
+        self._queues: list[str] = []
+        self._packed_queues: list[bytes] = [_encode(())]
+        self._served = 0
+        #: Per owner: the number of its last turn, and of its last claim.
+        self._turns: dict[str, int] = {}
+        self._claims: dict[str, int] = {}
+        #: Claims (owner, number) that carry the mark of having begun.
+        self._begun: set[tuple[str, int]] = set()
+        self._unanswered: _Turn | None = None
+        #: Epoch seconds at which an idle child looks by itself; 0 is never.
+        self._next_look = 0.0
+        self._closed = False
+
+    # -- sending
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        self._producer.publish(messages)
+
+    # -- working
+
+    def consume(self, queues: Sequence[str]) -> None:
+        self._queues = list(dict.fromkeys(queues))
+        rows = [(queue, *self._keys.ready_steps(queue)) for queue in self._queues]
+        # Packed once for each queue that may go first, so that serving them in turn costs nothing.
+        self._packed_queues = [_encode(rows[i:] + rows[:i]) for i in range(len(rows))] or [_encode(())]
+        self._bell.listen(self._queues)
+
+    def enlist(self, owner: str, node: str, lease: float) -> None:
+        self._run(scripts.ENLIST, [self._keys.claims + owner], owner, node, int(lease * 1000), *self._queues)
+        self._turns[owner] = 0
+
+    def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
+        claims: list[Claim] = []
+        if self._unanswered is not None:
+            unanswered = self._unanswered
+            claims = self._exchange(unanswered)
+            if unanswered.owner == owner:
+                outcomes = outcomes[unanswered.settled :]
+                want = max(0, want - len(claims))
+            if not outcomes and (claims or not want):
+                return claims
+        while True:
+            part = _fitting(outcomes)
+            last = part == len(outcomes)
+            claims += self._exchange(self._next_turn(owner, outcomes[:part], want if last else 0))
+            if self._begun:
+                self._begun -= {
+                    (owner, outcome.number) for outcome in outcomes[:part] if outcome.fate is not Fate.BEGUN
+                }
+            outcomes = outcomes[part:]
+            if last:
+                break
+        if claims or not want or wait <= 0:
+            return claims
+        return self._wait_and_claim(owner, want, time.monotonic() + wait)
+
+    def wake(self) -> None:
+        self._bell.wake()
+
+    def beat(self, node: str, lease: float) -> list[str]:
+        return [_text(owner) for owner in self._run(scripts.BEAT, [], node, int(lease * 1000))]
+
+    def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
+        flat = self._run(scripts.ADOPT, [self._keys.claims + owner, self._keys.claims + by], owner, by, node)
+        claims = []
+        for number, stored, begun in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+            ready, _, payload = stored.partition(b"\n")
+            queue = self._keys.queue_of(ready.decode())
+            claims.append(Claim(number, queue, payload, _deliveries(payload), bool(begun)))
+            if begun:
+                self._begun.add((by, number))
+        self._turns[by] = 0
+        self._claims[by] = claims[-1].number if claims else 0
+        return claims
+
+    def dismiss(self, owner: str) -> None:
+        self._run(scripts.DISMISS, [self._keys.claims + owner], owner)
+        self._turns.pop(owner, None)
+        self._claims.pop(owner, None)
+        if self._unanswered is not None and self._unanswered.owner == owner:
+            self._unanswered = None
+
+    def lookout(self, node: str) -> Lookout | None:
+        return RedisLookout(self._connect, self._keys, node, self._queues)
+
+    # -- operating
+
+    def depth(self, queues: Sequence[str]) -> dict[str, Depth]:
+        rows = self._run(scripts.DEPTH, [], len(_SUFFIXES), *_SUFFIXES, *queues)
+        return {queue: Depth(*row) for queue, row in zip(queues, rows, strict=True)}
+
+    def queues(self) -> list[str]:
+        known = {_text(name) for name in self._operate("SMEMBERS", self._keys.queues)} | self._bound_queues()
+        depths = self.depth(sorted(known))
+        return [queue for queue, depth in depths.items() if depth != Depth()]
+
+    def peek(self, queue: str, n: int) -> list[bytes]:
+        payloads: list[bytes] = []
+        for ready in self._keys.ready_steps(queue):
+            if len(payloads) < n:
+                tail = self._operate("LRANGE", ready, len(payloads) - n, -1)
+                payloads += reversed(tail)
+        return payloads
+
+    def purge(self, queue: str) -> int:
+        return int(self._run(scripts.PURGE, [*self._keys.ready_steps(queue), self._keys.delayed + queue]))
+
+    def letters(self, n: int) -> list[Letter]:
+        if n < 1:
+            return []
+        return [
+            Letter(
+                id=_text(id),
+                queue=self._keys.queue_of(_text(ready)),
+                payload=payload,
+                reason=_text(reason),
+                died_at=float(died_at) / 1000,
+                deliveries=int(deliveries),
+            )
+            for id, ready, payload, reason, died_at, deliveries in self._run(scripts.LETTERS, [], n)[:n]
+        ]
+
+    def replay(self, ids: Sequence[str]) -> int:
+        return int(self._run(scripts.REPLAY, [], *ids)) if ids else 0
+
+    def close(self) -> None:
+        self._closed = True
+        self._bell.close()
+        self._producer.close()
+        self._connection.close()
+        while self._operators:
+            self._operators.pop().close()
+
+    # -- a turn
+
+    def _next_turn(self, owner: str, outcomes: Sequence[Outcome], want: int) -> _Turn:
+        number = self._turns.get(owner, 0) + 1
+        self._served += 1
+        acks, others, payloads = self._packed_outcomes(owner, outcomes)
+        packed = scripts.TURN.packed(
+            [self._keys.claims + owner],
+            self._names,
+            _encode((number, self._claims.get(owner, 0) + 1, min(want, MOST_CLAIMS), MOST_BYTES)),
+            self._packed_queues[self._served % len(self._packed_queues)],
+            acks,
+            others,
+            *payloads,
+        )
+        return _Turn(owner, number, len(outcomes), packed)
+
+    def _exchange(self, turn: _Turn) -> list[Claim]:
+        if self._closed:
+            raise OperationalError("this broker is closed")
+        owner = turn.owner
+        # Until its reply is here nobody knows whether it happened; its number makes sending it again safe.
+        self._unanswered = turn
+        self._bell.leave()
+        reply = scripts.TURN.call(self._connection, turn.packed)
+        self._unanswered = None
+        if reply is None:
+            raise Fenced(owner)
+        self._turns[owner] = turn.number
+        self._next_look = reply[0] / 1000 + LATE if reply[0] > 0 else -reply[0] / 1000
+        number = self._claims.get(owner, 0)
+        claims = []
+        for run in reply[1:]:
+            queue = run[0].decode()
+            for payload in run[1:]:
+                number += 1
+                # Payloads normally end in "}}": only what was delivered before ends in a digit and "}".
+                deliveries = _deliveries(payload) if payload[-2:-1].isdigit() else 0
+                claims.append(Claim(number, queue, payload, deliveries))
+        self._claims[owner] = number
+        return claims
+
+    def _packed_outcomes(self, owner: str, outcomes: Sequence[Outcome]) -> tuple[bytes, bytes, list[bytes]]:
+        acks: list[str | int] = []
+        others: list[Any] = []
+        payloads: list[bytes] = []
+        for outcome in outcomes:
+            number = outcome.number
+            fields: list[str | int] = [number]
+            if self._begun and (owner, number) in self._begun:
+                fields.append(f"{number}!")
+            result = outcome.result if self._with_results else None
+            if outcome.fate is Fate.ACKED and result is None and not outcome.follow_ups:
+                acks += fields
+                continue
+            if outcome.fate is Fate.BEGUN:
+                self._begun.add((owner, number))
+            kept: tuple[str, int, int] | bool = False
+            if result is not None:
+                kept = (
+                    self._keys.result + result.task_id,
+                    _put(result.payload, payloads),
+                    int((result.ttl or 0) * 1000),
+                )
+            others.append(
+                (
+                    fields,
+                    int(outcome.fate),
+                    kept,
+                    [
+                        (
+                            m.queue,
+                            self._keys.ready(m.queue, m.priority),
+                            int((m.eta or 0) * 1000),
+                            _put(m.payload, payloads),
+                        )
+                        for m in outcome.follow_ups
+                    ],
+                    int(outcome.eta * 1000),
+                    outcome.reason,
+                    outcome.id or f"{owner}:{number}",
+                )
+            )
+        return _encode(acks), _encode(others), payloads
+
+    def _wait_and_claim(self, owner: str, want: int, deadline: float) -> list[Claim]:
+        while True:
+            seconds = deadline - time.monotonic()
+            if self._next_look:
+                seconds = min(seconds, self._next_look - time.time())
+            woken = self._bell.wait(seconds)
+            if woken:
+                return []
+            claims = self._exchange(self._next_turn(owner, (), want))
+            if claims or time.monotonic() >= deadline:
+                return claims
+
+    # -- odds and ends
+
+    def _run(self, script: scripts.Script, keys: list[str], *arguments: Any) -> Any:
+        packed = script.packed(keys, self._names, *arguments)
+        return self._borrowed(lambda connection: script.call(connection, packed))
+
+    def _operate(self, *command: Any) -> Any:
+        return self._borrowed(lambda connection: connection.call(*command))
+
+    def _borrowed(self, use: Callable[[Connection], Any]) -> Any:
+        if self._closed:
+            raise OperationalError("this broker is closed")
+        try:
+            connection = self._operators.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            return use(connection)
+        finally:
+            self._operators.append(connection)
+
+    def _bound_queues(self) -> set[str]:
+        """Queues that stock producers have declared: kombu writes each into a set of bindings."""
+        names: set[str] = set()
+        cursor = "0"
+        while True:
+            cursor, found = self._operate(
+                "SCAN", cursor, "MATCH", f"{self._keys.prefix}_kombu.binding.*", "COUNT", 1000, "TYPE", "set"
+            )
+            for key in found:
+                for member in self._operate("SMEMBERS", key):
+                    names.add(_text(member).rsplit(SEPARATOR, 1)[-1])
+            if int(cursor) == 0:
+                return names
+
+
+class _Turn(msgspec.Struct, frozen=True):
+    """A turn as it went, or is to go, over the wire."""
+
+    owner: str
+    number: int
+    #: How many outcomes it settles.
+    settled: int
+    packed: bytes
+
+
+def _put(payload: bytes, payloads: list[bytes]) -> int:
+    """Add a payload to the script's arguments; gives its index in ARGV."""
+    payloads.append(payload)
+    return FIRST_PAYLOAD + len(payloads) - 1
+
+
+def _fitting(outcomes: Sequence[Outcome]) -> int:
+    """How many of the first outcomes go into one call."""
+    count = len(outcomes)
+    if count <= 1:
+        return count
+    size = 0
+    for index, outcome in enumerate(outcomes[:MOST_OUTCOMES]):
+        if outcome.result is not None:
+            size += len(outcome.result.payload)
+        for message in outcome.follow_ups:
+            size += len(message.payload)
+        if size > MOST_BYTES and index:
+            return index
+    return min(count, MOST_OUTCOMES)
+
+
+def _deliveries(payload: bytes) -> int:
+    """The count that prelude.lua writes at the end of an envelope."""
+    _, mark, count = payload[-40:].rpartition(b',"deliveries":')
+    return int(count[:-1]) if mark and count[-1:] == b"}" and count[:-1].isdigit() else 0
+
+
+def _text(reply: bytes | str) -> str:
+    return reply.decode() if isinstance(reply, bytes) else reply

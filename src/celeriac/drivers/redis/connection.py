@@ -1,0 +1,254 @@
+"""One socket to Redis that speaks RESP through hiredis.
+
+Our own and not redis-py's, for the hot path: importing redis-py costs 0.28 s and 20 MiB in every child, and
+its client 140 us a command against 56 us here. TLS is left to redis-py (see tls.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from hiredis import ProtocolError, PushNotification, Reader, ReplyError
+from hiredis import pack_command as _pack
+
+from celeriac.drivers.redis.address import Address
+from celeriac.drivers.redis.tls import open_tls_socket
+from celeriac.exceptions import OperationalError
+
+#: Bytes asked of the kernel at once; large enough for a batch of 64 small messages in one call.
+READ_SIZE = 65536
+
+
+class Stream(Protocol):
+    """What is used of a socket."""
+
+    def sendall(self, data: bytes, /) -> None: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def fileno(self) -> int: ...
+    def settimeout(self, seconds: float | None, /) -> None: ...
+    def close(self) -> None: ...
+
+
+class ServerError(OperationalError):
+    """Redis understood the command and refused it."""
+
+
+class Connection:
+    """Opens itself at the first use; after a failure it is closed and the next use opens it anew."""
+
+    def __init__(
+        self, address: Address, *, connect_timeout: float, timeout: float, resp3: bool = False
+    ) -> None:
+        self.address = address
+        self.connect_timeout = connect_timeout
+        #: Seconds that a reply may take before the connection counts as broken.
+        self.timeout = timeout
+        self.resp3 = resp3
+        #: Redis's own number of this connection, for CLIENT UNBLOCK.
+        self.client_id = 0
+        #: How many pushed notices `read` and `buffered` have passed over (RESP3).
+        self.notices = 0
+        #: Monotonic seconds at which the last command was sent.
+        self.last_use = 0.0
+        self._stream: Stream | None = None
+        self._reader = Reader()
+
+    @property
+    def is_open(self) -> bool:
+        return self._stream is not None
+
+    def call(self, *command: Any) -> Any:
+        """Send one command and give its reply; an error reply raises ServerError."""
+        return self.call_packed(pack(*command))
+
+    def call_packed(self, packed: bytes) -> Any:
+        """As `call`, for a command that is packed already."""
+        self.send(packed)
+        return checked(self.read(), self.address)
+
+    def call_many(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
+        """Send several commands at once; error replies stand in the list as they came."""
+        packed = [pack(*command) for command in commands]
+        self.send(b"".join(packed))
+        return [self.read() for _ in packed]
+
+    def send(self, packed: bytes) -> None:
+        """Write; opens the connection if need be."""
+        self.last_use = time.monotonic()
+        stream = self._stream or self.open()
+        try:
+            stream.sendall(packed)
+        except OSError as error:
+            raise self.lost(error) from error
+
+    def read(self) -> Any:
+        """The next reply (an error reply is returned, not raised); pushed notices are counted and passed
+        over."""
+        reply = self.read_any()
+        while self.resp3 and self._is_notice(reply):
+            reply = self.read_any()
+        return reply
+
+    def read_any(self) -> Any:
+        """The next reply or pushed notice."""
+        stream = self._stream
+        if stream is None:
+            raise OperationalError(f"the connection to Redis at {self.address} is closed")
+        reader = self._reader
+        try:
+            reply = reader.gets()
+            while reply is False:
+                data = stream.recv(READ_SIZE)
+                if not data:
+                    raise ConnectionResetError("the server closed the connection")
+                reader.feed(data)
+                reply = reader.gets()
+        except BlockingIOError as error:  # SO_RCVTIMEO reports a timeout in this way
+            raise self.lost(TimeoutError(f"no reply within {self.timeout:g} s")) from error
+        except (OSError, ProtocolError) as error:
+            raise self.lost(error) from error
+        return reply
+
+    def _is_notice(self, reply: Any) -> bool:
+        if not isinstance(reply, PushNotification):
+            return False
+        self.notices += 1
+        return True
+
+    def buffered(self) -> Any:
+        """A reply that has arrived whole, or False; never waits longer than one read of what is there."""
+        reply = self._reader.gets()
+        if reply is False and self._stream is not None and readable(self._stream.fileno(), 0):
+            data = b""
+            try:
+                data = self._stream.recv(READ_SIZE)
+            except OSError as error:
+                raise self.lost(error) from error
+            if not data:
+                raise self.lost(ConnectionResetError("the server closed the connection"))
+            self._reader.feed(data)
+            reply = self._reader.gets()
+        self._is_notice(reply)
+        return reply
+
+    def has_more(self, seconds: float) -> bool:
+        """Whether something has arrived, after at most so many seconds."""
+        return (
+            self._stream is None or self._reader.has_data() or bool(readable(self._stream.fileno(), seconds))
+        )
+
+    def shut(self) -> None:
+        """Close under a thread that reads: it wakes with an error."""
+        stream = self._stream
+        if isinstance(stream, socket.socket):
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
+
+    def fileno(self) -> int:
+        """For poll."""
+        return (self._stream or self.open()).fileno()
+
+    def open(self) -> Stream:
+        """Connect, log in and choose the database."""
+        self.close()
+        began = time.monotonic()
+        try:
+            self._stream = stream = self._connect()
+        except OSError as error:
+            raise OperationalError(
+                f"cannot connect to Redis at {self.address}: {_words(error)} (tried for {time.monotonic() - began:.1f} s)"
+            ) from error
+        self._reader = Reader()
+        self.client_id = self._greet()
+        return stream
+
+    def close(self) -> None:
+        """May be called twice."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+
+    def lost(self, error: Exception) -> OperationalError:
+        """Close, and give the error that says so to the one who used it."""
+        self.close()
+        return OperationalError(f"lost the connection to Redis at {self.address}: {_words(error)}")
+
+    def _connect(self) -> Stream:
+        address = self.address
+        if address.path is not None:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.settimeout(self.connect_timeout)
+            sock.connect(address.path)
+        elif address.tls:
+            return open_tls_socket(address, self.connect_timeout, self.timeout)
+        else:
+            sock = socket.create_connection((address.host, address.port), self.connect_timeout)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        _limit_waiting(sock, self.timeout)
+        return sock
+
+    def _greet(self) -> int:
+        address = self.address
+        secret = [address.username or "default", address.password] if address.password else []
+        commands: list[list[Any]] = []
+        if self.resp3:
+            commands.append(["HELLO", "3", *(["AUTH", *secret] if secret else [])])
+        elif secret:
+            commands.append(["AUTH", *(secret if address.username else secret[1:])])
+        if address.db:
+            commands.append(["SELECT", address.db])
+        commands.append(["CLIENT", "ID"])
+        replies = self.call_many(commands)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                self.close()
+                raise ServerError(f"Redis at {address} refused the connection: {reply}")
+        return int(replies[-1])
+
+
+def pack(*command: Any) -> bytes:
+    """A command as it goes over the wire."""
+    packed: bytes = _pack(command)
+    return packed
+
+
+def checked(reply: Any, address: Address) -> Any:
+    """The reply, or its error raised."""
+    if isinstance(reply, ReplyError):
+        raise ServerError(f"Redis at {address} answered: {reply}") from reply
+    return reply
+
+
+def readable(descriptor: int, seconds: float, *more: int) -> list[int]:
+    """Which of the descriptors have something to read, after at most so many seconds."""
+    poll = select.poll()
+    for one in (descriptor, *more):
+        poll.register(one, select.POLLIN)
+    return [one for one, _ in poll.poll(max(0.0, seconds) * 1000)]
+
+
+def _limit_waiting(sock: socket.socket, seconds: float) -> None:
+    """Let reads and writes fail after so many seconds.
+
+    By the kernel's own timeouts: settimeout() would make Python poll before each call (one more system call
+    in three). A socket patched by gevent waits in its own loop and needs settimeout.
+    """
+    if type(sock).__module__ != "socket":
+        sock.settimeout(seconds)
+        return
+    sock.settimeout(None)
+    limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+def _words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

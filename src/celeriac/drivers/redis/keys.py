@@ -1,0 +1,58 @@
+"""The names of all Redis keys: Celery's for what others see, `celeriac:` for what is ours."""
+
+from __future__ import annotations
+
+from celeriac.message import PRIORITY_STEPS, priority_step
+
+#: Between a queue's name and its priority step, as kombu spells it.
+SEPARATOR = "\x06\x16"
+
+
+class Keys:
+    """Spells every key below one global prefix."""
+
+    def __init__(self, prefix: str = "", result_prefix: str = "") -> None:
+        self.prefix = prefix
+        ours = prefix + "celeriac:"
+        #: owner's claims, a hash: "s" -> number of its last turn, n -> "<ready key>\n<envelope>", "n!" -> has
+        #: begun
+        self.claims = ours + "claims:"
+        #: hash owner -> node
+        self.owners = ours + "owners"
+        #: sorted set node -> end of its lease, epoch milliseconds
+        self.nodes = ours + "nodes"
+        #: sorted set per queue: "<ready key>\n<unique>\n<envelope>" -> due, epoch milliseconds
+        self.delayed = ours + "delayed:"
+        #: list of wake-up tokens per queue; a token is no message and may be lost
+        self.bell = ours + "bell:"
+        #: hash letter id -> packed letter, sorted set letter id -> time of death, hash queue -> how many
+        self.letters = ours + "dead"
+        self.letter_times = ours + "dead:times"
+        self.letter_counts = ours + "dead:counts"
+        #: set of the queue names that our producers and workers have used
+        self.queues = ours + "queues"
+        #: sorted set queue -> until when some node listens to it, epoch milliseconds
+        self.listened = ours + "listened"
+        #: which node is the lookout
+        self.lookout = ours + "lookout"
+        #: per producer connection: number of its last publish
+        self.sent = ours + "sent:"
+        self.result = result_prefix + "celery-task-meta-"
+
+    def ready(self, queue: str, priority: int = 0) -> str:
+        """The list of one queue and one priority step; step 0 has the bare name."""
+        step = priority_step(priority)
+        return f"{self.prefix}{queue}{SEPARATOR}{step}" if step else self.prefix + queue
+
+    def ready_steps(self, queue: str) -> list[str]:
+        """All lists of one queue, in the order in which they are served."""
+        return [self.ready(queue, step) for step in PRIORITY_STEPS]
+
+    def queue_of(self, ready: str) -> str:
+        """The queue's name of a ready list's key."""
+        return ready[len(self.prefix) :].split(SEPARATOR, 1)[0]
+
+
+def result_prefix(prefix: str) -> str:
+    """Celery's rule for the prefix of result keys: it ends in a separator, '_' if it has none."""
+    return prefix if not prefix or prefix[-1] in ":_-." else prefix + "_"

@@ -1,0 +1,118 @@
+"""The lookout: one node of a fleet that wakes idle children for messages whose producer did not ring.
+
+A stock Celery producer only pushes to the ready list, and a delay only ends. Redis tells the lookout of both
+without polling: it reads the lengths of the lists under CLIENT TRACKING and is sent one notice at the next
+write. One lookout serves the whole fleet, so that a message costs one look and not one for every node; its
+office is a key with a TTL, and the others stand by.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from hiredis import ReplyError
+
+from celeriac.drivers.redis import scripts
+from celeriac.drivers.redis.connection import Connection, checked
+from celeriac.drivers.redis.keys import Keys
+from celeriac.exceptions import OperationalError
+from celeriac.message import PRIORITY_STEPS
+
+#: Seconds between two looks of a quiet lookout, and of those that stand by. Each look also renews the office.
+QUIET = 5.0
+#: Seconds for which the office and the list of queues hold without renewal.
+OFFICE = 15.0
+#: Seconds between a notice and the look: by then a child that was rung has claimed its message, and nobody is
+#: woken twice.
+PATIENCE = 0.001
+#: Seconds between two looks where the server refuses CLIENT TRACKING (some proxies do).
+POLL = 0.1
+
+class RedisLookout:
+    """See `celeriac.ports.Lookout`."""
+
+    def __init__(
+        self, connect: Callable[..., Connection], keys: Keys, node: str, queues: Sequence[str]
+    ) -> None:
+        self._connection = connect(resp3=True)
+        self._keys = keys
+        self._names = scripts.names(keys)
+        self._node = node
+        self._queues = list(queues)
+        self._tracked = False
+        self._next = 0.0
+
+    def fileno(self) -> int | None:
+        """What to poll for reading beside the time that `look` gave; None while there is no connection."""
+        return self._connection.fileno() if self._connection.is_open else None
+
+    def look(self) -> float:
+        """Look if it is time, or if a notice has come. Returns the seconds until it wants to be called again."""
+        now = time.monotonic()
+        if self._connection.is_open and self._notices():
+            self._next = min(self._next, now + PATIENCE)
+        if now >= self._next:
+            self._next = time.monotonic() + self._look()
+            if self._connection.notices:  # one came just before the answer
+                self._connection.notices = 0
+                self._next = time.monotonic() + PATIENCE
+        return max(0.0, self._next - time.monotonic())
+
+    def close(self) -> None:
+        """Lay down the office; may be called twice."""
+        if self._connection.is_open:
+            try:
+                holder = self._connection.call("GET", self._keys.lookout)
+                if holder == self._node.encode():
+                    self._connection.call("DEL", self._keys.lookout)
+            except OperationalError:
+                pass  # it runs out by itself
+        self._connection.close()
+
+    def _look(self) -> float:
+        connection = self._connection
+        if not connection.is_open:
+            connection.open()
+            answer = connection.call_many([("CLIENT", "TRACKING", "ON", "NOLOOP")])[0]
+            self._tracked = not isinstance(answer, ReplyError)
+        office = int(OFFICE * 1000)
+        packed = scripts.LOOK.packed([], self._names, self._node, office, self._keys.listened, *self._queues)
+        in_office, due, *queues = scripts.LOOK.call(connection, packed)
+        if not in_office:
+            return QUIET
+        self._ring_for([queue.decode() for queue in queues])
+        pause = QUIET if self._tracked else POLL
+        if due:
+            pause = min(pause, due / 1000 - time.time())
+        return max(PATIENCE, pause)
+
+    def _ring_for(self, queues: Sequence[str]) -> None:
+        """Ring where messages are ready and nobody was rung for them.
+
+        Reading LLEN makes Redis tell us of the next write to that list. While a bell holds tokens nobody is idle
+        there: then only the bell is read, and a busy queue does not keep us busy too.
+        """
+        tokens = self._lengths([self._keys.bell + queue for queue in queues])
+        quiet = [queue for queue, length in zip(queues, tokens, strict=True) if not length]
+        ready = self._lengths([key for queue in quiet for key in self._keys.ready_steps(queue)])
+        steps = len(PRIORITY_STEPS)
+        arguments: list[str | int] = []
+        for index, queue in enumerate(quiet):
+            messages = sum(ready[index * steps : (index + 1) * steps])
+            if messages:
+                arguments += (queue, messages)
+        if arguments:
+            scripts.RING.call(self._connection, scripts.RING.packed([], self._names, *arguments))
+
+    def _lengths(self, keys: list[str]) -> list[int]:
+        if not keys:
+            return []
+        replies = self._connection.call_many([("LLEN", key) for key in keys])
+        return [int(checked(reply, self._connection.address)) for reply in replies]
+
+    def _notices(self) -> bool:
+        while self._connection.buffered() is not False:
+            pass
+        found, self._connection.notices = self._connection.notices > 0, 0
+        return found

@@ -1,0 +1,122 @@
+-- Stands before every other script: the words that they share.
+--
+-- KEYS[1]  is each script's own
+-- ARGV[1]  msgpack array of the key prefixes that drivers/redis/keys.py spells (see Scripts.names)
+-- Why in Lua: every move of a message from one place to another is one atomic step in Redis.
+
+local NAMES = cmsgpack.unpack(ARGV[1])
+local CLAIMS, OWNERS, NODES, DELAYED, BELL = NAMES[1], NAMES[2], NAMES[3], NAMES[4], NAMES[5]
+local LETTERS, LETTER_TIMES, LETTER_COUNTS, QUEUES = NAMES[6], NAMES[7], NAMES[8], NAMES[9]
+local LOOKOUT, PREFIX_LENGTH = NAMES[10], NAMES[11]
+
+-- Tokens that may lie in one bell: enough to wake a small crowd, who then wake the rest; more would only be stale.
+local MOST_TOKENS = 8
+
+local clock
+local function now()
+  if not clock then
+    local time = redis.call('TIME')
+    clock = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return clock
+end
+
+-- Wake as many idle children as there are new messages, but no more than the bell can hold.
+local function ring(queue, messages)
+  local bell = BELL .. queue
+  local tokens = redis.call('LLEN', bell)
+  if tokens >= MOST_TOKENS then return end
+  for _ = 1, math.min(messages, MOST_TOKENS - tokens) do redis.call('LPUSH', bell, '1') end
+  redis.call('EXPIRE', bell, 60)
+end
+
+-- A stored message is "<ready key>\n<envelope>"; a queue's name holds no newline.
+local function split(stored)
+  local at = string.find(stored, '\n', 1, true)
+  return string.sub(stored, 1, at - 1), string.sub(stored, at + 1)
+end
+
+local function queue_of(ready)
+  local at = string.find(ready, '\6\22', 1, true)
+  return string.sub(ready, PREFIX_LENGTH + 1, at and at - 1 or -1)
+end
+
+-- Send one message: {queue, ready key, due in ms or 0, payload}; `unique` keeps equal payloads apart while they are delayed.
+local function send(message, unique)
+  if message[3] > 0 then
+    redis.call('ZADD', DELAYED .. message[1], message[3], message[2] .. '\n' .. unique .. '\n' .. message[4])
+  else
+    redis.call('LPUSH', message[2], message[4])
+  end
+  ring(message[1], 1)
+end
+
+-- How many owners died over this message: kept at the very end of the envelope, where foreign readers overlook it.
+local function deliveries_of(envelope)
+  local count = string.match(string.sub(envelope, -40), ',"deliveries":(%d+)}$')
+  return count and tonumber(count) or 0
+end
+
+local function with_deliveries(envelope, count)
+  local body = string.match(string.sub(envelope, -40), ',"deliveries":%d+}$')
+  if body then
+    body = string.sub(envelope, 1, -#body - 1)
+  elseif string.sub(envelope, -1) == '}' then
+    body = string.sub(envelope, 1, -2)
+  else
+    return envelope -- no JSON object: it can never begin to run, so it needs no count
+  end
+  if count == 0 then return body .. '}' end
+  return body .. ',"deliveries":' .. count .. '}'
+end
+
+-- Back to the head of its queue.
+local function give_back(stored, lost)
+  local ready, envelope = split(stored)
+  if lost then envelope = with_deliveries(envelope, deliveries_of(envelope) + 1) end
+  redis.call('RPUSH', ready, envelope)
+  ring(queue_of(ready), 1)
+end
+
+-- Letters of one name (a task that died, was replayed and sent again) lie together.
+local function bury(stored, id, reason)
+  local ready, envelope = split(stored)
+  local packed = redis.call('HGET', LETTERS, id)
+  local letters = packed and cmsgpack.unpack(packed) or {}
+  letters[#letters + 1] = {ready, envelope, reason, now(), deliveries_of(envelope)}
+  redis.call('HSET', LETTERS, id, cmsgpack.pack(letters))
+  redis.call('ZADD', LETTER_TIMES, now(), id)
+  redis.call('HINCRBY', LETTER_COUNTS, queue_of(ready), 1)
+end
+
+-- Claim numbers of one owner in ascending order; fields "s" and "n!" are no claims.
+local function numbers_of(claims)
+  local numbers = {}
+  for _, field in ipairs(redis.call('HKEYS', claims)) do
+    local number = tonumber(field)
+    if number then numbers[#numbers + 1] = number end
+  end
+  table.sort(numbers)
+  return numbers
+end
+
+-- Delayed messages of one queue whose time has come go to the tail of their ready lists; returns how many.
+local function promote(queue)
+  local delayed = DELAYED .. queue
+  local due = redis.call('ZRANGEBYSCORE', delayed, '-inf', now(), 'LIMIT', 0, 256)
+  if #due == 0 then return 0 end
+  for _, stored in ipairs(due) do
+    local ready, rest = split(stored)
+    local _, envelope = split(rest)
+    redis.call('LPUSH', ready, envelope)
+  end
+  redis.call('ZREM', delayed, unpack(due))
+  return #due
+end
+
+-- The earlier of `due` (0 is none) and the first delayed message of the queue, in ms.
+local function earlier(due, queue)
+  local head = redis.call('ZRANGE', DELAYED .. queue, 0, 0, 'WITHSCORES')
+  if head[2] and (due == 0 or tonumber(head[2]) < due) then return tonumber(head[2]) end
+  return due
+end

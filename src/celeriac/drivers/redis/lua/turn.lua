@@ -1,0 +1,140 @@
+-- Settle outcomes and claim messages for one owner.
+--
+-- KEYS[1]  the owner's claims (hash)
+-- ARGV[2]  msgpack {sequence number of this turn, first number for new claims, most claims, most bytes}
+-- ARGV[3]  msgpack array of queues, in the order of serving: {name, ready key of step 0, of step 3, of step 6, of step 9}
+-- ARGV[4]  msgpack array of fields of claims to drop (plain acks), may be empty
+-- ARGV[5]  msgpack array of other outcomes: {fields of the claim, fate, result or false, follow-ups, due in ms, reason, id}
+--          with result {key, payload, ttl in ms or 0} and follow-ups as prelude's send() takes them; a payload stands
+--          there as its index in ARGV, for payloads may be any bytes
+-- ARGV[6..] the payloads
+-- Result   false: the owner is not known. Otherwise {due of the next delayed message in ms or 0 (only if nothing was claimed;
+--          below zero if no lookout will wake anybody for it), {queue name, envelope, envelope ...}, ...}; claims are numbered in this order.
+-- Atomic because a claim must be settled and the next be held in one step, and because the sequence number makes a turn that is
+-- sent again (its reply was lost with the connection) answer the same without settling twice.
+
+local claims = KEYS[1]
+local turn = cmsgpack.unpack(ARGV[2])
+local sequence, first, want = turn[1], turn[2], turn[3]
+
+local last = redis.call('HGET', claims, 's')
+if not last then return false end
+
+if tonumber(last) == sequence then
+  local reply = {0}
+  local number = first
+  local stored = redis.call('HGET', claims, number)
+  while stored do
+    local ready, envelope = split(stored)
+    reply[#reply + 1] = {queue_of(ready), envelope}
+    number = number + 1
+    stored = redis.call('HGET', claims, number)
+  end
+  return reply
+end
+
+-- Settle.
+local acks = cmsgpack.unpack(ARGV[4])
+for from = 1, #acks, 1000 do
+  redis.call('HDEL', claims, unpack(acks, from, math.min(from + 999, #acks)))
+end
+
+local sent, returned = 0, {}
+local owner = string.sub(claims, #CLAIMS + 1)
+for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
+  local fields, fate, result = outcome[1], outcome[2], outcome[3]
+  local held
+  if fate == 0 then -- ACKED
+    held = redis.call('HDEL', claims, unpack(fields)) > 0
+  elseif fate == 1 then -- BEGUN
+    held = redis.call('HEXISTS', claims, fields[1]) == 1
+    if held then redis.call('HSET', claims, fields[1] .. '!', '1') end
+  else
+    held = redis.call('HGET', claims, fields[1])
+    if held then
+      redis.call('HDEL', claims, unpack(fields))
+      if fate == 4 then -- DEFERRED
+        local ready, envelope = split(held)
+        send({queue_of(ready), ready, outcome[5], envelope}, owner .. ':' .. fields[1])
+      elseif fate == 5 then -- DEAD
+        bury(held, outcome[7], outcome[6])
+      else -- GIVEN_BACK, LOST
+        returned[#returned + 1] = {held, fate == 3}
+      end
+    end
+  end
+  if held then
+    if result then
+      if result[3] > 0 then
+        redis.call('SET', result[1], ARGV[result[2]], 'PX', result[3])
+      else
+        redis.call('SET', result[1], ARGV[result[2]])
+      end
+      redis.call('PUBLISH', result[1], ARGV[result[2]])
+    end
+    for _, message in ipairs(outcome[4]) do
+      sent = sent + 1
+      message[4] = ARGV[message[4]]
+      send(message, owner .. ':' .. sequence .. ':' .. sent)
+    end
+  end
+end
+
+-- What goes back to the head of its queue goes last one first, so that the order there is the old one.
+for i = #returned, 1, -1 do give_back(returned[i][1], returned[i][2]) end
+
+-- Claim.
+local record = {'s', sequence}
+local reply = {0}
+if want > 0 then
+  local queues = cmsgpack.unpack(ARGV[3])
+  for _, queue in ipairs(queues) do promote(queue[1]) end
+
+  local number = first
+  local room = turn[4]
+  for step = 2, 5 do
+    for _, queue in ipairs(queues) do
+      if want <= 0 or room <= 0 then break end
+      local ready = queue[step]
+      local run = {queue[1]}
+      -- The first one tells how large they are, so that no turn carries more than about the most bytes.
+      local envelope = redis.call('RPOP', ready)
+      if envelope then
+        run[2] = envelope
+        local more = math.min(want - 1, math.floor(room / #envelope) - 1)
+        if more > 0 then
+          local popped = redis.call('RPOP', ready, more)
+          if popped then
+            for i = 1, #popped do run[i + 2] = popped[i] end
+          end
+        end
+        for i = 2, #run do
+          record[#record + 1] = number
+          record[#record + 1] = ready .. '\n' .. run[i]
+          number = number + 1
+          room = room - #run[i]
+        end
+        want = want - (#run - 1)
+        reply[#reply + 1] = run
+        -- More are waiting: whoever claims wakes the next, so that a crowd wakes up without the sender counting it.
+        if (want <= 0 or room <= 0) and redis.call('LLEN', ready) > 0 and redis.call('EXISTS', BELL .. queue[1]) == 0 then
+          ring(queue[1], 1)
+        end
+      end
+    end
+  end
+
+  if #reply == 1 then
+    -- Nothing is ready, so every token is stale; left alone it would wake us for nothing.
+    for _, queue in ipairs(queues) do
+      redis.call('DEL', BELL .. queue[1])
+      reply[1] = earlier(reply[1], queue[1])
+    end
+    if reply[1] > 0 and redis.call('EXISTS', LOOKOUT) == 0 then reply[1] = -reply[1] end
+  end
+end
+
+for from = 1, #record, 2000 do
+  redis.call('HSET', claims, unpack(record, from, math.min(from + 1999, #record)))
+end
+return reply

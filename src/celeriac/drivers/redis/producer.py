@@ -1,0 +1,127 @@
+"""Sends messages to Redis exactly once, from any thread, also over a connection that breaks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+
+from celeriac.drivers.redis import scripts
+from celeriac.drivers.redis.connection import Connection, ServerError
+from celeriac.drivers.redis.keys import Keys
+from celeriac.exceptions import OperationalError
+from celeriac.message import Message
+
+#: A script runs alone in Redis, so one call stays short: about this many messages and bytes at most.
+MOST_MESSAGES = 1000
+MOST_BYTES = 4 * 1024 * 1024
+
+#: Seconds before the 2nd, 3rd ... try. A dead server is told after about a second, a silent one at the time
+#: limit.
+PAUSES = (0.05, 0.25, 0.6)
+
+
+class Producer:
+    """A pool of lines, one for each thread that sends at the same moment."""
+
+    def __init__(self, connect: Callable[[], Connection], keys: Keys, limit: float) -> None:
+        self._connect = connect
+        self._keys = keys
+        self._names = scripts.names(keys)
+        self._limit = limit
+        self._free: deque[_Line] = deque()
+        self._known: set[str] = set()
+        self._closed = False
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Send all; in one step up to MOST_MESSAGES."""
+        if self._closed:
+            raise OperationalError("this broker is closed")
+        try:
+            line = self._free.pop()
+        except IndexError:
+            line = _Line(self._connect(), self._keys.sent)
+        try:
+            for part in _parts(messages):
+                self._send(line, part)
+        finally:
+            self._free.append(line)
+
+    def close(self) -> None:
+        """May be called twice."""
+        self._closed = True
+        while self._free:
+            self._free.pop().connection.close()
+
+    def _send(self, line: _Line, messages: Sequence[Message]) -> None:
+        known = self._known
+        register = 0
+        arguments: list[str | bytes | int] = []
+        for message in messages:
+            queue = message.queue
+            if queue not in known:
+                register = 1
+            due = 0 if message.eta is None else max(1, int(message.eta * 1000))
+            arguments += (queue, self._keys.ready(queue, message.priority), due, message.payload)
+        line.number += 1
+        packed = scripts.PUBLISH.packed([line.key], self._names, line.number, register, *arguments)
+        self._deliver(line.connection, packed)
+        if register:
+            known.update(message.queue for message in messages)
+
+    def _deliver(self, connection: Connection, packed: bytes) -> None:
+        try:
+            scripts.PUBLISH.call(connection, packed)
+        except ServerError:
+            raise
+        except OperationalError as error:
+            self._deliver_again(connection, packed, error)
+
+    def _deliver_again(self, connection: Connection, packed: bytes, error: OperationalError) -> None:
+        """The number in `packed` makes this safe: what was stored is not stored twice."""
+        deadline = connection.last_use + self._limit
+        for pause in PAUSES:
+            if time.monotonic() + pause >= deadline:
+                break
+            time.sleep(pause)
+            # One more connection for this try, which may take what is left of the time and no more.
+            left = deadline - time.monotonic()
+            again = self._connect()
+            again.connect_timeout = min(again.connect_timeout, left)
+            again.timeout = left
+            try:
+                scripts.PUBLISH.call(again, packed)
+                return
+            except ServerError:
+                raise
+            except OperationalError as newer:
+                error = newer
+            finally:
+                again.close()
+        raise error
+
+
+class _Line:
+    """One connection and its count of publishes."""
+
+    def __init__(self, connection: Connection, prefix: str) -> None:
+        self.connection = connection
+        self.key = f"{prefix}{os.urandom(8).hex()}"
+        self.number = 0
+
+
+def _parts(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    if len(messages) == 1:
+        yield messages
+        return
+    part: list[Message] = []
+    size = 0
+    for message in messages:
+        if part and (len(part) >= MOST_MESSAGES or size + len(message.payload) > MOST_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(message)
+        size += len(message.payload)
+    if part:
+        yield part

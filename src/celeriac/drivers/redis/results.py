@@ -1,0 +1,251 @@
+"""Results on Redis under Celery's keys: SET + PUBLISH, and one subscribed connection for all who wait."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+from weakref import WeakSet
+
+from hiredis import PushNotification, ReplyError
+
+from celeriac.drivers.redis.connection import Connection, pack
+from celeriac.drivers.redis.keys import Keys
+from celeriac.exceptions import OperationalError
+from celeriac.message import Result
+from celeriac.ports import Watch
+
+#: Seconds between a lost watch and the next try, from the first to the longest.
+PAUSES = (0.05, 0.2, 0.5, 1.0)
+#: Seconds without a word after which a watch asks whether the server is still there.
+SILENCE = 10.0
+
+
+class RedisResults:
+    """See `celeriac.ports.ResultStore`."""
+
+    def __init__(self, connect: Callable[..., Connection], keys: Keys) -> None:
+        self._connect = connect
+        self._keys = keys
+        self._free: deque[Connection] = deque()
+        self._watches: WeakSet[RedisWatch] = WeakSet()
+        self._closed = False
+
+    def save(self, results: Sequence[Result]) -> None:
+        commands: list[tuple[Any, ...]] = []
+        for result in results:
+            key = self._keys.result + result.task_id
+            keep = ("PX", int(result.ttl * 1000)) if result.ttl else ()
+            commands += [
+                ("MULTI",),
+                ("SET", key, result.payload, *keep),
+                ("PUBLISH", key, result.payload),
+                ("EXEC",),
+            ]
+        self._call_many(commands)
+
+    def load(self, ids: Sequence[str]) -> list[bytes | None]:
+        if not ids:
+            return []
+        found: list[bytes | None] = self._call_many([("MGET", *(self._keys.result + id for id in ids))])[0]
+        return found
+
+    def watch(self, told: Callable[[str, bytes], None]) -> Watch:
+        watch = RedisWatch(lambda: self._connect(resp3=True), self._keys, told)
+        self._watches.add(watch)
+        if self._closed:
+            watch.close()
+        return watch
+
+    def forget(self, ids: Sequence[str]) -> None:
+        if ids:
+            self._call_many([("DEL", *(self._keys.result + id for id in ids))])
+
+    def close(self) -> None:
+        self._closed = True
+        for watch in list(self._watches):
+            watch.close()
+        while self._free:
+            self._free.pop().close()
+
+    def _call_many(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if self._closed:
+            raise OperationalError("this result store is closed")
+        try:
+            connection = self._free.pop()
+        except IndexError:
+            connection = self._connect()
+        try:
+            try:
+                replies = connection.call_many(commands)
+            except OperationalError:
+                # All commands here may be said twice: the usual cause is a connection that was idle too long.
+                replies = connection.call_many(commands)
+            for reply in replies:
+                if isinstance(reply, ReplyError):
+                    raise OperationalError(f"Redis at {connection.address} answered: {reply}")
+            return replies
+        finally:
+            self._free.append(connection)
+
+
+class RedisWatch:
+    """One connection that is subscribed to every awaited result, read by a thread of its own.
+
+    RESP3 lets the same connection answer MGET, so adding an id costs one round trip: SUBSCRIBE, then MGET, in
+    one packet.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Connection], keys: Keys, told: Callable[[str, bytes], None]
+    ) -> None:
+        self._connect = connect
+        self._prefix = keys.result
+        self._told = told
+        self._lock = threading.Lock()
+        self._watched: set[str] = set()
+        self._answers: deque[_Answer] = deque()
+        self._connection: Connection | None = None
+        self._closed = False
+
+    def add(self, ids: Sequence[str]) -> list[bytes | None]:
+        if not ids:
+            return []
+        answer = _Answer()
+        keys = [self._prefix + id for id in ids]
+        with self._lock:
+            connection = self._opened()
+            self._watched.update(ids)
+            # Expected before it is sent: the reader may be quicker than we are.
+            self._answers.append(answer)
+            try:
+                connection.send(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
+            except OperationalError:
+                self._watched.difference_update(ids)
+                raise
+        if not answer.done.wait(connection.timeout):
+            raise OperationalError(
+                f"Redis at {connection.address} gave no answer within {connection.timeout:g} s"
+            )
+        if answer.error is not None:
+            raise answer.error
+        return list(answer.payloads)
+
+    def discard(self, ids: Sequence[str]) -> None:
+        with self._lock:
+            gone = [id for id in ids if id in self._watched]
+            self._watched.difference_update(gone)
+            if gone and self._connection is not None:
+                with contextlib.suppress(OperationalError):
+                    self._connection.send(pack("UNSUBSCRIBE", *(self._prefix + id for id in gone)))
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.shut()
+
+    def _opened(self) -> Connection:
+        if self._closed:
+            raise OperationalError("this watch is closed")
+        if self._connection is None:
+            connection = self._connect()
+            connection.open()
+            self._connection = connection
+            threading.Thread(
+                target=self._read, args=(connection,), name="celeriac-results", daemon=True
+            ).start()
+        return self._connection
+
+    # -- on the watch's own thread
+
+    def _read(self, connection: Connection) -> None:
+        while True:
+            try:
+                self._listen(connection)
+            except OperationalError as error:
+                with self._lock:
+                    answers, self._answers = self._answers, deque()
+                for answer in answers:
+                    answer.fail(error)
+                if not self._heal(connection):
+                    return
+
+    def _listen(self, connection: Connection) -> None:
+        asked = False
+        while not self._closed:
+            if not connection.has_more(SILENCE):
+                if asked:
+                    raise connection.lost(TimeoutError(f"silent for {2 * SILENCE:g} s"))
+                with self._lock:
+                    self._answers.append(_Answer())
+                    connection.send(pack("PING"))
+                asked = True
+                continue
+            asked = False
+            reply = connection.read_any()
+            if isinstance(reply, PushNotification):
+                if reply[0] == b"message":
+                    self._tell(reply[1].decode()[len(self._prefix) :], reply[2])
+            else:
+                self._answers.popleft().give(reply)
+        raise OperationalError("this watch is closed")
+
+    def _heal(self, connection: Connection) -> bool:
+        """Connect again, subscribe to everything, and tell what was saved meanwhile. False when closed."""
+        tries = 0
+        while True:
+            with self._lock:
+                if self._closed:
+                    connection.close()
+                    return False
+                ids = list(self._watched)
+                try:
+                    connection.open()
+                    if ids:
+                        keys = [self._prefix + id for id in ids]
+                        answer = _Answer(partial(self._tell_all, ids))
+                        self._answers.append(answer)
+                        connection.send(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
+                    return True
+                except OperationalError:
+                    self._answers.clear()
+            time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+            tries += 1
+
+    def _tell_all(self, ids: Sequence[str], payloads: Sequence[bytes | None]) -> None:
+        for id, payload in zip(ids, payloads, strict=True):
+            if payload is not None:
+                self._tell(id, payload)
+
+    def _tell(self, id: str, payload: bytes) -> None:
+        if id in self._watched:
+            self._told(id, payload)
+
+
+class _Answer:
+    """The reply to one MGET, for the thread that asked."""
+
+    def __init__(self, then: Callable[[Sequence[bytes | None]], None] | None = None) -> None:
+        self.done = threading.Event()
+        self.payloads: Sequence[bytes | None] = ()
+        self.error: OperationalError | None = None
+        self._then = then
+
+    def give(self, reply: Any) -> None:
+        if isinstance(reply, ReplyError):
+            self.error = OperationalError(f"Redis answered: {reply}")
+        elif isinstance(reply, list):
+            self.payloads = reply
+            if self._then is not None:
+                self._then(reply)
+        self.done.set()
+
+    def fail(self, error: OperationalError) -> None:
+        self.error = error
+        self.done.set()

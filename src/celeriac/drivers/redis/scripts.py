@@ -1,0 +1,71 @@
+"""The Lua scripts of this folder, ready to be called: packed once, sent by their digest."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from hiredis import ReplyError
+
+from celeriac.drivers.redis.connection import Connection, checked, pack
+from celeriac.drivers.redis.keys import Keys
+
+_FOLDER = files("celeriac.drivers.redis") / "lua"
+_PRELUDE = (_FOLDER / "prelude.lua").read_text()
+
+
+class Script:
+    """One script; loads itself into a server that does not know it (any more)."""
+
+    def __init__(self, name: str) -> None:
+        self.source = _PRELUDE + (_FOLDER / f"{name}.lua").read_text()
+        self.digest = hashlib.sha1(self.source.encode()).hexdigest()
+
+    def packed(self, keys: list[str], *arguments: Any) -> bytes:
+        """The command as it goes over the wire."""
+        return pack("EVALSHA", self.digest, len(keys), *keys, *arguments)
+
+    def call(self, connection: Connection, packed: bytes) -> Any:
+        """Send what `packed` gave; only a server that answers NOSCRIPT costs a second round trip."""
+        connection.send(packed)
+        reply = connection.read()
+        if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
+            connection.call("SCRIPT", "LOAD", self.source)
+            connection.send(packed)
+            reply = connection.read()
+        return checked(reply, connection.address)
+
+
+def names(keys: Keys) -> bytes:
+    """The key prefixes as prelude.lua wants them."""
+    return msgspec.msgpack.encode(
+        (
+            keys.claims,
+            keys.owners,
+            keys.nodes,
+            keys.delayed,
+            keys.bell,
+            keys.letters,
+            keys.letter_times,
+            keys.letter_counts,
+            keys.queues,
+            keys.lookout,
+            len(keys.prefix.encode()),
+        )
+    )
+
+
+TURN = Script("turn")
+PUBLISH = Script("publish")
+ENLIST = Script("enlist")
+BEAT = Script("beat")
+ADOPT = Script("adopt")
+DISMISS = Script("dismiss")
+LOOK = Script("look")
+RING = Script("ring")
+DEPTH = Script("depth")
+PURGE = Script("purge")
+LETTERS = Script("letters")
+REPLAY = Script("replay")

@@ -1,0 +1,26 @@
+"""The driver of `sqlite:///file`, the embedded default: broker and results in one file for all processes."""
+
+from __future__ import annotations
+
+from celeriac.drivers.opening import Options
+from celeriac.drivers.sqlite.broker import SqliteBroker
+from celeriac.drivers.sqlite.place import read_url
+from celeriac.drivers.sqlite.results import SqliteResults
+from celeriac.drivers.sqlite.store import Store
+
+
+def open_broker(url: str, options: Options, with_results: bool) -> SqliteBroker:
+    """A broker on the file of the URL; `sqlite://` is memory of this process while anybody has it open."""
+    patience = options.publish_timeout
+    return SqliteBroker(Store.opened(read_url(url), patience), with_results, patience)
+
+
+def open_results(url: str, options: Options) -> SqliteResults:
+    """The results in the file of the URL."""
+    patience = options.publish_timeout
+    return SqliteResults(Store.opened(read_url(url), patience), patience)
+
+
+def same_store(url_a: str, url_b: str) -> bool:
+    """Whether both name one file, so that one transaction can touch both."""
+    return read_url(url_a).path == read_url(url_b).path

@@ -1,0 +1,342 @@
+"""The broker of a file: each call is one transaction, and a turn without work sleeps until its bell rings."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+import msgspec
+
+from celeriac.drivers.sqlite import bench, moves
+from celeriac.drivers.sqlite import statements as sql
+from celeriac.drivers.sqlite.bells import Ear, open_ear, ring
+from celeriac.drivers.sqlite.moves import Fresh
+from celeriac.drivers.sqlite.results import ring_watchers, save_results, sweep
+from celeriac.drivers.sqlite.store import Store
+from celeriac.exceptions import Fenced, OperationalError
+from celeriac.message import Claim, Depth, Letter, Message, Outcome
+
+T = TypeVar("T")
+
+#: Seconds after which a wait looks by itself: the net under a process that was killed between commit and
+#: bell, and under a wall clock set forward.
+LONGEST_PAUSE = 5.0
+
+
+class Turned(msgspec.Struct):
+    """What one transaction of a turn gave."""
+
+    claims: list[Claim]
+    #: The largest number that its owner has got.
+    last: int
+    #: The last queue that gave a message.
+    gave: str
+    #: When it must look again by itself (epoch seconds).
+    alarm: float | None
+    waiters: list[bench.Call]
+    watchers: list[str]
+
+
+class SqliteBroker:
+    """One user of a file as a broker. It closes what it has of the store."""
+
+    def __init__(
+        self,
+        store: Store,
+        with_results: bool,
+        patience: float,
+        open_ear: Callable[[str, Callable[[], object]], Ear] = open_ear,
+    ) -> None:
+        self._store = store
+        self._with_results = with_results
+        self._patience = patience
+        self._open_ear = open_ear
+        self._closed = False
+        #: In the order in which the next turn serves them.
+        self._queues: tuple[str, ...] = ()
+        #: By owner, the largest number that `turn` or `adopt` has returned.
+        self._last: dict[str, int] = {}
+        #: Owners of whose last call nobody knows whether it happened.
+        self._in_doubt: set[str] = set()
+        #: How a sleeping turn is told; opened by the first that sleeps.
+        self._ear: Ear | None = None
+        self._woken = False
+        #: Monotonic time until which our row on the bench may count.
+        self._sits_until = 0.0
+
+    # --- sending ------------------------------------------------------------------------------------------
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        if messages:
+            self._move(lambda db, fresh: moves.add(db, messages, time.time(), fresh))
+
+    # --- the turn -----------------------------------------------------------------------------------------
+
+    def consume(self, queues: Sequence[str]) -> None:
+        self._queues = tuple(dict.fromkeys(queues))
+        if self._sits_until:
+            # A turn may wait for the old ones in another thread: let it sit down again.
+            self._write(lambda db: bench.leave(db, self._address()))
+            ring([self._address()])
+
+    def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
+        deadline = time.monotonic() + wait
+        woken = False
+        try:
+            while True:
+                waits = want > 0 and not woken and time.monotonic() < deadline
+                turned = self._turn(owner, outcomes, want, deadline if waits else None)
+                if turned.claims or not waits:
+                    return turned.claims
+                outcomes = ()
+                woken = self._sleep(deadline, turned.alarm)
+        except BaseException:
+            # It may have been rung for a message that it will not claim now: somebody else must hear of it.
+            self._give_up_waiting()
+            raise
+
+    def wake(self) -> None:
+        self._woken = True
+        if self._ear is not None:
+            self._ear.wake()
+
+    def _turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait_until: float | None) -> Turned:
+        """One transaction: settle, make due, claim, or else sit down on the bench until `wait_until`."""
+        if wait_until is not None:
+            self._address()
+        try:
+            turned = self._write(lambda db: self._settle_and_claim(db, owner, outcomes, want, wait_until))
+        except BaseException:
+            self._in_doubt.add(owner)
+            raise
+        self._in_doubt.discard(owner)
+        self._last[owner] = turned.last
+        self._sits_until = wait_until if wait_until is not None and not turned.claims else 0.0
+        if turned.gave:
+            after = self._queues.index(turned.gave) + 1 if turned.gave in self._queues else 0
+            self._queues = self._queues[after:] + self._queues[:after]
+        self._ring(turned.waiters)
+        self._ring_watchers(turned.watchers)
+        return turned
+
+    def _settle_and_claim(
+        self, db: sqlite3.Connection, owner: str, outcomes: Sequence[Outcome], want: int, until: float | None
+    ) -> Turned:
+        row = db.execute(sql.OWNER, (owner,)).fetchone()
+        if row is None:
+            raise Fenced(owner)
+        id, reserved = row
+        now, monotonic = time.time(), time.monotonic()
+        queues = self._queues
+        fresh: Fresh = Counter()
+        watchers: list[str] = []
+        if outcomes:
+            results = moves.settle(db, id, outcomes, now, fresh)
+            if results and self._with_results:
+                watchers = save_results(db, results, now)
+        moves.promote(db, now, fresh)
+        # What was reserved is the latest that another connection can have given.
+        last = self._last.setdefault(owner, reserved)
+        claims, gave = [], ""
+        if owner in self._in_doubt:
+            claims = moves.claims_above(db, id, last)
+            last = claims[-1].number if claims else last
+        if want > len(claims):
+            more, gave = moves.claim(db, id, queues, want - len(claims), last)
+            claims += more
+            last += len(more)
+            moves.reserve(db, id, last, reserved)
+        alarm = None
+        if until is not None and not claims:
+            alarm = bench.sit(db, self._address(), queues, until, monotonic, now)
+            queues = ()
+        elif self._sits_until > monotonic:
+            bench.leave(db, self._address())
+        waiters = bench.rouse(db, fresh, queues, monotonic, now)
+        return Turned(claims, last, gave, alarm, waiters, watchers)
+
+    def _sleep(self, deadline: float, alarm: float | None) -> bool:
+        """Sleep until there is something to see; returns whether `wake` ended it."""
+        pause = min(deadline - time.monotonic(), LONGEST_PAUSE)
+        if alarm is not None:
+            pause = min(pause, alarm - time.time())
+        ear = self._ear
+        if ear is None or self._closed:
+            return True
+        woken = ear.wait(0.0 if self._woken else pause) or self._woken
+        self._woken = False
+        return woken
+
+    def _give_up_waiting(self) -> None:
+        if self._sits_until:
+            self._sits_until = 0.0
+            with suppress(OperationalError):
+                self._move(lambda db, _: bench.leave(db, self._address()), left=self._queues)
+
+    # --- owners and leases --------------------------------------------------------------------------------
+
+    def enlist(self, owner: str, node: str, lease: float) -> None:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(sql.ENLIST, (owner, node))
+            db.execute(sql.START_LEASE, (node, time.monotonic(), lease))
+
+        self._write(work)
+
+    def beat(self, node: str, lease: float) -> list[str]:
+        def work(db: sqlite3.Connection) -> list[str]:
+            now = time.monotonic()
+            db.execute(sql.RENEW_LEASE, (node, now, lease))
+            db.execute(sql.DELETE_ENDED_NODES, (now,))
+            bench.tidy(db)
+            sweep(db, time.time())
+            return [name for (name,) in db.execute(sql.ORPHANS, (now,)).fetchall()]
+
+        return self._write(work)
+
+    def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
+        def work(db: sqlite3.Connection) -> tuple[list[Claim], int]:
+            old = db.execute(sql.OWNER_AND_NODE, (owner,)).fetchone()
+            new = db.execute(sql.OWNER_AND_NODE, (by,)).fetchone()
+            if old is None:
+                # Nobody knows it, unless a call of ours did it already and could not say so.
+                known = new is not None and by in self._in_doubt
+                return (moves.claims_above(db, new[0], 0), new[2]) if known else ([], 0)
+            db.execute(sql.ENLIST, (by, node))
+            db.execute(sql.INHERIT_LEASE, (node, time.monotonic(), old[1]))
+            id, _, reserved = db.execute(sql.OWNER_AND_NODE, (by,)).fetchone()
+            if db.execute(sql.SAME_NUMBER, (old[0], id)).fetchone() is not None:
+                raise ValueError(f"{by} holds claims of the same numbers as {owner}: adopt under a new name")
+            adopted = moves.claims_above(db, old[0], 0)
+            db.execute(sql.MOVE_CLAIMS, (id, old[0]))
+            db.execute(sql.DELETE_OWNER, (old[0],))
+            last = max(reserved, old[2])
+            db.execute(sql.RESERVE_NUMBERS, (last, id))
+            return adopted, last
+
+        try:
+            adopted, last = self._write(work)
+        except BaseException:
+            self._in_doubt.add(by)
+            raise
+        self._in_doubt.discard(by)
+        if adopted:
+            self._last[by] = max(last, self._last.get(by, 0))
+        return adopted
+
+    def dismiss(self, owner: str) -> None:
+        def work(db: sqlite3.Connection, fresh: Fresh) -> None:
+            row = db.execute(sql.OWNER, (owner,)).fetchone()
+            if row is None:
+                return
+            moves.put_back(db, db.execute(sql.ALL_HELD, row[:1]).fetchall(), fresh)
+            db.execute(sql.DELETE_ALL_CLAIMS, row[:1])
+            db.execute(sql.DELETE_OWNER, row[:1])
+
+        self._move(work)
+        self._last.pop(owner, None)
+        self._in_doubt.discard(owner)
+
+    def lookout(self, node: str) -> None:
+        """None: whoever makes a message ready or delays one, wakes who must know."""
+
+    # --- the operator's calls -----------------------------------------------------------------------------
+
+    def depth(self, queues: Sequence[str]) -> dict[str, Depth]:
+        def work(db: sqlite3.Connection) -> dict[str, Depth]:
+            counts = (sql.COUNT_READY, sql.COUNT_DELAYED, sql.COUNT_CLAIMED, sql.COUNT_DEAD)
+            return {
+                queue: Depth(*(db.execute(count, (queue,)).fetchone()[0] for count in counts))
+                for queue in queues
+            }
+
+        return self._read(work)
+
+    def queues(self) -> list[str]:
+        return self._read(lambda db: [queue for (queue,) in db.execute(sql.QUEUES).fetchall()])
+
+    def peek(self, queue: str, n: int) -> list[bytes]:
+        def work(db: sqlite3.Connection) -> list[bytes]:
+            ready = db.execute(sql.PEEK, (queue, max(n, 0))).fetchall()
+            due = db.execute(sql.PEEK_DUE, (queue, time.time(), max(n - len(ready), 0))).fetchall()
+            return [payload for (payload,) in ready + due]
+
+        return self._read(work)
+
+    def purge(self, queue: str) -> int:
+        def work(db: sqlite3.Connection) -> int:
+            removed = db.execute(sql.PURGE_READY_MESSAGES, (queue,)).rowcount
+            removed += db.execute(sql.PURGE_DELAYED_MESSAGES, (queue,)).rowcount
+            db.execute(sql.PURGE_READY, (queue,))
+            db.execute(sql.PURGE_DELAYED, (queue,))
+            return removed
+
+        return self._write(work)
+
+    def letters(self, n: int) -> list[Letter]:
+        rows = self._read(lambda db: db.execute(sql.LETTERS, (max(n, 0),)).fetchall())
+        return [Letter(*row) for row in rows]
+
+    def replay(self, ids: Sequence[str]) -> int:
+        return self._move(lambda db, fresh: moves.replay(db, ids, fresh))
+
+    def close(self) -> None:
+        if not self._closed:
+            self._give_up_waiting()
+            self._closed = True
+            self.wake()
+            # The bell goes with its last user, which may be a turn that is just ending.
+            self._ear = None
+            self._store.release()
+
+    # --- transactions and bells ---------------------------------------------------------------------------
+
+    def _move(self, work: Callable[[sqlite3.Connection, Fresh], T], left: Sequence[str] = ()) -> T:
+        """Do work that may make messages ready, and wake who waits for them."""
+
+        def work_and_rouse(db: sqlite3.Connection) -> tuple[T, list[bench.Call]]:
+            fresh: Fresh = Counter()
+            answer = work(db, fresh)
+            return answer, bench.rouse(db, fresh, left, time.monotonic(), time.time())
+
+        answer, calls = self._write(work_and_rouse)
+        self._ring(calls)
+        return answer
+
+    def _ring(self, calls: list[bench.Call]) -> None:
+        """Ring them; for each that was killed while it waited ring somebody else."""
+        # What had to be stored is stored, so no trouble in here may say otherwise; a wait has its net.
+        with suppress(OperationalError):
+            while calls:
+                nobody = set(ring(dict.fromkeys(address for address, _ in calls)))
+                unheard = Counter(queue for address, queue in calls if address in nobody)
+                if not unheard:
+                    break
+                calls = self._write(
+                    lambda db, unheard=unheard: bench.rouse(db, unheard, (), time.monotonic(), time.time())  # type: ignore[misc]
+                )
+
+    def _ring_watchers(self, addresses: list[str]) -> None:
+        if addresses:
+            with suppress(OperationalError):
+                ring_watchers(self._write, addresses)
+
+    def _address(self) -> str:
+        if self._ear is None:
+            self._ear = self._open_ear(self._store.place.path, lambda: self._store.version(self._patience))
+        return self._ear.address
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._must_be_open()
+        return self._store.write(work, self._patience)
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._must_be_open()
+        return self._store.read(work, self._patience)
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise OperationalError(f"This broker on {self._store.place} was closed before")

@@ -1,0 +1,210 @@
+"""The results in a file, and the watches that are told of them."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from celeriac.drivers.sqlite import statements as sql
+from celeriac.drivers.sqlite.bells import Ear, open_ear, ring
+from celeriac.drivers.sqlite.moves import as_json
+from celeriac.drivers.sqlite.store import Store
+from celeriac.exceptions import OperationalError
+from celeriac.message import Result
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+#: How many results that are too old one transaction removes at most, beyond as many as it saves.
+SWEPT_AT_ONCE = 64
+#: The same for a beat, which is seldom.
+SWEPT_BY_BEAT = 2000
+#: Seconds after which a watch looks by itself, in case that who saved was killed between commit and bell.
+LONGEST_PAUSE = 5.0
+#: The same while the file cannot be read.
+PAUSE_IN_TROUBLE = 0.5
+
+
+class SqliteResults:
+    """One user of a file as a result store."""
+
+    def __init__(
+        self,
+        store: Store,
+        patience: float,
+        open_ear: Callable[[str, Callable[[], object]], Ear] = open_ear,
+    ) -> None:
+        self._store = store
+        self._patience = patience
+        self._open_ear = open_ear
+        self._closed = False
+        self._watches: set[SqliteWatch] = set()
+
+    def save(self, results: Sequence[Result]) -> None:
+        if results:
+            watchers = self._write(lambda db: save_results(db, results, time.time()))
+            if watchers:
+                with suppress(OperationalError):  # they are stored, and a watch has its net
+                    ring_watchers(self._write, watchers)
+
+    def load(self, ids: Sequence[str]) -> list[bytes | None]:
+        self._must_be_open()
+        return self._store.read(lambda db: _load(db, ids), self._patience)
+
+    def watch(self, told: Callable[[str, bytes], None]) -> SqliteWatch:
+        self._must_be_open()
+        ear = self._open_ear(self._store.place.path, lambda: self._store.version(self._patience))
+        watch = SqliteWatch(self._write, ear, told, self._watches.discard)
+        self._watches.add(watch)
+        return watch
+
+    def forget(self, ids: Sequence[str]) -> None:
+        self._write(lambda db: db.execute(sql.FORGET_RESULTS, (as_json(ids),)))
+
+    def close(self) -> None:
+        if not self._closed:
+            for watch in list(self._watches):
+                watch.close()
+            self._closed = True
+            self._store.release()
+
+    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._must_be_open()
+        return self._store.write(work, self._patience)
+
+    def _must_be_open(self) -> None:
+        if self._closed:
+            raise OperationalError(f"This result store on {self._store.place} was closed before")
+
+
+class SqliteWatch:
+    """Reads on a thread of its own, when its bell rings, what was saved, and tells it."""
+
+    def __init__(
+        self,
+        write: Callable[[Callable[[sqlite3.Connection], Any]], Any],
+        ear: Ear,
+        told: Callable[[str, bytes], None],
+        closed: Callable[[SqliteWatch], None],
+    ) -> None:
+        self._write = write
+        self._ear = ear
+        self._told = told
+        self._when_closed = closed
+        self._closed = False
+        self._lock = threading.Lock()
+        self._ids: set[str] = set()
+        self._thread = threading.Thread(target=self._tell_all, name="celeriac-sqlite-watch", daemon=True)
+        self._thread.start()
+
+    def add(self, ids: Sequence[str]) -> list[bytes | None]:
+        if self._closed:
+            raise OperationalError("This watch was closed before")
+
+        def work(db: sqlite3.Connection) -> list[bytes | None]:
+            db.executemany(sql.WATCH, [(id, self._ear.address) for id in ids])
+            return _load(db, ids)
+
+        with self._lock:
+            self._ids.update(ids)
+        stored: list[bytes | None] = self._write(work) if ids else []
+        return stored
+
+    def discard(self, ids: Sequence[str]) -> None:
+        with self._lock:
+            known = self._ids.intersection(ids)
+            self._ids -= known
+        if known:
+            self._write(lambda db: db.execute(sql.UNWATCH, (self._ear.address, as_json(list(known)))))
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._ear.wake()
+            with suppress(OperationalError):  # whoever rings next finds nobody, and removes us
+                self._write(lambda db: db.execute(sql.DELETE_WATCHER, (self._ear.address,)))
+            self._when_closed(self)
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _tell_all(self) -> None:
+        pause = LONGEST_PAUSE
+        known_until = time.monotonic() + LONGEST_PAUSE
+        while not self._ear.wait(pause):
+            try:
+                if time.monotonic() >= known_until:
+                    self._be_known()
+                    known_until = time.monotonic() + LONGEST_PAUSE
+                for task_id, payload in self._write(self._take_news):
+                    self._tell(task_id, payload)
+                pause = LONGEST_PAUSE
+            except OperationalError as error:
+                if not self._closed:
+                    logger.warning("A watch of results could not look and will try again: %s", error)
+                pause = PAUSE_IN_TROUBLE
+
+    def _take_news(self, db: sqlite3.Connection) -> list[tuple[str, bytes]]:
+        news = db.execute(sql.FRESH_RESULTS, (self._ear.address, time.time())).fetchall()
+        if news:
+            db.execute(sql.MARK_TOLD, (self._ear.address,))
+        return news
+
+    def _be_known(self) -> None:
+        """Somebody who could not reach us may have removed us, or the whole file."""
+        with self._lock:
+            ids = list(self._ids)
+
+        def work(db: sqlite3.Connection) -> None:
+            if db.execute(sql.COUNT_WATCHED, (self._ear.address,)).fetchone()[0] < len(ids):
+                db.executemany(sql.WATCH_AGAIN, [(id, self._ear.address) for id in ids])
+
+        if ids:
+            self._write(work)
+
+    def _tell(self, task_id: str, payload: bytes) -> None:
+        if self._closed or task_id not in self._ids:
+            return
+        try:
+            self._told(task_id, payload)
+        except Exception:
+            logger.exception("Telling of the result of %s failed; the watch goes on", task_id)
+
+
+# --- in a transaction of the caller -----------------------------------------------------------------------
+
+
+def save_results(db: sqlite3.Connection, results: Sequence[Result], now: float) -> list[str]:
+    """Store results; returns the addresses of those who watch for them, to be rung after the transaction."""
+    db.executemany(
+        sql.SAVE_RESULT, [(r.task_id, r.payload, None if r.ttl is None else now + r.ttl) for r in results]
+    )
+    db.execute(sql.DELETE_EXPIRED, (now, SWEPT_AT_ONCE + len(results)))
+    if db.execute(sql.ANYBODY_WATCHES).fetchone() is None:
+        return []
+    watchers = db.execute(sql.MARK_FRESH, (as_json([r.task_id for r in results]),)).fetchall()
+    return list({address for (address,) in watchers})
+
+
+def sweep(db: sqlite3.Connection, now: float) -> None:
+    """Remove some of the results that are too old."""
+    db.execute(sql.DELETE_EXPIRED, (now, SWEPT_BY_BEAT))
+
+
+def ring_watchers(
+    write: Callable[[Callable[[sqlite3.Connection], Any]], Any], addresses: Sequence[str]
+) -> None:
+    """Ring them, and forget those that were killed."""
+    nobody = ring(addresses)
+    if nobody:
+        write(lambda db: db.executemany(sql.DELETE_WATCHER, [(address,) for address in nobody]))
+
+
+def _load(db: sqlite3.Connection, ids: Sequence[str]) -> list[bytes | None]:
+    found = dict(db.execute(sql.LOAD_RESULTS, (as_json(ids), time.time())).fetchall())
+    return [found.get(id) for id in ids]

@@ -1,0 +1,295 @@
+"""Every SQL statement of this driver, by what it does; schema.sql says what the tables mean.
+
+None of them is atomic alone: each runs inside a transaction of store.py, and who calls it says which belong
+together.
+A list of ids or numbers comes as one JSON array, so that a statement is prepared once for all lengths.
+Above each group: what goes in -> what comes out.
+"""
+
+# --- sending ----------------------------------------------------------------------------------------------
+
+# -> the largest id alive, or NULL
+LAST_MESSAGE = "SELECT max(id) FROM message"
+
+# id, queue, step, payload ->
+ADD_MESSAGE = "INSERT INTO message (id, queue, step, payload) VALUES (?, ?, ?, ?)"
+
+# queue, step, position, message ->
+ADD_READY = "INSERT INTO ready (queue, step, position, message) VALUES (?, ?, ?, ?)"
+
+# eta, message, queue ->
+ADD_DELAYED = "INSERT INTO delayed (eta, message, queue) VALUES (?, ?, ?)"
+
+# --- what is due ------------------------------------------------------------------------------------------
+
+# now, limit -> eta, message, queue, step; first due first
+DUE = """
+SELECT d.eta, d.message, d.queue, m.step
+FROM delayed d CROSS JOIN message m ON m.id = d.message
+WHERE d.eta <= ? ORDER BY d.eta, d.message LIMIT ?
+"""
+
+# eta, message of the last that DUE gave ->
+DELETE_DUE = "DELETE FROM delayed WHERE (eta, message) <= (?, ?)"
+
+# new id, old id ->
+RENUMBER = "UPDATE message SET id = ? WHERE id = ?"
+
+# -> the first eta
+NEXT_ETA = "SELECT eta FROM delayed ORDER BY eta LIMIT 1"
+
+# --- claiming ---------------------------------------------------------------------------------------------
+
+# owner's name -> id, reserved
+OWNER = "SELECT id, reserved FROM owner WHERE name = ?"
+
+# queue, limit -> step, position, message, payload, deliveries, begun; in the order of claiming
+FIRST_READY = """
+SELECT r.step, r.position, r.message, m.payload, m.deliveries, m.begun
+FROM ready r CROSS JOIN message m ON m.id = r.message
+WHERE r.queue = ? ORDER BY r.step, r.position LIMIT ?
+"""
+
+# queue; step, position of the last that FIRST_READY gave ->
+DELETE_FIRST_READY = "DELETE FROM ready WHERE queue = ? AND (step, position) <= (?, ?)"
+
+# owner, number, message ->
+ADD_CLAIM = "INSERT INTO claim (owner, number, message) VALUES (?, ?, ?)"
+
+# reserved, owner ->
+RESERVE_NUMBERS = "UPDATE owner SET reserved = ? WHERE id = ?"
+
+# owner, number -> number, queue, payload, deliveries, begun of all claims above that number
+CLAIMS_ABOVE = """
+SELECT c.number, m.queue, m.payload, m.deliveries, m.begun
+FROM claim c CROSS JOIN message m ON m.id = c.message
+WHERE c.owner = ? AND c.number > ? ORDER BY c.number
+"""
+
+# --- settling ---------------------------------------------------------------------------------------------
+
+# owner, numbers (JSON) -> number, message of those that are held
+HELD = "SELECT number, message FROM claim WHERE owner = ? AND number IN (SELECT value FROM json_each(?))"
+
+# owner -> number, message
+ALL_HELD = "SELECT number, message FROM claim WHERE owner = ?"
+
+# owner, numbers (JSON) ->
+DELETE_CLAIMS = "DELETE FROM claim WHERE owner = ? AND number IN (SELECT value FROM json_each(?))"
+
+# owner ->
+DELETE_ALL_CLAIMS = "DELETE FROM claim WHERE owner = ?"
+
+# ids (JSON) ->
+DELETE_MESSAGES = "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?))"
+
+# message -> one changed row, or none if it had begun before
+BEGIN_ONCE = "UPDATE message SET begun = 1 WHERE id = ? AND begun = 0"
+
+# ids (JSON) ->
+COUNT_DELIVERY = "UPDATE message SET deliveries = deliveries + 1 WHERE id IN (SELECT value FROM json_each(?))"
+
+# message -> queue; the message is at the head of its queue
+PUT_FIRST = """
+INSERT INTO ready (queue, step, position, message)
+SELECT m.queue, m.step,
+       coalesce((SELECT min(r.position) FROM ready r WHERE r.queue = m.queue AND r.step = m.step), m.id) - 1,
+       m.id
+FROM message m WHERE m.id = ? RETURNING queue
+"""
+
+# eta, message ->
+DEFER = "INSERT INTO delayed (eta, message, queue) SELECT ?, id, queue FROM message WHERE id = ?"
+
+# message, name, reason, died_at ->
+ADD_DEAD = "INSERT INTO dead (message, name, reason, died_at) VALUES (?, ?, ?, ?)"
+
+# --- owners and leases ------------------------------------------------------------------------------------
+
+# name, node ->
+ENLIST = "INSERT OR IGNORE INTO owner (name, node) VALUES (?, ?)"
+
+# name, monotonic now, lease -> ; a lease that runs stays as it is
+START_LEASE = """
+INSERT INTO node (name, renewed, lease) VALUES (?1, ?2, ?3)
+ON CONFLICT (name) DO UPDATE SET renewed = ?2, lease = ?3
+WHERE NOT (renewed <= ?2 AND ?2 < renewed + lease)
+"""
+
+# name, monotonic now, lease ->
+RENEW_LEASE = """
+INSERT INTO node (name, renewed, lease) VALUES (?1, ?2, ?3)
+ON CONFLICT (name) DO UPDATE SET renewed = ?2, lease = ?3
+"""
+
+# name, monotonic now, name of another node -> ; a node without a lease gets one as long as the other's
+INHERIT_LEASE = """
+INSERT OR IGNORE INTO node (name, renewed, lease)
+SELECT ?1, ?2, coalesce((SELECT lease FROM node WHERE name = ?3), 30.0)
+"""
+
+# monotonic now -> names of the owners whose node has no lease that runs
+ORPHANS = """
+SELECT o.name FROM owner o LEFT JOIN node n ON n.name = o.node
+WHERE n.name IS NULL OR NOT (n.renewed <= ?1 AND ?1 < n.renewed + n.lease) ORDER BY o.id
+"""
+
+# monotonic now -> ; nodes that left nothing behind
+DELETE_ENDED_NODES = """
+DELETE FROM node
+WHERE NOT (renewed <= ?1 AND ?1 < renewed + lease) AND name NOT IN (SELECT node FROM owner)
+"""
+
+# owner's name -> id, node, reserved
+OWNER_AND_NODE = "SELECT id, node, reserved FROM owner WHERE name = ?"
+
+# one owner, another -> a row if both hold a claim of one number
+SAME_NUMBER = (
+    "SELECT 1 FROM claim a JOIN claim b ON b.number = a.number WHERE a.owner = ? AND b.owner = ? LIMIT 1"
+)
+
+# new owner, old owner ->
+MOVE_CLAIMS = "UPDATE claim SET owner = ? WHERE owner = ?"
+
+# owner ->
+DELETE_OWNER = "DELETE FROM owner WHERE id = ?"
+
+# --- who waits --------------------------------------------------------------------------------------------
+
+# -> a row if anybody waits
+ANYBODY_WAITS = "SELECT 1 FROM waiter LIMIT 1"
+
+# address, until, alarm -> a row if it waits so already
+WAITS_SO = "SELECT 1 FROM waiter WHERE address = ? AND until = ? AND alarm IS ? LIMIT 1"
+
+# queue, address, until, alarm ->
+ADD_WAITER = "INSERT OR REPLACE INTO waiter (queue, address, until, alarm) VALUES (?, ?, ?, ?)"
+
+# address ->
+DELETE_WAITER = "DELETE FROM waiter WHERE address = ?"
+
+# queue, monotonic now, limit -> addresses
+WAITERS_FOR = "SELECT address FROM waiter WHERE queue = ? AND until > ? LIMIT ?"
+
+# queue, limit -> how many are ready, up to the limit
+COUNT_READY_TO = "SELECT count(*) FROM (SELECT 1 FROM ready WHERE queue = ? LIMIT ?)"
+
+# earliest and latest alarm, address -> a row if somebody else will look by then
+ALARM_IS_SET = "SELECT 1 FROM waiter WHERE alarm BETWEEN ? AND ? AND address <> ? LIMIT 1"
+
+# monotonic time -> address of one who will wait until then, and its queue
+WAITS_BEYOND = "SELECT address, queue FROM waiter WHERE until > ? LIMIT 1"
+
+# monotonic time ->
+DELETE_OLD_WAITERS = "DELETE FROM waiter WHERE until < ?"
+
+# --- looking ----------------------------------------------------------------------------------------------
+
+# queue -> how many
+COUNT_READY = "SELECT count(*) FROM ready WHERE queue = ?"
+COUNT_DELAYED = "SELECT count(*) FROM delayed WHERE queue = ?"
+COUNT_CLAIMED = "SELECT count(*) FROM claim c CROSS JOIN message m ON m.id = c.message WHERE m.queue = ?"
+COUNT_DEAD = "SELECT count(*) FROM dead d CROSS JOIN message m ON m.id = d.message WHERE m.queue = ?"
+
+# -> names, sorted; the steps of `named` jump from name to name, however many messages lie between
+QUEUES = """
+WITH RECURSIVE named (queue) AS (
+    SELECT min(queue) FROM ready
+    UNION ALL
+    SELECT (SELECT min(r.queue) FROM ready r WHERE r.queue > named.queue)
+    FROM named WHERE named.queue IS NOT NULL
+)
+SELECT queue FROM named WHERE queue IS NOT NULL
+UNION SELECT queue FROM delayed
+UNION SELECT m.queue FROM claim c CROSS JOIN message m ON m.id = c.message
+UNION SELECT m.queue FROM dead d CROSS JOIN message m ON m.id = d.message
+ORDER BY 1
+"""
+
+# queue, limit -> payloads in the order of claiming
+PEEK = """
+SELECT m.payload FROM ready r CROSS JOIN message m ON m.id = r.message
+WHERE r.queue = ? ORDER BY r.step, r.position LIMIT ?
+"""
+
+# queue, now, limit -> payloads that are due and not promoted yet
+PEEK_DUE = """
+SELECT m.payload FROM delayed d CROSS JOIN message m ON m.id = d.message
+WHERE d.queue = ? AND d.eta <= ? ORDER BY m.step, d.eta, d.message LIMIT ?
+"""
+
+# queue ->
+PURGE_READY_MESSAGES = "DELETE FROM message WHERE id IN (SELECT message FROM ready WHERE queue = ?)"
+PURGE_READY = "DELETE FROM ready WHERE queue = ?"
+PURGE_DELAYED_MESSAGES = "DELETE FROM message WHERE id IN (SELECT message FROM delayed WHERE queue = ?)"
+PURGE_DELAYED = "DELETE FROM delayed WHERE queue = ?"
+
+# limit -> id, queue, payload, reason, died_at, deliveries; the newest first
+LETTERS = """
+SELECT d.name, m.queue, m.payload, d.reason, d.died_at, m.deliveries
+FROM dead d CROSS JOIN message m ON m.id = d.message ORDER BY d.place DESC LIMIT ?
+"""
+
+# names (JSON) -> place, message, queue, step; the oldest first
+DEAD_OF = """
+SELECT d.place, d.message, m.queue, m.step FROM dead d JOIN message m ON m.id = d.message
+WHERE d.name IN (SELECT value FROM json_each(?)) ORDER BY d.place
+"""
+
+# place ->
+DELETE_DEAD = "DELETE FROM dead WHERE place = ?"
+
+# new id, old id -> ; as new
+RENEW = "UPDATE message SET id = ?, deliveries = 0, begun = 0 WHERE id = ?"
+
+# --- results ----------------------------------------------------------------------------------------------
+
+# task, payload, expires ->
+SAVE_RESULT = """
+INSERT INTO result (task, payload, expires) VALUES (?, ?, ?)
+ON CONFLICT (task) DO UPDATE SET payload = excluded.payload, expires = excluded.expires
+"""
+
+# tasks (JSON), now -> task, payload
+LOAD_RESULTS = """
+SELECT task, payload FROM result
+WHERE task IN (SELECT value FROM json_each(?)) AND (expires IS NULL OR expires > ?)
+"""
+
+# tasks (JSON) ->
+FORGET_RESULTS = "DELETE FROM result WHERE task IN (SELECT value FROM json_each(?))"
+
+# now, limit -> changed rows say how many were too old
+DELETE_EXPIRED = """
+DELETE FROM result WHERE task IN (SELECT task FROM result WHERE expires <= ? ORDER BY expires LIMIT ?)
+"""
+
+# -> a row if anybody watches
+ANYBODY_WATCHES = "SELECT 1 FROM watcher LIMIT 1"
+
+# tasks (JSON) -> addresses of those who watch them
+MARK_FRESH = "UPDATE watcher SET fresh = 1 WHERE task IN (SELECT value FROM json_each(?)) RETURNING address"
+
+# task, address -> ; not told, not known
+WATCH = "INSERT OR IGNORE INTO watcher (task, address) VALUES (?, ?)"
+
+# task, address -> ; as if something had been saved meanwhile
+WATCH_AGAIN = "INSERT OR IGNORE INTO watcher (task, address, fresh) VALUES (?, ?, 1)"
+
+# address, tasks (JSON) ->
+UNWATCH = "DELETE FROM watcher WHERE address = ? AND task IN (SELECT value FROM json_each(?))"
+
+# address ->
+DELETE_WATCHER = "DELETE FROM watcher WHERE address = ?"
+
+# address -> how many tasks it watches
+COUNT_WATCHED = "SELECT count(*) FROM watcher WHERE address = ?"
+
+# address, now -> task, payload
+FRESH_RESULTS = """
+SELECT w.task, r.payload FROM watcher w CROSS JOIN result r ON r.task = w.task
+WHERE w.address = ? AND w.fresh = 1 AND (r.expires IS NULL OR r.expires > ?)
+"""
+
+# address ->
+MARK_TOLD = "UPDATE watcher SET fresh = 0 WHERE address = ? AND fresh = 1"

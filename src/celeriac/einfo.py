@@ -1,0 +1,44 @@
+"""An exception with its traceback as text, as handlers and signals get it."""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from types import TracebackType
+
+
+class ExceptionInfo:
+    """What is known of a failure: `exception`, `type`, `traceback` (text), `tb` (Python's own)."""
+
+    __slots__ = ("exception", "internal", "tb", "traceback", "type")
+
+    def __init__(self, exception: BaseException, internal: bool = False) -> None:
+        self.exception = exception
+        self.type = type(exception)
+        self.tb: TracebackType | None = exception.__traceback__
+        self.internal = internal
+        self.traceback = traceback_text(exception)
+
+    def __str__(self) -> str:
+        return self.traceback
+
+    def __repr__(self) -> str:
+        return f"<ExceptionInfo: {self.type.__name__}>"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _restored, (self.exception, self.traceback, self.internal)
+
+
+def traceback_text(exception: BaseException) -> str:
+    """The traceback as Python prints it; an exception that cannot show itself still gives its frames."""
+    try:
+        return "".join(tracebacks.format_exception(exception))
+    except Exception:
+        frames = "".join(tracebacks.format_tb(exception.__traceback__))
+        last = f"{type(exception).__name__}: <its text cannot be shown>"
+        return f"Traceback (most recent call last):\n{frames}{last}\n"
+
+
+def _restored(exception: BaseException, text: str, internal: bool) -> ExceptionInfo:
+    info = ExceptionInfo(exception, internal)
+    info.traceback = text
+    return info

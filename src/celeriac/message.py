@@ -1,0 +1,105 @@
+"""The words of delivery: what travels (Message), what is held (Claim), what became of it (Outcome)."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from enum import IntEnum
+
+import msgspec
+
+#: Celery's four levels on Redis; a priority 0-9 belongs to the step at or below it, and 0 goes first.
+PRIORITY_STEPS = (0, 3, 6, 9)
+
+
+def priority_step(priority: int) -> int:
+    """The step that a priority belongs to: 4 -> 3; what lies outside 0-9 is clamped."""
+    if priority <= 0:
+        return 0
+    return PRIORITY_STEPS[bisect_right(PRIORITY_STEPS, min(priority, 9)) - 1]
+
+
+class Message(msgspec.Struct, frozen=True):
+    """What travels: an envelope of bytes that the store carries and does not open."""
+
+    id: str
+    queue: str
+    payload: bytes
+    priority: int = 0
+    #: Epoch seconds before which nobody may claim it; None is now.
+    eta: float | None = None
+
+
+class Claim(msgspec.Struct, frozen=True):
+    """A message that an owner holds. Nobody else sees it until the owner settles or loses it."""
+
+    #: Runs from 1 upward per owner, in the order of claiming.
+    number: int
+    queue: str
+    payload: bytes
+    #: How many owners died while they ran it. Giving back does not count.
+    deliveries: int = 0
+    #: Marked BEGUN by an earlier outcome: it must never run again.
+    begun: bool = False
+
+
+class Fate(IntEnum):
+    """What becomes of a claim."""
+
+    #: Done for good: the claim goes away.
+    ACKED = 0
+    #: Still held, but from now on it must never run again (acks_late=False).
+    BEGUN = 1
+    #: Not begun: back to the head of its queue, uncounted.
+    GIVEN_BACK = 2
+    #: Its owner died while running it: back to the head of its queue, deliveries + 1.
+    LOST = 3
+    #: Unchanged, but not before `eta`.
+    DEFERRED = 4
+    #: Given up: kept as a dead letter with `reason`.
+    DEAD = 5
+
+
+class Result(msgspec.Struct, frozen=True):
+    """What a task left for those who ask: an encoded result meta and how long it is kept."""
+
+    task_id: str
+    payload: bytes
+    #: Seconds to keep it; None is for ever.
+    ttl: float | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What became of one claim, with all that must happen in the same step."""
+
+    number: int
+    fate: Fate = Fate.ACKED
+    result: Result | None = None
+    #: Messages to send in the same atomic step (retries, callbacks, the rest of a chain).
+    follow_ups: tuple[Message, ...] = ()
+    #: DEFERRED: epoch seconds.
+    eta: float = 0.0
+    #: DEAD: why, in words for a person.
+    reason: str = ""
+    #: DEAD: the name of the letter, normally the task's id.
+    id: str = ""
+
+
+class Letter(msgspec.Struct, frozen=True):
+    """A dead letter: a message that was given up on, kept with the reason until somebody replays it."""
+
+    id: str
+    queue: str
+    payload: bytes
+    reason: str
+    #: Epoch seconds.
+    died_at: float
+    deliveries: int = 0
+
+
+class Depth(msgspec.Struct, frozen=True):
+    """How many messages of one queue are in which place."""
+
+    ready: int = 0
+    delayed: int = 0
+    claimed: int = 0
+    dead: int = 0

@@ -1,0 +1,124 @@
+"""The Protocols that a driver fulfils: Broker, Lookout, ResultStore, Watch. Nothing else lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from celeriac.message import Claim, Depth, Letter, Message, Outcome, Result
+
+
+class Broker(Protocol):
+    """Where messages wait, are claimed and settled.
+
+    An owner holds claims; it belongs to a node, and the node has one lease. Every method is one atomic step
+    in the store. An unreachable store raises `OperationalError` with its address and the cause, within the
+    driver's time limits; nothing hangs. `publish`, `wake` and the operator's calls may be used from any
+    thread; `turn` by one thread at a time. A broker is not carried over a fork: each process opens its own.
+    """
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Send, all in one step; a message with an eta waits as delayed. Stored exactly once, also when the
+        connection breaks and the driver has to try again."""
+
+    def consume(self, queues: Sequence[str]) -> None:
+        """Set the queues that `turn` claims from. Queues are served in turn, none starves."""
+
+    def enlist(self, owner: str, node: str, lease: float) -> None:
+        """Make a new owner known, and start its node's lease (seconds) if it has none."""
+
+    def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
+        """Settle outcomes, then claim up to `want` messages, in one atomic step.
+
+        An outcome settles fully (result, follow-ups, fate) or, if its claim is not held any more, not at all.
+        With nothing to claim and `want` > 0 it waits up to `wait` seconds and returns as soon as there is a
+        claim, or with none after `wake()`. Raises `Fenced` if the owner is not known (any more): then nothing
+        was accepted. After `OperationalError` call it again with the same outcomes, more may be appended:
+        none settles twice and claims of an unanswered turn are returned by the next.
+        """
+
+    def wake(self) -> None:
+        """End the present (or else the next) wait of `turn` early. For any thread and for signal handlers."""
+
+    def beat(self, node: str, lease: float) -> list[str]:
+        """Renew the node's lease; returns the owners of all nodes whose lease ran out, for `adopt`."""
+
+    def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
+        """Fence `owner` and put its claims under the new owner `by` of `node`; returns them in order of
+        number. Numbers stay. Of several that try, one gets the claims; the others get none."""
+
+    def dismiss(self, owner: str) -> None:
+        """The owner leaves: what it still holds is given back, then it is unknown."""
+
+    def lookout(self, node: str) -> Lookout | None:
+        """A lookout over the consumed queues, for stores whose producers or delays do not wake `turn` by
+        themselves."""
+
+    def depth(self, queues: Sequence[str]) -> dict[str, Depth]:
+        """Exact counts per queue."""
+
+    def queues(self) -> list[str]:
+        """The names of all queues that hold a message in any place, sorted."""
+
+    def peek(self, queue: str, n: int) -> list[bytes]:
+        """The first n payloads that would be claimed, next one first. Nothing is moved."""
+
+    def purge(self, queue: str) -> int:
+        """Remove what is ready or delayed; returns how many."""
+
+    def letters(self, n: int) -> list[Letter]:
+        """Up to n dead letters, the newest first."""
+
+    def replay(self, ids: Sequence[str]) -> int:
+        """Put dead letters back to the tail of their queues with deliveries 0; returns how many."""
+
+    def close(self) -> None:
+        """Free everything; may be called twice. Claims stay with their owner."""
+
+
+class Lookout(Protocol):
+    """Wakes idle children for messages that come without waking anybody. A node runs it beside its lease."""
+
+    def fileno(self) -> int | None:
+        """What to poll for reading, None while there is nothing to poll."""
+
+    def look(self) -> float:
+        """Do what is due; returns the seconds until it wants to be called again, if nothing is readable
+        before."""
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+
+
+class Watch(Protocol):
+    """A standing wish to be told of results."""
+
+    def add(self, ids: Sequence[str]) -> list[bytes | None]:
+        """Watch these ids; returns what is stored already. From its return on no saved result is missed,
+        also over a broken connection (what came meanwhile is told after it heals)."""
+
+    def discard(self, ids: Sequence[str]) -> None:
+        """Watch these ids no longer."""
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+
+
+class ResultStore(Protocol):
+    """Where results wait for those who ask. Usable from any thread; not carried over a fork."""
+
+    def save(self, results: Sequence[Result]) -> None:
+        """Store and announce."""
+
+    def load(self, ids: Sequence[str]) -> list[bytes | None]:
+        """The stored payloads, None where there is none (never stored, expired or forgotten)."""
+
+    def watch(self, told: Callable[[str, bytes], None]) -> Watch:
+        """Call `told(task_id, payload)`, on a thread of the driver's own, for every result saved of a watched
+        id."""
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """Remove them."""
+
+    def close(self) -> None:
+        """Free everything; may be called twice."""

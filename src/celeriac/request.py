@@ -1,0 +1,261 @@
+"""What a running task knows about its own call: the request, and which one is running here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from celeriac.message import Message
+from celeriac.wire.task import TaskMessage
+
+_current: ContextVar[Request | None] = ContextVar("celeriac_request", default=None)
+
+
+#: The request that runs in this thread, greenlet or coroutine; None outside of every task.
+#: The variable's own method, as every call of a task asks it.
+current: Callable[[], Request | None] = _current.get
+
+
+def push(request: Request) -> None:
+    """From now on `request` is the one that runs here; `pop` brings back the one before."""
+    request._below = _current.get()
+    _current.set(request)
+
+
+def pop() -> None:
+    """The running request is over."""
+    request = _current.get()
+    _current.set(request._below if request is not None else None)
+
+
+class Request:
+    """One call of a task, seen from inside: `task.request`.
+
+    What a call did not say has its default on the class, so a request costs only what its message carries.
+    """
+
+    id: str | None = None
+    task: str | None = None
+    args: Sequence[Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
+    root_id: str | None = None
+    parent_id: str | None = None
+    retries: int = 0
+    eta: str | None = None
+    expires: str | None = None
+    group: str | None = None
+    group_index: int | None = None
+    chord: Any = None
+    chain: list[Any] | None = None
+    callbacks: list[Any] | None = None
+    errbacks: list[Any] | None = None
+    reply_to: str | None = None
+    correlation_id: str | None = None
+    origin: str | None = None
+    hostname: str | None = None
+    argsrepr: str | None = None
+    kwargsrepr: str | None = None
+    shadow: str | None = None
+    lang: str | None = None
+    utc: bool = True
+    loglevel: int | None = None
+    logfile: str | None = None
+    ignore_result: bool = False
+    replaced_task_nesting: int = 0
+    stamped_headers: list[str] | None = None
+    stamps: dict[str, Any] | None = None
+    #: (hard, soft) seconds, in the order of the wire.
+    timelimit: Sequence[float | None] | None = None
+    #: Called as a plain function, in the caller's process.
+    called_directly: bool = True
+    is_eager: bool = False
+    #: How many owners died while they ran this message.
+    deliveries: int = 0
+    #: Waiting for another result in here would hold the room that the other task may need; pools whose
+    #: rooms wait cheaply (greenlets, coroutines) set it to False.
+    waiting_blocks: bool = True
+
+    #: The queue that it was claimed from.
+    queue: str | None = None
+    #: What the task itself said to `retry(max_retries=...)`, against its declaration.
+    max_retries_said: int | None = None
+
+    #: The message it came with; None for a call in this process.
+    message: TaskMessage | None = None
+    _below: Request | None = None
+    #: The task's own `__call__` has been entered for this request already.
+    _entered: bool = False
+
+    def __init__(self, **fields: Any) -> None:
+        #: Results of the calls that the task made.
+        self.children: list[Any] = []
+        #: What must be sent in the step that settles this call (a retry).
+        self.follow_ups: list[Message] = []
+        if fields:
+            self.update(fields)
+
+    @classmethod
+    def from_message(
+        cls,
+        message: TaskMessage,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        embed: Mapping[str, Any],
+        hostname: str | None = None,
+        deliveries: int = 0,
+    ) -> Request:
+        """The request of a message that a worker has claimed and decoded."""
+        request = cls()
+        request.message = message
+        request.called_directly = False
+        request.args = args
+        request.kwargs = kwargs
+        request.hostname = hostname
+        request.deliveries = deliveries
+        request.id = message.id
+        request.task = message.name
+        request.root_id = message.root_id
+        request.parent_id = message.parent_id
+        request.retries = message.retries
+        request.eta = message.eta
+        request.expires = message.expires
+        request.group = message.group
+        request.group_index = message.group_index
+        request.reply_to = message.reply_to
+        request.correlation_id = message.correlation_id
+        request.origin = message.origin
+        request.argsrepr = message.argsrepr
+        request.kwargsrepr = message.kwargsrepr
+        request.shadow = message.shadow
+        request.ignore_result = message.ignore_result
+        request.timelimit = message.timelimit
+        request.replaced_task_nesting = message.replaced_task_nesting
+        request.stamped_headers = message.stamped_headers
+        request.stamps = message.stamps
+        if embed:
+            request.callbacks = embed.get("callbacks")
+            request.errbacks = embed.get("errbacks")
+            request.chain = embed.get("chain")
+            request.chord = embed.get("chord")
+        return request
+
+    @property
+    def name(self) -> str | None:
+        """The task's name: another word for `task`."""
+        return self.task
+
+    @property
+    def taskset(self) -> str | None:
+        """The group's id, as it was called once."""
+        return self.group
+
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds after which the process is ended."""
+        return self.timelimit[0] if self.timelimit else None
+
+    @property
+    def soft_time_limit(self) -> float | None:
+        """Seconds after which SoftTimeLimitExceeded is raised in the task."""
+        return self.timelimit[1] if self.timelimit else None
+
+    @property
+    def headers(self) -> Mapping[str, Any]:
+        """All headers of the message; what `apply_async(headers=...)` gave is among them."""
+        return self.message.headers if self.message is not None else self.__dict__.get("_headers") or {}
+
+    @headers.setter
+    def headers(self, headers: Mapping[str, Any] | None) -> None:
+        self.__dict__["_headers"] = headers
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """The properties of the message (correlation_id, reply_to, priority ...)."""
+        return self.message.properties if self.message is not None else {}
+
+    @property
+    def delivery_info(self) -> dict[str, Any]:
+        """How it came here."""
+        message = self.message
+        if message is None:
+            return self.__dict__.get("_delivery_info") or {}
+        return {
+            "exchange": message.exchange,
+            "routing_key": message.routing_key,
+            "priority": message.priority,
+            "redelivered": message.redelivered or self.deliveries > 0,
+        }
+
+    @delivery_info.setter
+    def delivery_info(self, info: dict[str, Any] | None) -> None:
+        self.__dict__["_delivery_info"] = info
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A field or a custom header by name."""
+        return getattr(self, key, default)
+
+    def update(self, *mappings: Mapping[str, Any], **fields: Any) -> None:
+        """Set several fields at once."""
+        for mapping in (*mappings, fields):
+            for name, value in mapping.items():
+                setattr(self, name, value)
+
+    def clear(self) -> None:
+        """Forget every field."""
+        below = self._below
+        self.__dict__.clear()
+        self.__dict__.update(children=[], follow_ups=[], _below=below)
+
+    def as_execution_options(self) -> dict[str, Any]:
+        """The options of apply_async that would call the task the same way again."""
+        hard, soft = self.timelimit or (None, None)
+        return {
+            "task_id": self.id,
+            "root_id": self.root_id,
+            "parent_id": self.parent_id,
+            "group_id": self.group,
+            "group_index": self.group_index,
+            "shadow": self.shadow,
+            "chord": self.chord,
+            "chain": self.chain,
+            "link": self.callbacks,
+            "link_error": self.errbacks,
+            "expires": self.expires,
+            "time_limit": hard,
+            "soft_time_limit": soft,
+            "headers": custom_headers(self.headers),
+            "retries": self.retries,
+            "reply_to": self.reply_to,
+            "replaced_task_nesting": self.replaced_task_nesting,
+            "stamped_headers": self.stamped_headers,
+            "stamps": self.stamps,
+            "ignore_result": self.ignore_result,
+            "priority": self.delivery_info.get("priority"),
+        }
+
+    # A custom header reads like a field (`self.request.tenant`): that is how tasks are written.
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            headers = self.headers
+            if name in headers:
+                return headers[name]
+        raise AttributeError(f"this request has no field and no header {name!r}")
+
+    def __repr__(self) -> str:
+        return f"<Request: {self.task}[{self.id}]>" if self.id else "<Request: none>"
+
+
+#: The headers that the protocol itself uses; what else a message carries is its sender's own.
+PROTOCOL_HEADERS = frozenset(
+    "lang task id shadow eta expires group group_index retries timelimit root_id parent_id argsrepr"
+    " kwargsrepr origin ignore_result replaced_task_nesting stamped_headers stamps".split()
+)
+
+
+_NOT_CUSTOM = PROTOCOL_HEADERS | {"x-death", "compression"}
+
+
+def custom_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """What the sender added to the protocol's headers; `x-death` and `compression` are not his."""
+    return {name: value for name, value in headers.items() if name not in _NOT_CUSTOM}

@@ -1,0 +1,394 @@
+"""Which queue a task goes to.
+
+    task_routes = {"mail.*": "mail", "shop.pay": {"queue": "money", "priority": 0}}
+
+What the call says wins over `task_routes`, and that over the task's own attributes; the rest goes to the
+default queue. Without functions in `task_routes` each way is worked out once: sending asks here every time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import translate
+from importlib import import_module
+from typing import Any, Protocol
+
+import msgspec
+
+from celeriac.config import Settings
+from celeriac.exceptions import ImproperlyConfigured, QueueNotFound
+
+#: Bytes; the limit of AMQP's names, and nobody reads longer ones.
+LONGEST_QUEUE_NAME = 255
+#: Names remembered; whoever makes up more of them pays for the look-up again.
+_MOST_REMEMBERED = 10_000
+#: What a call may say about its way.
+_WAY = ("queue", "exchange", "routing_key", "priority")
+
+_Args = Sequence[Any]
+_Kwargs = Mapping[str, Any]
+_Found = Mapping[str, Any] | None
+#: (name, args, kwargs, options, task) -> options of the route, or None: not mine.
+_Rule = Callable[[str, _Args, _Kwargs, Mapping[str, Any], Any], _Found]
+_NOTHING: dict[str, Any] = {}
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """A queue that the app declares in task_queues; anything else with a `name` is as good."""
+
+    name: str
+    exchange: str = ""
+    routing_key: str = ""
+    exchange_type: str = "direct"
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where a message goes, and what else its route says."""
+
+    queue: str
+    exchange: str
+    routing_key: str
+    #: 0 goes first.
+    priority: int
+    #: All other options of the route (serializer, expires, ...): under those of the call, over the task's.
+    options: dict[str, Any] = {}
+
+
+class Routable(Protocol):
+    """What a task says about its way; None leaves it to others."""
+
+    @property
+    def queue(self) -> Any: ...
+    @property
+    def exchange(self) -> Any: ...
+    @property
+    def routing_key(self) -> Any: ...
+    @property
+    def priority(self) -> Any: ...
+
+
+class Router:
+    """Finds the route of each task by the settings; a change of them counts from the next call on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._read_settings()
+
+    def route(
+        self,
+        name: str,
+        args: _Args = (),
+        kwargs: _Kwargs = _NOTHING,
+        options: Mapping[str, Any] = _NOTHING,
+        task: Routable | None = None,
+    ) -> Route:
+        """The route of this call. ValueError for an impossible queue, QueueNotFound for one not allowed."""
+        if self._version != self._settings.version:
+            self._read_settings()
+        if self._asks_functions:
+            return self._find(name, args, kwargs, options, task)
+        get = options.get
+        key: Any = (name, get("queue"), get("exchange"), get("routing_key"), get("priority"))
+        if task is not None:
+            key = (key, task.queue, task.exchange, task.routing_key, task.priority)
+        try:
+            route = self._remembered.get(key)
+        except TypeError:  # an object that cannot be a key: it is judged below
+            return self._find(name, args, kwargs, options, task)
+        if route is None:
+            route = self._find(name, args, kwargs, options, task)
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = route
+        return route
+
+    def consumed(self, chosen: Iterable[str] | None = None, excluded: Iterable[str] = ()) -> list[str]:
+        """The queues that a worker serves: those chosen (-Q) or all declared, without the excluded (-X)."""
+        if self._version != self._settings.version:
+            self._read_settings()
+        names = list(self.queues) if chosen is None else list(dict.fromkeys(chosen))
+        for name in names:
+            self._admit(name)
+        left_out = set(excluded)
+        return [name for name in names if name not in left_out]
+
+    def _read_settings(self) -> None:
+        settings = self._settings
+        self._version = settings.version
+        self._default = str(settings.task_default_queue)
+        self._may_create = settings.task_create_missing_queues
+        self._default_priority: int | None = settings.task_default_priority
+        #: The declared queues by name; the default queue alone if none is declared.
+        self.queues: dict[str, Queue] = read_queues(settings.task_queues) or {
+            self._default: Queue(
+                self._default,
+                settings.task_default_exchange or "",
+                settings.task_default_routing_key or "",
+                settings.task_default_exchange_type,
+            )
+        }
+        self._rules = _read_rules(settings.task_routes)
+        self._asks_functions = any(not isinstance(rule, _Table) for rule in self._rules)
+        self._remembered: dict[Any, Route] = {}
+
+    def _find(
+        self, name: str, args: _Args, kwargs: _Kwargs, options: Mapping[str, Any], task: Routable | None
+    ) -> Route:
+        found = self._ask_rules(name, args, kwargs, options, task)
+        # Who is heard first; the order of the three stands only here.
+        voices = (options, {word: getattr(task, word, None) for word in _WAY}, found)
+        said = _place(voices)
+        queue = _queue_name(said["queue"]) or self._bound(said) or self._default
+        self._admit(queue)
+        declared = self.queues.get(queue)
+        exchange = _name(said["exchange"]) or (declared.exchange if declared else "")
+        routing_key = said["routing_key"] or (declared.routing_key if declared else "")
+        return Route(
+            queue,
+            # A direct queue is reached by its name alone; that is what Celery puts into its messages too.
+            "" if exchange == queue else exchange,
+            str(routing_key or queue),
+            _priority(_first(*(voice.get("priority") for voice in voices), self._default_priority, 0)),
+            {word: value for word, value in found.items() if word not in _WAY},
+        )
+
+    def _ask_rules(
+        self, name: str, args: _Args, kwargs: _Kwargs, options: Mapping[str, Any], task: Any
+    ) -> Mapping[str, Any]:
+        for rule in self._rules:
+            found = rule(name, args, kwargs, options, task)
+            if found is not None:
+                return found
+        return _NOTHING
+
+    def _bound(self, said: Mapping[str, Any]) -> str | None:
+        """The declared queue that an exchange or routing key without a queue means."""
+        exchange, routing_key = _name(said["exchange"]), said["routing_key"]
+        if not exchange and not routing_key:
+            return None
+        for queue in self.queues.values():
+            if exchange and exchange != (queue.exchange or queue.name):
+                continue
+            if queue.exchange_type == "fanout":
+                if exchange:  # a key means nothing to it
+                    return queue.name
+            elif _key_fits(queue, routing_key):
+                return queue.name
+        return None
+
+    def _admit(self, queue: str) -> None:
+        if queue in self.queues:
+            return
+        check_queue_name(queue)
+        if not self._may_create and queue != self._default:
+            raise QueueNotFound(
+                f"queue {queue!r} is not in task_queues ({', '.join(map(repr, self.queues))}), "
+                "and task_create_missing_queues is off"
+            )
+
+
+def check_queue_name(name: object) -> str:
+    """The name, if a queue can be called so; else a ValueError that says why not."""
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a queue is a text, not {name!r}")  # noqa: TRY004 - one kind of error for every bad name
+    if not name:
+        raise ValueError("the name of a queue is empty")
+    if not name.isprintable():
+        raise ValueError(f"queue name {name!r} has signs that cannot be printed; use others")
+    if len(name.encode()) > LONGEST_QUEUE_NAME:
+        raise ValueError(f"queue name {name[:40]!r}... is longer than {LONGEST_QUEUE_NAME} bytes")
+    return name
+
+
+# --- task_queues ------------------------------------------------------------------------------------------
+
+
+def read_queues(declared: Any) -> dict[str, Queue]:
+    """task_queues: names, objects with a `name`, or a dict of names and options."""
+    if not declared:
+        return {}
+    if isinstance(declared, Mapping):
+        queues = [_queue_of_options(name, options or {}) for name, options in declared.items()]
+    elif isinstance(declared, Iterable) and not isinstance(declared, str | bytes):
+        queues = [_queue_of_object(entry) for entry in declared]
+    else:
+        raise ImproperlyConfigured(f"task_queues is a list or a dict of queues, not {declared!r}")
+    try:
+        return {check_queue_name(queue.name): queue for queue in queues}
+    except ValueError as error:
+        raise ImproperlyConfigured(f"task_queues: {error}") from None
+
+
+def _queue_of_options(name: str, options: Any) -> Queue:
+    if not isinstance(options, Mapping):
+        raise ImproperlyConfigured(f"task_queues: the options of {name!r} are a dict, not {options!r}")
+    return Queue(
+        name,
+        _name(options.get("exchange")) or "",
+        options.get("routing_key") or options.get("binding_key") or "",
+        options.get("exchange_type") or getattr(options.get("exchange"), "type", None) or "direct",
+    )
+
+
+def _queue_of_object(entry: Any) -> Queue:
+    if isinstance(entry, Queue):
+        return entry
+    if isinstance(entry, str):
+        return Queue(entry)
+    if not isinstance(getattr(entry, "name", None), str):
+        raise ImproperlyConfigured(f"task_queues: {entry!r} is neither a name nor an object with a name")
+    exchange = getattr(entry, "exchange", None)
+    return Queue(
+        entry.name,
+        _name(exchange) or "",
+        getattr(entry, "routing_key", None) or "",
+        getattr(exchange, "type", None) or "direct",
+    )
+
+
+def _key_fits(queue: Queue, routing_key: Any) -> bool:
+    """Direct: the same key. Topic: `*` stands for one word, `#` for any number of them."""
+    wanted = queue.routing_key or queue.name
+    if not routing_key or queue.exchange_type != "topic":
+        return not routing_key or wanted == routing_key
+    return _words_fit(wanted.split("."), str(routing_key).split("."))
+
+
+def _words_fit(pattern: list[str], words: list[str]) -> bool:
+    if not pattern:
+        return not words
+    if pattern[0] == "#":
+        return _words_fit(pattern[1:], words) or (bool(words) and _words_fit(pattern, words[1:]))
+    return bool(words) and pattern[0] in ("*", words[0]) and _words_fit(pattern[1:], words[1:])
+
+
+# --- task_routes ------------------------------------------------------------------------------------------
+
+
+class _Table:
+    """Names and patterns with their routes: exact names first, then the patterns in their order."""
+
+    def __init__(self, entries: Iterable[tuple[Any, Any]]) -> None:
+        self._names: dict[str, Mapping[str, Any]] = {}
+        self._patterns: list[tuple[re.Pattern[str], Mapping[str, Any]]] = []
+        for pattern, route in entries:
+            options = _route_options(route, f"task_routes[{pattern!r}]")
+            if options is None:
+                continue
+            if isinstance(pattern, re.Pattern):
+                self._patterns.append((pattern, options))
+            elif not isinstance(pattern, str):
+                raise ImproperlyConfigured(f"task_routes: {pattern!r} is neither a name nor a pattern")
+            elif set(pattern) & set("*?["):
+                self._patterns.append((re.compile(translate(pattern)), options))
+            else:
+                self._names[pattern] = options
+
+    def __call__(
+        self, name: str, args: _Args, kwargs: _Kwargs, options: Mapping[str, Any], task: Any
+    ) -> _Found:
+        route = self._names.get(name)
+        if route is not None:
+            return route
+        return next((route for pattern, route in self._patterns if pattern.match(name)), None)
+
+
+def _read_rules(routes: Any) -> list[_Rule]:
+    """task_routes: a dict, a list of pairs, a function or its import path, or a list of any of these."""
+    if not routes:
+        return []
+    if isinstance(routes, list | tuple):
+        rules: list[_Rule] = []
+        pairs: list[tuple[Any, Any]] = []
+        for entry in routes:
+            if _is_pair(entry):
+                pairs.append((entry[0], entry[1]))
+                continue
+            if pairs:
+                rules.append(_Table(pairs))
+                pairs = []
+            rules.extend(_read_rules(entry))
+        return [*rules, _Table(pairs)] if pairs else rules
+    if isinstance(routes, str):
+        return _read_rules(_imported(routes))
+    if isinstance(routes, Mapping):
+        return [_Table(routes.items())]
+    return [_function_rule(routes)]
+
+
+def _is_pair(entry: Any) -> bool:
+    return (
+        isinstance(entry, list | tuple)
+        and len(entry) == 2
+        and isinstance(entry[0], str | re.Pattern)
+        and (isinstance(entry[1], str | Mapping) or hasattr(entry[1], "name"))
+    )
+
+
+def _imported(path: str) -> Any:
+    module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"task_routes: {path!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _function_rule(function: Any) -> _Rule:
+    older = getattr(function, "route_for_task", None)
+    if older is not None:
+        return lambda name, args, kwargs, options, task: _route_options(
+            older(name, args, kwargs), f"{function!r}.route_for_task"
+        )
+    if not callable(function):
+        raise ImproperlyConfigured(f"task_routes: {function!r} is neither a table nor a function")
+    return lambda name, args, kwargs, options, task: _route_options(
+        function(name, args, kwargs, dict(options), task=task), f"task_routes: what {function!r} returned"
+    )
+
+
+def _route_options(route: Any, place: str) -> _Found:
+    """A route as options: a name alone is a queue; a dict may say more."""
+    if route is None or isinstance(route, Mapping):
+        return route or None
+    if isinstance(route, str) or hasattr(route, "name"):
+        return {"queue": route}
+    raise ImproperlyConfigured(f"{place} is a queue or a dict of options, not {route!r}")
+
+
+# --- small words ------------------------------------------------------------------------------------------
+
+
+def _place(voices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Queue, exchange and routing key. Who names the queue is heard last: other keys are for other queues."""
+    said: dict[str, Any] = {"queue": None, "exchange": None, "routing_key": None}
+    for voice in voices:
+        for word, value in said.items():
+            if value is None:
+                said[word] = voice.get(word)
+        if said["queue"] is not None:
+            break
+    return said
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _name(thing: Any) -> str | None:
+    """The name of an exchange, given as a text or as an object."""
+    return thing if thing is None or isinstance(thing, str) else getattr(thing, "name", None)
+
+
+def _queue_name(thing: Any) -> str | None:
+    if thing is None:
+        return None
+    return check_queue_name(thing if isinstance(thing, str) else getattr(thing, "name", thing))
+
+
+def _priority(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"priority is a whole number, 0 goes first, not {value!r}")  # noqa: TRY004 - beside the queue's
+    return value

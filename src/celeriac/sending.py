@@ -1,0 +1,257 @@
+"""From the options of a call to the message that is sent: every way of calling a task comes through here."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from celeriac import signals
+from celeriac.clock import to_datetime
+from celeriac.config import Settings
+from celeriac.message import Message
+from celeriac.request import Request, current
+from celeriac.routing import Route, Router
+from celeriac.wire import codecs
+from celeriac.wire.task import new_id, pack
+
+#: Options of apply_async that say nothing about the message: Celery's connection handling has no part here.
+_WITHOUT_EFFECT = (
+    "add_to_parent",
+    "confirm_timeout",
+    "connection",
+    "declare",
+    "delivery_mode",
+    "exchange_type",
+    "immediate",
+    "mandatory",
+    "producer",
+    "publisher",
+    "result_cls",
+    "retry",
+    "retry_policy",
+    "router",
+    "task_type",
+    "timeout",
+)
+_NOTHING: dict[str, Any] = {}
+
+
+class Sender(Protocol):
+    """What composing a message asks of the app."""
+
+    @property
+    def conf(self) -> Settings: ...
+
+    @property
+    def router(self) -> Router: ...
+
+
+class Constants(NamedTuple):
+    """What all calls of one task have in common."""
+
+    app: object
+    #: Of the settings, when this was worked out.
+    version: int
+    serializer: str
+    ignore_result: bool
+    #: Options of apply_async that hold unless a call or a route says otherwise.
+    options: Mapping[str, Any]
+
+
+def compose(
+    app: Sender,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any] = _NOTHING,
+    task: Any = None,
+) -> Message:
+    """The message of one call. Options of the call win over its route's, those over the task's own."""
+    parent = current()
+    own = _nothing_said(app) if task is None else task.constants(app)
+    if options or own.options:
+        return _compose_in_full(app, name, args, kwargs, options, task, own, parent)
+    route = app.router.route(name, args, kwargs, _NOTHING, task)
+    if route.options:
+        return _compose_in_full(app, name, args, kwargs, options, task, own, parent)
+    conf = app.conf
+    task_id = new_id()
+    priority = route.priority if parent is None else _priority(conf, route, parent, None, task)
+    payload = pack(
+        name=name,
+        id=task_id,
+        args=args,
+        kwargs=kwargs,
+        queue=route.queue,
+        serializer=own.serializer,
+        exchange=route.exchange,
+        routing_key=route.routing_key,
+        priority=priority,
+        root_id=task_id if parent is None else parent.root_id or parent.id or task_id,
+        parent_id=None if parent is None else parent.id,
+        ignore_result=own.ignore_result,
+        compression=conf.task_compression,
+    )
+    return Message(task_id, route.queue, payload, priority)
+
+
+def _compose_in_full(
+    app: Sender,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    call_options: Mapping[str, Any],
+    task: Any,
+    own: Constants,
+    parent: Request | None,
+) -> Message:
+    conf = app.conf
+    route = app.router.route(call_options.get("route_name") or name, args, kwargs, call_options, task)
+    options = {**own.options, **route.options, **call_options}
+    say = options.pop
+    for word in ("route_name", "queue", "exchange", "routing_key", *_WITHOUT_EFFECT):
+        say(word, None)
+    task_id = say("task_id", None) or new_id()
+    eta = _eta(conf, say("countdown", None), say("eta", None))
+    expires = say("expires", None)
+    priority = _priority(conf, route, parent, say("priority", None), task)
+    shadow = say("shadow", None)
+    if shadow is None and task is not None:
+        shadow = task.shadow_name(args, kwargs, call_options)
+    ignore_result = say("ignore_result", None)
+    if ignore_result is None:
+        ignore_result = own.ignore_result
+    # Said is said, also None: a retry has the parent of its first try, not itself.
+    root_id = say("root_id", None if parent is None else parent.root_id or parent.id)
+    parent_id = say("parent_id", None if parent is None else parent.id)
+    payload = pack(
+        name=name,
+        id=task_id,
+        args=args,
+        kwargs=kwargs,
+        queue=route.queue,
+        serializer=say("serializer", None) or own.serializer,
+        exchange=route.exchange,
+        routing_key=route.routing_key,
+        priority=priority,
+        eta=eta,
+        expires=None if expires is None else _moment(conf, expires),
+        retries=say("retries", None) or 0,
+        timelimit=_time_limits(say("time_limit", None), say("soft_time_limit", None)),
+        root_id=root_id or task_id,
+        parent_id=parent_id,
+        shadow=shadow,
+        group=say("group_id", None),
+        group_index=say("group_index", None),
+        argsrepr=say("argsrepr", None),
+        kwargsrepr=say("kwargsrepr", None),
+        ignore_result=bool(ignore_result),
+        replaced_task_nesting=say("replaced_task_nesting", None) or 0,
+        stamped_headers=say("stamped_headers", None),
+        stamps=say("stamps", None),
+        reply_to=say("reply_to", None) or "",
+        origin=say("origin", None),
+        callbacks=_several(say("link", None)),
+        errbacks=_several(say("link_error", None)),
+        chain=say("chain", None),
+        chord=say("chord", None),
+        headers=say("headers", None),
+        compression=say("compression", None) or conf.task_compression,
+        # What is left are properties of the message (message_id, app_id, ...).
+        properties=options or None,
+    )
+    return Message(task_id, route.queue, payload, priority, None if eta is None else eta.timestamp())
+
+
+def _nothing_said(app: Sender) -> Constants:
+    """Of a task that only its name is known of."""
+    conf = app.conf
+    return Constants(app, conf.version, conf.task_serializer, conf.task_ignore_result, _NOTHING)
+
+
+# --- the options, one by one ------------------------------------------------------------------------------
+
+
+def _priority(conf: Settings, route: Route, parent: Request | None, said: int | None, task: Any) -> int:
+    if parent is None or said is not None or not conf.task_inherit_parent_priority:
+        return route.priority
+    if task is not None and task.priority is not None:
+        return route.priority
+    inherited = parent.delivery_info.get("priority")
+    return route.priority if inherited is None else int(inherited)
+
+
+def _eta(conf: Settings, countdown: float | None, eta: Any) -> datetime | None:
+    if countdown is not None:
+        return to_datetime(countdown)
+    return None if eta is None else _moment(conf, eta)
+
+
+def _moment(conf: Settings, moment: Any) -> datetime:
+    """A datetime without an offset is one of the app's time zone."""
+    if isinstance(moment, datetime) and moment.tzinfo is None and conf.timezone:
+        return moment.replace(tzinfo=ZoneInfo(str(conf.timezone)))
+    return to_datetime(moment)
+
+
+def _time_limits(hard: float | None, soft: float | None) -> tuple[float | None, float | None]:
+    if hard is not None and soft is not None and soft > hard:
+        raise ValueError("soft_time_limit must be less than or equal to time_limit")
+    return hard, soft
+
+
+def _several(signatures: Any) -> list[Any] | None:
+    """One signature or several as a list; a signature is a dict."""
+    if signatures is None:
+        return None
+    return list(signatures) if isinstance(signatures, list | tuple) else [signatures]
+
+
+# --- those who listen -------------------------------------------------------------------------------------
+
+
+def told_before(message: Message, name: str) -> Message:
+    """Tell `before_task_publish`; its receivers may change headers, properties and body."""
+    envelope = msgspec.json.decode(message.payload)
+    headers, properties = envelope["headers"], envelope["properties"]
+    content_type, compression = envelope["content-type"], headers.get("compression")
+    data = base64.b64decode(envelope["body"])
+    if compression:
+        data = codecs.decompress(data, compression)
+    # One's own message, made a moment ago: its content type is as trusted as the caller.
+    body = tuple(codecs.decode(data, content_type, envelope["content-encoding"], accept=(content_type,)))
+    place = properties["delivery_info"]
+    signals.before_task_publish.send(
+        name,
+        body=body,
+        exchange=place["exchange"],
+        routing_key=place["routing_key"],
+        headers=headers,
+        properties=properties,
+        declare=[],
+        retry_policy=None,
+    )
+    _, _, data = codecs.encode(body, content_type)
+    if compression:
+        _, data = codecs.compress(data, compression)
+    envelope["body"] = base64.b64encode(data).decode()
+    return msgspec.structs.replace(message, payload=codecs.json_text(envelope).encode())
+
+
+def tell_after(message: Message, name: str) -> None:
+    """Tell `after_task_publish`."""
+    envelope = msgspec.json.decode(message.payload)
+    place = envelope["properties"]["delivery_info"]
+    signals.after_task_publish.send(
+        name,
+        body=envelope["body"],
+        exchange=place["exchange"],
+        routing_key=place["routing_key"],
+        headers=envelope["headers"],
+        properties=envelope["properties"],
+    )

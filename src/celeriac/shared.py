@@ -1,0 +1,106 @@
+"""Tasks that belong to no app of their own: every app has them, and a call goes through the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
+
+from celeriac import current
+from celeriac.task import AsyncTask, Task, task_class
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class TaskDecorator(Protocol):
+    """Makes a task of a function."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
+
+
+class BoundTaskDecorator(Protocol):
+    """Makes a task of a function whose first parameter is the task."""
+
+    @overload
+    def __call__(
+        self, function: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> AsyncTask[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[Concatenate[Any, P], R], /) -> Task[P, R]: ...
+
+
+@overload
+def shared_task(function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncTask[P, R]: ...
+@overload
+def shared_task(function: Callable[P, R], /) -> Task[P, R]: ...
+@overload
+def shared_task(*, bind: Literal[True], **options: Any) -> BoundTaskDecorator: ...
+@overload
+def shared_task(*, bind: Literal[False] = False, **options: Any) -> TaskDecorator: ...
+
+
+def shared_task(*function: Any, **options: Any) -> Any:
+    """A task for every app there is or will be; no app is needed to declare it.
+
+    @shared_task(max_retries=5)
+    def add(x: int, y: int) -> int: ...
+
+    `add.delay(2, 2)` sends it through the current app, the one that was created last.
+    """
+    if not function:
+        return lambda function: shared_task(function, **options)
+    if len(function) > 1 or not callable(function[0]):
+        raise TypeError("shared_task() takes one function, and options by name")
+    return _declare(function[0], **options)
+
+
+def _declare(
+    function: Callable[..., Any],
+    name: str | None = None,
+    base: type[Task[Any, Any]] | None = None,
+    bind: bool = False,
+    **options: Any,
+) -> Task[Any, Any]:
+    if isinstance(function, Task):
+        raise TypeError(f"{function.name} is a task already")
+
+    def register(app: Any) -> object:
+        return app.task(name=name, base=base, bind=bind, **options)(function)
+
+    current.shared.append(register)
+    for app in list(current.apps):
+        if app.finalized:
+            register(app)
+    return _through_current_app(function, name, base or Task, bind, options)
+
+
+def _through_current_app(
+    function: Callable[..., Any],
+    name: str | None,
+    base: type[Task[Any, Any]],
+    bind: bool,
+    options: dict[str, Any],
+) -> Task[Any, Any]:
+    """What the decorated name stands for: it has no app, so it asks for the current one at each call."""
+    kind = task_class(function, name or default_name(None, function), base, bind, options)
+    if name is None and function.__module__ == "__main__":
+        # Its name begins with that of the app, which may not be there yet.
+        kind = type(
+            kind.__name__,
+            (kind,),
+            {"name": property(lambda task: default_name(task.app.main, function)), "__module__": "__main__"},
+        )
+    task = kind()
+    task.bind(None)
+    return task
+
+
+def default_name(main: str | None, function: Any) -> str:
+    """`module.function`; a program that is run as `__main__` has its app's name in place of the module's."""
+    module = function.__module__
+    if module == "__main__":
+        module = main or module
+    return f"{module}.{function.__name__}" if module else str(function.__name__)

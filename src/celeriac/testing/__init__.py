@@ -1,0 +1,6 @@
+"""What the author of a driver, or of an application, tests with; for pytest."""
+
+import pytest
+
+# The suite is imported, not collected: without this a failed assert in it would not show its values.
+pytest.register_assert_rewrite("celeriac.testing.conformance")

@@ -1,0 +1,135 @@
+"""What an operator sees and does, and how a connection ends."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+
+import pytest
+
+from celeriac.exceptions import OperationalError
+from celeriac.message import Depth, Fate, Outcome
+from celeriac.ports import Broker
+from celeriac.testing.conformance.rig import (
+    PATIENCE,
+    Child,
+    Opened,
+    message,
+    no_longer_than,
+)
+
+
+class Looking(Opened):
+    """Looking moves nothing; closing loses nothing."""
+
+    def test_peek_shows_what_would_be_claimed_and_moves_nothing(self, child: Child) -> None:
+        child.send(*(message(f"{n}", priority=priority) for n, priority in enumerate((9, 3, 0, 9, 3, 0))))
+        child.send(message("later", eta=time.time() + 3600))
+        shown = child.broker.peek("celery", 100)
+        assert shown == child.broker.peek("celery", 100)
+        assert child.broker.peek("celery", 4) == shown[:4]
+        assert child.broker.peek("celery", 0) == []
+        assert child.broker.peek("no such queue", 9) == []
+        assert [claim.payload for claim in child.claim(want=100)] == shown
+        assert child.broker.peek("celery", 100) == []
+
+    def test_depth_counts_each_queue_apart_and_an_unknown_one_as_empty(self, child: Child) -> None:
+        child.send(message("a"), message("b", "other", priority=9), message("c", "other"))
+        assert child.broker.depth(["other", "celery", "unknown"]) == {
+            "other": Depth(ready=2),
+            "celery": Depth(ready=1),
+            "unknown": Depth(),
+        }
+        assert child.broker.depth([]) == {}
+
+    def test_queues_names_every_queue_with_a_message_in_any_place(self, hire: Callable[..., Child]) -> None:
+        child = hire(queues=["claimed", "dead", "done"])
+        assert child.broker.queues() == []
+        child.send(
+            message("a", "dead"),
+            message("b", "ready"),
+            message("c", "delayed", eta=time.time() + 3600),
+            message("d", "claimed"),
+            message("e", "patient", priority=9),
+            message("f", "done"),
+        )
+        fates = {"dead": Fate.DEAD, "done": Fate.ACKED}
+        child.settle(
+            *(
+                Outcome(claim.number, fates[claim.queue], id="x")
+                for claim in child.claim(want=9)
+                if claim.queue in fates
+            )
+        )
+        assert child.broker.queues() == ["claimed", "dead", "delayed", "patient", "ready"]
+
+    def test_purge_removes_what_waits_and_nothing_else(self, hire: Callable[..., Child]) -> None:
+        child = hire(queues=["celery"])
+        child.send(message("a"), message("b"))
+        dead, _ = child.claim(want=2)
+        child.settle(Outcome(dead.number, Fate.DEAD, id="a"))
+        child.send(
+            message("c"),
+            message("d", priority=9),
+            message("e", eta=time.time() + 3600),
+            message("f", "other"),
+        )
+        assert child.broker.purge("celery") == 3
+        assert child.depth() == Depth(claimed=1, dead=1)
+        assert child.depth("other") == Depth(ready=1)
+        assert child.broker.purge("celery") == 0
+        assert child.broker.purge("no such queue") == 0
+
+    def test_a_closed_broker_says_so_and_may_be_closed_again(self, child: Child) -> None:
+        child.broker.close()
+        child.broker.close()
+        calls: list[Callable[[], object]] = [
+            lambda: child.send(message("a")),
+            lambda: child.claim(wait=PATIENCE),
+            lambda: child.broker.enlist("new", "node", 30.0),
+            lambda: child.broker.beat("node", 30.0),
+            lambda: child.broker.adopt("child", "heir", "node"),
+            lambda: child.broker.dismiss("child"),
+            lambda: child.broker.depth(["celery"]),
+            child.broker.queues,
+            lambda: child.broker.peek("celery", 1),
+            lambda: child.broker.purge("celery"),
+            lambda: child.broker.letters(1),
+            lambda: child.broker.replay(["a"]),
+        ]
+        for call in calls:
+            with pytest.raises(OperationalError), no_longer_than(1.0):
+                call()
+
+    def test_a_broker_that_did_nothing_can_be_closed(self, open_broker: Callable[[], Broker]) -> None:
+        open_broker().close()
+
+    def test_closing_one_connection_leaves_the_others(self, broker: Broker, child: Child) -> None:
+        child.send(message("a"))
+        broker.close()
+        assert child.claim_names() == ["a"]
+
+    def test_a_lookout_may_be_closed_before_it_looked_and_again(self, broker: Broker) -> None:
+        broker.consume(["celery"])
+        lookout = broker.lookout("node")
+        if lookout is None:
+            pytest.skip("whatever becomes ready here wakes a waiting turn by itself")
+        lookout.close()
+        lookout.close()
+
+    def test_a_lookout_asks_to_be_called_again_in_time(self, broker: Broker) -> None:
+        broker.consume(["celery"])
+        lookout = broker.lookout("node")
+        if lookout is None:
+            pytest.skip("whatever becomes ready here wakes a waiting turn by itself")
+        try:
+            assert 0.0 < lookout.look() <= 60.0
+            broker.publish([message("a", eta=time.time() + 0.3)])
+            deadline = time.monotonic() + 0.3
+            while (pause := lookout.look()) > 0.3 and time.monotonic() < deadline:
+                listening = lookout.fileno()
+                select.select([] if listening is None else [listening], [], [], 0.05)
+            assert pause <= 0.3
+        finally:
+            lookout.close()

@@ -1,0 +1,1 @@
+"""All of Celery's bytes: task messages, result metas, and the codecs that both are written with."""

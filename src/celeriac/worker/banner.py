@@ -1,0 +1,147 @@
+"""What a worker says about itself: the banner at its start, and the lines that operators wait for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+#: Scripts wait for these lines; they are Celery's, to the letter.
+READY = "%s ready."
+CONNECTED = "Connected to %s"
+WARM_SHUTDOWN = "worker: Warm shutdown (MainProcess)"
+COLD_SHUTDOWN = "worker: Cold shutdown (MainProcess)"
+PRESS_AGAIN_FOR_COLD = (
+    "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
+)
+PRESS_AGAIN_TO_TERMINATE = "worker: Hitting Ctrl+C again will terminate all running tasks!"
+WAITING_FOR_COLD = "Waiting gracefully for cold shutdown to complete..."
+CANNOT_CONNECT = "consumer: Cannot connect to %s: %s."
+CONNECTION_LOST = "consumer: Connection to broker lost. Trying to re-establish the connection..."
+RESTORING = "Restoring %d unacknowledged message(s)"
+ACCEPTED = "Task accepted: %s[%s] pid:%r"
+SOFT_LIMIT = "Soft time limit (%ss) exceeded for %s[%s]"
+HARD_LIMIT = "Hard time limit (%ss) exceeded for %s[%s]"
+TERMINATING = "Terminating %s (%s)"
+PROCESS_EXITED = "Process %r pid:%s exited with %r"
+
+#: A root with its leaves; seven lines for the seven lines of [config], 15 columns wide.
+_ART = (
+    r"   \  | |  /   ",
+    r"    \ | | /    ",
+    r"   .-'---'-.   ",
+    r"  /  o   .  \  ",
+    r" (  .  o    .) ",
+    r"  \   .   o /  ",
+    r"   `-.___.-'   ",
+    r"     '/|\'     ",
+)
+_MARGIN = " " * 15
+
+
+class Station(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the banner tells of a worker."""
+
+    nodename: str
+    version: str
+    app_name: str
+    #: An id of the app object, as in `proj:0x7f...`; 0 leaves it out.
+    app_id: int = 0
+    transport: str
+    #: None: results are off.
+    results: str | None
+    #: Rooms in all, and the pool that has them.
+    concurrency: int
+    pool: str
+    task_events: bool = False
+    acks_late: bool = True
+    #: Deliveries after which a message that kills its workers is a dead letter.
+    max_deliveries: int = 3
+    queues: tuple[str, ...] = ("celery",)
+    #: Local time, YYYY-MM-DD HH:MM:SS.
+    started: str = ""
+
+
+def banner(station: Station, tasks: Iterable[str] | None = None) -> str:
+    """The text at the start; with `tasks` (at INFO and below) their list is part of it."""
+    lines = [
+        f" -------------- {station.nodename} v{station.version} (celeriac)",
+        f"{_MARGIN} {platform.platform()} {station.started}".rstrip(),
+        *_beside_the_art(_config(station)),
+        " -------------- [queues]",
+        *_queues(station.queues),
+        "",
+    ]
+    if tasks is not None:
+        lines += ["", "[tasks]", *_tasks(tasks)]
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """A line straight to the terminal, past the log; safe in a handler of an OS signal."""
+    stream = stream or sys.__stdout__
+    if stream is None:
+        return
+    try:
+        os.write(stream.fileno(), f"\n{text}\n".encode())
+    except (OSError, ValueError):
+        return  # nobody reads any more: no reason to stop stopping
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:**@", url)
+
+
+def shown_store(url: str) -> str:
+    """The URL without its password; of an SQLite file the full path, for one must find it."""
+    scheme, _, rest = url.partition("://")
+    if scheme != "sqlite" or not rest.strip("/"):
+        return without_password(url)
+    path = unquote(urlsplit(url).path).removeprefix("/")
+    return f"sqlite:///{Path(path).absolute()}"
+
+
+def _config(station: Station) -> list[str]:
+    app = f"{station.app_name}:{station.app_id:#x}" if station.app_id else station.app_name
+    return [
+        "[config]",
+        f".> app:         {app}",
+        f".> transport:   {shown_store(station.transport)}",
+        f".> results:     {'disabled://' if station.results is None else shown_store(station.results)}",
+        f".> concurrency: {station.concurrency} ({station.pool})",
+        f".> task events: {_events(station.task_events)}",
+        f".> delivery:    {_delivery(station)}",
+    ]
+
+
+def _events(on: bool) -> str:
+    return "ON" if on else "OFF (enable -E to monitor tasks in this worker)"
+
+
+def _delivery(station: Station) -> str:
+    if not station.acks_late:
+        return "at most once (task_acks_late=False: never runs again when its process dies)"
+    times = station.max_deliveries
+    return f"at least once (task_acks_late: runs again when its process dies, {times} times at most)"
+
+
+def _beside_the_art(config: list[str]) -> list[str]:
+    padded = config + [""] * (len(_ART) - len(config))
+    return [f"{art} {line}".rstrip() for art, line in zip(_ART, padded, strict=True)]
+
+
+def _queues(queues: Collection[str]) -> list[str]:
+    return [f"{_MARGIN} .> {name:<16} exchange={name}(direct) key={name}" for name in queues]
+
+
+def _tasks(tasks: Iterable[str]) -> list[str]:
+    # The library's own tasks are no news to anybody.
+    return [f"  . {name}" for name in sorted(tasks) if not name.startswith("celery.")]

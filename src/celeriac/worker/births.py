@@ -1,0 +1,87 @@
+"""How children come to life: forked from the supervisor, or spawned as fresh interpreters."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from celeriac.worker.child import Plan
+from celeriac.worker.options import WorkerOptions
+from celeriac.worker.slots import Slots
+
+#: Where a spawned child finds its order.
+ORDER = "CELERIAC_CHILD"
+
+
+class Lines(msgspec.Struct, frozen=True):
+    """A child's two pipes: down it hears orders (and the end of its parent), up it gives word."""
+
+    down: int
+    up: int
+
+
+class Order(msgspec.Struct, frozen=True):
+    """All that a spawned child must know."""
+
+    plan: Plan
+    options: WorkerOptions
+    index: int
+    slots: int
+    descriptor: int
+    lines: Lines
+
+
+#: Lives the life of a child in a forked process: (plan, index, lines) -> exit code.
+Body = Callable[[Plan, int, Lines], int]
+
+
+def fork(body: Body, plan: Plan, index: int, lines: Lines, to_close: Sequence[int]) -> int:
+    """Fork; the child runs `body` and never returns. Returns the pid."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = _fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        for descriptor in to_close:
+            os.close(descriptor)
+        code = body(plan, index, lines)
+    except BaseException:  # the last frame of this process: nothing may leave it
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            # Not sys.exit: what the parent registered for its own end must not happen here.
+            os._exit(code)
+
+
+def spawn(plan: Plan, options: WorkerOptions, index: int, lines: Lines, slots: Slots) -> int:
+    """Start a fresh interpreter; returns the pid."""
+    order = Order(plan, options, index, slots.count, slots.descriptor, lines)
+    environment = {**os.environ, ORDER: msgspec.json.encode(order).decode()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "celeriac.worker.spawned"],
+        env=environment,
+        pass_fds=(slots.descriptor, lines.down, lines.up),
+        stdin=subprocess.DEVNULL,
+    )
+    process.returncode = 0  # we wait for it ourselves, by its pid
+    return process.pid
+
+
+def _fork() -> int:
+    if "gevent" in sys.modules:
+        patched = sys.modules["gevent.monkey"]
+        if patched.is_module_patched("os") or patched.is_module_patched("socket"):
+            # gevent's own fork makes the child's event loop anew, and leaves the waiting to us.
+            return int(sys.modules["gevent.os"].fork_gevent())
+    return os.fork()

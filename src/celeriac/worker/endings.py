@@ -1,0 +1,260 @@
+"""What is written down when a task ends: its result, and the outcome of a claim that must not run again."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from inspect import iscoroutine
+from types import TracebackType
+from typing import Any
+from uuid import uuid4
+
+from celeriac import aio, canvas, signals, states
+from celeriac import request as requests
+from celeriac.app import Celery
+from celeriac.einfo import ExceptionInfo
+from celeriac.exceptions import CeleriacError
+from celeriac.message import Claim, Fate, Message, Outcome, Result
+from celeriac.request import Request
+from celeriac.wire.result import encode_result
+from celeriac.wire.saferepr import safe_repr
+from celeriac.wire.task import TaskMessage, unpack
+from celeriac.worker.habits import Habits
+
+_log = logging.getLogger("celery.app.trace")
+
+
+class Endings:
+    """Writes down the ends of tasks for one app and one node. No socket, no clock but the one given."""
+
+    def __init__(
+        self,
+        app: Celery,
+        hostname: str,
+        now: Callable[[], float],
+        *,
+        aside: Callable[[Callable[[], None]], None] = lambda work: work(),
+    ) -> None:
+        self._app = app
+        self._hostname = hostname
+        self._now = now
+        #: How code of the user is run when a task failed without running; a supervisor, which never runs any
+        #: itself, gives `in_a_fork`.
+        self._aside = aside
+        conf = app.conf
+        self._on = bool(app.result_url)
+        #: The second that `_date` wrote last, and its text.
+        self._second = (-1, "")
+        self._serializer: str = conf.result_serializer
+        self._compression: str | None = conf.result_compression
+        self._ttl = conf.seconds("result_expires") or None
+        failure_ttl = conf.seconds("result_failure_expires")
+        self._failure_ttl = self._ttl if failure_ttl is None else failure_ttl or None
+        self._extended = bool(conf.result_extended)
+        self._errors_even_if_ignored = bool(conf.task_store_errors_even_if_ignored)
+        self._accept: Sequence[str] = conf.accept_content
+
+    def success(self, request: Request, value: Any) -> Result | None:
+        """The result of a task that gave `value`; EncodeError if that cannot be written down."""
+        if not self._on or request.ignore_result:
+            return None
+        return self._result(request, states.SUCCESS, value)
+
+    def started(self, request: Request, pid: int) -> Result | None:
+        if not self._on or request.ignore_result:
+            return None
+        return self._result(request, states.STARTED, {"pid": pid, "hostname": self._hostname}, done=False)
+
+    def retry(self, request: Request, error: BaseException, traceback: str | None) -> Result | None:
+        if not self._on or request.ignore_result:
+            return None
+        return self._result(request, states.RETRY, error, traceback, done=False)
+
+    def failure(
+        self,
+        request: Request,
+        error: BaseException,
+        traceback: str | None = None,
+        *,
+        status: str = states.FAILURE,
+        even_if_ignored: bool = False,
+    ) -> Result | None:
+        """The result of a task that failed or was revoked; a hostile error is written down by its type."""
+        ignored = request.ignore_result and not self._errors_even_if_ignored and not even_if_ignored
+        if not self._on or ignored:
+            return None
+        return self._result(request, status, error, traceback)
+
+    def revoked(self, claim: Claim, request: Request, error: BaseException) -> Outcome:
+        """The end of a claim whose task shall not run any more."""
+        return Outcome(claim.number, Fate.ACKED, self.failure(request, error, status=states.REVOKED))
+
+    def fail(self, claim: Claim, error: BaseException, reason: str = "") -> Outcome:
+        """The end of a claim that must not run again: acknowledged with `error` as its result, and with a
+        reason a dead letter. Bytes that are no task message have no result and are always a dead letter."""
+        try:
+            message = unpack(claim.payload)
+        except CeleriacError as undecodable:
+            return self.bury(claim, reason or safe_repr(undecodable))
+        return self.fail_request(claim, self.request_of(claim, message), error, reason)
+
+    def fail_request(self, claim: Claim, request: Request, error: BaseException, reason: str = "") -> Outcome:
+        follow_ups = canvas.error_follow_ups(self._app, request, error)
+        if self._somebody_listens(request, follow_ups):
+            self._aside(partial(self._tell_of_failure, request, error))
+        result = self.failure(request, error)
+        if reason:
+            return self.bury(claim, reason, request.id, result, follow_ups)
+        return Outcome(claim.number, Fate.ACKED, result, follow_ups)
+
+    def _somebody_listens(self, request: Request, sent: Sequence[Message]) -> bool:
+        task = self._app.tasks.get(request.task or "")
+        if len(sent) < len(request.errbacks or ()) or (task and signals.task_failure.receivers):
+            return True
+        return task is not None and any((Habits(task).on_failure, Habits(task).after_return))
+
+    def _tell_of_failure(self, request: Request, error: BaseException) -> None:
+        """Call all that wants to hear of a task that will not run, as if it had just failed."""
+        canvas.call_errbacks(self._app, request, error, None)
+        task = self._app.tasks.get(request.task or "")
+        if task is None:
+            return
+        info = explained(error)
+        fields = (error, request.id, request.args, request.kwargs, info)
+        requests.push(request)
+        try:
+            _call(task.on_failure, *fields)
+            if signals.task_failure.receivers:
+                signals.task_failure.send(
+                    task,
+                    task_id=request.id,
+                    exception=error,
+                    args=request.args,
+                    kwargs=request.kwargs,
+                    traceback=info.tb,
+                    einfo=info,
+                )
+            _call(task.after_return, states.FAILURE, *fields)
+        finally:
+            requests.pop()
+
+    def bury(
+        self,
+        claim: Claim,
+        reason: str,
+        task_id: str | None = None,
+        result: Result | None = None,
+        follow_ups: tuple[Message, ...] = (),
+    ) -> Outcome:
+        """A dead letter; one without a task's id gets a name of its own."""
+        name = task_id or str(uuid4())
+        return Outcome(claim.number, Fate.DEAD, result, follow_ups, reason=reason, id=name)
+
+    def request_of(self, claim: Claim, message: TaskMessage) -> Request:
+        """The request of a message that will not run: arguments that cannot be decoded are left out."""
+        try:
+            args, kwargs, embed = message.arguments(self._accept)
+        except Exception:
+            args, kwargs, embed = [], {}, {}
+        return self.make_request(claim, message, args, kwargs, embed)
+
+    def make_request(
+        self,
+        claim: Claim,
+        message: TaskMessage,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        embed: Mapping[str, Any],
+    ) -> Request:
+        return Request.from_message(message, args, kwargs, embed, self._hostname, claim.deliveries)
+
+    def _result(
+        self,
+        request: Request,
+        status: str,
+        value: Any,
+        traceback: str | None = None,
+        *,
+        done: bool = True,
+    ) -> Result:
+        task_id = request.id or ""
+        children = request.children
+        failed = status in (states.FAILURE, states.REVOKED)
+        payload = encode_result(
+            task_id=task_id,
+            status=status,
+            result=value,
+            traceback=traceback,
+            children=[child.as_tuple() for child in children] if children else (),
+            date_done=self._date() if done else None,
+            group_id=request.group,
+            parent_id=request.parent_id,
+            extra=self._extras(request) if self._extended else None,
+            serializer=self._serializer,
+            compression=self._compression,
+        )
+        return Result(task_id, payload, self._failure_ttl if failed else self._ttl)
+
+    def _date(self) -> str:
+        """Now as ISO 8601; the part before the fraction is worked out once a second."""
+        now = self._now()
+        second = int(now)
+        if second != self._second[0]:
+            self._second = (second, datetime.fromtimestamp(second, UTC).isoformat()[:19])
+        return f"{self._second[1]}.{int((now - second) * 1e6):06d}+00:00"
+
+    def _extras(self, request: Request) -> dict[str, Any]:
+        """What result_extended adds."""
+        stamped = request.stamped_headers or []
+        stamps = request.stamps or {}
+        return {
+            "name": request.task,
+            "args": request.args,
+            "kwargs": request.kwargs,
+            "worker": self._hostname,
+            "retries": request.retries,
+            "queue": request.delivery_info.get("routing_key"),
+            **({"stamped_headers": stamped} if stamped else {}),
+            **{name: stamps[name] for name in stamped if name in stamps},
+        }
+
+
+def in_a_fork(work: Callable[[], None]) -> None:
+    """Run code of the user in a process of its own, which nobody waits for: whatever it does, we go on."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    # A grandchild does the work: its end is nothing that we have to reap.
+    try:
+        if os.fork() == 0:
+            work()
+    except BaseException:
+        _log.exception("code that wanted to hear of a failed task failed")
+    finally:
+        os._exit(0)
+
+
+def _call(handler: Callable[..., Any], *arguments: Any) -> None:
+    try:
+        answer = handler(*arguments)
+        if iscoroutine(answer):
+            aio.run(answer)
+    except Exception:
+        _log.exception("handler %s raised", getattr(handler, "__qualname__", handler))
+
+
+def explained(error: BaseException, internal: bool = False) -> ExceptionInfo:
+    """The error with its traceback, from the first line on that is the user's."""
+    # Set the way that no class can turn into something else.
+    BaseException.with_traceback(error, _without_our_frames(error.__traceback__))
+    return ExceptionInfo(error, internal)
+
+
+def _without_our_frames(tb: TracebackType | None) -> TracebackType | None:
+    while tb is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("celeriac.worker."):
+        tb = tb.tb_next
+    return tb

@@ -1,0 +1,91 @@
+"""A node's sign of life: renews its lease, looks out for messages that wake nobody, takes over from nodes
+that fell silent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from celeriac.exceptions import OperationalError
+from celeriac.message import Claim, Outcome
+from celeriac.ports import Broker, Lookout
+from celeriac.worker.names import heir_name, rooms_of
+
+#: A lease is renewed this many times before it would run out.
+BEATS_PER_LEASE = 3
+#: Seconds until the next try while the store is away.
+PAUSE = 0.5
+
+logger = logging.getLogger("celery.worker.consumer")
+
+#: Judges the claims of a dead owner: (claims, number up to which they had begun or None if unknown, rooms,
+#: how it died).
+Judge = Callable[[list[Claim], int | None, int, str], list[Outcome]]
+
+
+class Heartbeat:
+    """Called whenever it is due or its lookout has something to read; runs no user code and never waits long."""
+
+    def __init__(self, broker: Broker, node: str, lease: float, judge: Judge) -> None:
+        self._broker = broker
+        self._node = node
+        self._lease = lease
+        self._judge = judge
+        self._lookout: Lookout | None = None
+        self._next_beat = 0.0
+        self._next_look = 0.0
+        self._away = False
+
+    def start(self) -> None:
+        """After the queues are set with `broker.consume`."""
+        self._lookout = self._broker.lookout(self._node)
+
+    def fileno(self) -> int | None:
+        """What to poll for reading, if anything."""
+        return self._lookout.fileno() if self._lookout is not None else None
+
+    def beat(self) -> float:
+        """Do what is due; returns the seconds until it wants to be called again."""
+        try:
+            if self._lookout is not None:
+                self._next_look = time.monotonic() + self._lookout.look()
+            if time.monotonic() >= self._next_beat:
+                self._renew()
+            self._away = False
+        except OperationalError as error:
+            if not self._away:
+                self._away = True
+                logger.error("The store is away, the lease of this node cannot be renewed: %s", error)
+            self._next_beat = time.monotonic() + PAUSE
+            return PAUSE
+        due = min(self._next_beat, self._next_look) if self._lookout is not None else self._next_beat
+        return max(0.0, due - time.monotonic())
+
+    def take_over(self, owner: str, begun: int | None, how: str, judge: Judge | None = None) -> int:
+        """Settle the claims of a dead owner; returns how many there were. Safe to try again after
+        OperationalError."""
+        heir = heir_name(self._node)
+        claims = self._broker.adopt(owner, heir, self._node)
+        if not claims:
+            self._broker.dismiss(heir)
+            return 0
+        outcomes = (judge or self._judge)(claims, begun, rooms_of(owner), how)
+        self._broker.turn(heir, outcomes, 0)
+        self._broker.dismiss(heir)
+        return len(claims)
+
+    def stop(self) -> None:
+        """May be called twice."""
+        lookout, self._lookout = self._lookout, None
+        if lookout is not None:
+            lookout.close()
+
+    def _renew(self) -> None:
+        for owner in self._broker.beat(self._node, self._lease):
+            count = self.take_over(owner, None, "its node fell silent")
+            if count:
+                logger.warning(
+                    "Restoring %d unacknowledged message(s) of %s, whose lease ran out", count, owner
+                )
+        self._next_beat = time.monotonic() + self._lease / BEATS_PER_LEASE

@@ -1,0 +1,150 @@
+"""A child with one room: its main thread runs the tasks, a watchdog keeps the law of batches meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from typing import Any
+
+from celeriac.exceptions import Fenced, SoftTimeLimitExceeded
+from celeriac.message import Claim, Outcome
+from celeriac.worker.child import PATIENCE, WAIT, Life
+from celeriac.worker.execute import Job
+from celeriac.worker.pace import Pace
+
+#: Seconds without work after which the watchdog sleeps until there is some.
+NAP = 0.1
+
+
+class InlineChild:
+    """See `Child`. Fetch a batch, run it, settle it."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._intake = life.intake
+        self._pace = Pace()
+        self._job: Job | None = None
+        self._claim: Claim | None = None
+        #: Monotonic seconds at which the oldest unsettled thing began.
+        self._since = 0.0
+        self._soft_deadline = 0.0
+        self._busy = threading.Event()
+        self._over = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._signals = threading.current_thread() is threading.main_thread()
+
+    def run(self) -> None:
+        life = self._life
+        life.enter()
+        if self._signals:
+            signal.signal(signal.SIGUSR1, self._on_soft_limit)
+        watchdog = threading.Thread(target=self._watch, name="celeriac-watchdog", daemon=True)
+        watchdog.start()
+        try:
+            while not life.stopping:
+                self._run_batch()
+            life.leave()
+        finally:
+            self._over = True
+            self._busy.set()
+            if self._loop is not None:
+                self._loop.close()
+
+    def stop(self) -> None:
+        self._life.stopping = True
+        self._intake.give_back()
+        if self._job is None:
+            self._intake.broker.wake()
+        else:
+            with contextlib.suppress(Fenced):  # the main thread finds it out by itself
+                self._intake.turn()
+
+    def abandon(self) -> None:
+        self._life.stopping = True
+        self._intake.broker.wake()
+        claim = self._claim
+        self._life.abandon([] if claim is None else [claim])
+
+    def _run_batch(self) -> None:
+        intake, life = self._intake, self._life
+        if not intake.turn(self._pace.want(), WAIT):
+            return
+        count = intake.waiting
+        if not count:
+            return
+        self._since = began = time.monotonic()
+        if not self._busy.is_set():
+            self._busy.set()
+        while not life.stopping and (claim := intake.take()) is not None:
+            self._claim = claim
+            job = life.prepared(claim)
+            if job is not None:
+                life.finished(self._run(job, claim.number))
+            self._claim = None
+            now = time.monotonic()
+            if now - self._since > PATIENCE and intake.waiting:
+                intake.turn()
+                self._since = now
+        self._pace.ran(time.monotonic() - began, count)
+
+    def _run(self, job: Job, number: int) -> Outcome:
+        slot = self._life.slot
+        slot.begin(number)
+        self._job = job
+        soft, hard = job.time_limits
+        if soft or hard:
+            now = time.time()
+            self._soft_deadline = now + soft if soft else 0.0
+            if hard:
+                slot.limit(now + hard, hard)
+        outcome = self._run_async(job) if job.is_async else job.run()
+        self._job = None
+        if soft or hard:
+            self._soft_deadline = 0.0
+            slot.limit(0.0, 0.0)
+        return outcome
+
+    def _run_async(self, job: Job) -> Outcome:
+        if self._loop is None:
+            # One loop for the whole life of the child: what a task leaves open on it serves the next.
+            self._loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self._loop)
+        return self._loop.run_until_complete(job.arun())
+
+    # -- the watchdog
+
+    def _watch(self) -> None:
+        """While tasks run: settle what waits too long, give back what is not reached, raise the soft limit.
+        """
+        quiet = 0.0
+        while not self._over:
+            if quiet >= NAP:
+                self._busy.clear()
+                if self._job is None:
+                    self._busy.wait()
+                quiet = 0.0
+            time.sleep(PATIENCE)
+            quiet = quiet + PATIENCE if self._job is None else 0.0
+            self._relieve()
+            deadline = self._soft_deadline
+            if deadline and time.time() >= deadline:
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    def _relieve(self) -> None:
+        intake = self._intake
+        if self._job is None or time.monotonic() - self._since < PATIENCE:
+            return
+        if intake.waiting or intake.unsettled:
+            intake.give_back()
+            with contextlib.suppress(Fenced):
+                intake.turn()
+
+    def _on_soft_limit(self, *_: Any) -> None:
+        # The next task is never hit: this one must be running still, and be the one that is late.
+        deadline, job = self._soft_deadline, self._job
+        if deadline and time.time() >= deadline and job is not None and job.running:
+            self._soft_deadline = 0.0
+            raise SoftTimeLimitExceeded(job.time_limits[0])

@@ -1,0 +1,105 @@
+"""The one door between a child and the store: claims come in, outcomes go out, in turns."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from threading import Lock
+
+from celeriac.exceptions import OperationalError
+from celeriac.message import Claim, Fate, Outcome
+from celeriac.ports import Broker
+
+#: Seconds between tries while the store is away, from the first to the longest.
+PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
+
+
+class Intake:
+    """The claims that a child has not begun, and the outcomes that the store has not heard of.
+
+    The runner takes claims from the left, whoever gives back takes them from the right, so that none is both
+    run and returned.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        owner: str,
+        *,
+        lost: Callable[[OperationalError], None],
+        found: Callable[[], None],
+    ) -> None:
+        self.broker = broker
+        self.owner = owner
+        self._lost = lost
+        self._found = found
+        self._lock = Lock()
+        self._waiting: deque[Claim] = deque()
+        self._outcomes: list[Outcome] = []
+        self._tries = 0
+        #: Monotonic seconds before which the store is not asked again.
+        self._retry_at = 0.0
+
+    def take(self) -> Claim | None:
+        """The next claim to run."""
+        try:
+            return self._waiting.popleft()
+        except IndexError:
+            return None
+
+    def done(self, outcome: Outcome) -> None:
+        """To be settled with the next turn. From any thread."""
+        self._outcomes.append(outcome)
+
+    def done_early(self, number: int) -> bool:
+        """Mark a claim as begun in the store, before it runs, so that it never runs again. False if the store
+        is away."""
+        self._outcomes.append(Outcome(number, Fate.BEGUN))
+        return self.turn()
+
+    @property
+    def waiting(self) -> int:
+        """Claims that nobody has begun."""
+        return len(self._waiting)
+
+    @property
+    def unsettled(self) -> int:
+        """Outcomes that the store has not heard of."""
+        return len(self._outcomes)
+
+    def turn(self, want: int = 0, wait: float = 0.0) -> bool:
+        """Settle what is done and claim what is wanted. False if the store is away: nothing is lost, call
+        again.
+
+        Raises Fenced when the store has given our claims to somebody else.
+        """
+        with self._lock:
+            pause = self._retry_at - time.monotonic()
+            if pause > 0:
+                if not want:
+                    return False
+                time.sleep(min(pause, wait))
+            outcomes = self._outcomes[:]
+            try:
+                claims = self.broker.turn(self.owner, outcomes, want, wait)
+            except OperationalError as error:
+                self._retry_at = time.monotonic() + PAUSES[min(self._tries, len(PAUSES) - 1)]
+                self._tries += 1
+                self._lost(error)
+                return False
+            if self._tries:
+                self._tries = 0
+                self._found()
+            del self._outcomes[: len(outcomes)]
+            self._waiting.extend(claims)
+            return True
+
+    def give_back(self) -> None:
+        """Everything that has not begun goes back with the next turn."""
+        while True:
+            try:
+                claim = self._waiting.pop()
+            except IndexError:
+                return
+            self._outcomes.append(Outcome(claim.number, Fate.GIVEN_BACK))

@@ -1,0 +1,230 @@
+"""A child's life from its first line to its last: made of the plan, the app and its lines to the parent."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+
+from celeriac import signals
+from celeriac.app import Celery
+from celeriac.exceptions import (
+    Fenced,
+    ImproperlyConfigured,
+    TimeLimitExceeded,
+    WorkerShutdown,
+    WorkerTerminate,
+)
+from celeriac.message import Claim, Fate, Outcome, Result
+from celeriac.worker.births import Lines
+from celeriac.worker.child import Child, Life, Plan
+from celeriac.worker.endings import Endings
+from celeriac.worker.execute import Executor
+from celeriac.worker.heartbeat import Judge
+from celeriac.worker.inline import InlineChild
+from celeriac.worker.log import WorkerLogging
+from celeriac.worker.lost import judge_lost
+from celeriac.worker.options import WorkerOptions
+from celeriac.worker.rooms import RoomsChild
+from celeriac.worker.runners.port import Finished, Runner
+from celeriac.worker.slots import Slot, Slots
+
+#: What a child says upward.
+READY, LIMITS = b"R", b"L"
+#: What it hears from above.
+STOP = b"S"
+
+#: Exit codes: lost its node's lease to others; its parent is gone.
+FENCED, ORPHANED = 3, 4
+
+logger = logging.getLogger("celery.worker")
+
+
+class Household:
+    """What supervisor and children of one node have in common."""
+
+    def __init__(self, app: Celery, options: WorkerOptions, slots: Slots) -> None:
+        self.app = app
+        self.options = options
+        self.slots = slots
+        self.logging = WorkerLogging(
+            app.conf,
+            options.hostname,
+            loglevel=options.loglevel,
+            logfile=options.logfile,
+            log_format=options.log_format,
+            no_color=options.no_color,
+        )
+
+    def import_app(self) -> None:
+        """Import what declares tasks; an ImportError of the user's goes on as it is."""
+        app, options = self.app, self.options
+        if options.time_limit is not None:
+            app.conf.pin("task_time_limit", options.time_limit)
+        if options.soft_time_limit is not None:
+            app.conf.pin("task_soft_time_limit", options.soft_time_limit)
+        if options.include:
+            app.conf.pin("include", (*(app.conf.include or ()), *options.include))
+        app.import_modules()
+        app.finalize()
+
+    def start_logging(self) -> None:
+        """For this process, and for those forked from it."""
+        self.logging.start()
+
+    def life(
+        self,
+        plan: Plan,
+        slot: Slot,
+        *,
+        ready: Callable[[], None] = lambda: None,
+        limits_in_use: Callable[[], None] = lambda: None,
+    ) -> Life:
+        """The common part of a child, with a broker of its own."""
+
+        def executor(save: Callable[[Result], None] | None) -> Executor:
+            return Executor(self.app, plan.hostname, save=save)
+
+        return Life(
+            plan,
+            self.app.open_worker_broker(),
+            self.app.results,
+            executor,
+            slot,
+            judge=lambda claims, begun: self.judge(claims, begun, plan.rooms, "its parent is gone"),
+            ready=ready,
+            limits_in_use=limits_in_use,
+        )
+
+    def child(self, life: Life) -> Child:
+        """The child that fits the pool."""
+        if life.plan.pool in ("prefork", "solo"):
+            return InlineChild(life)
+        return RoomsChild(life, partial(_open_runner, life.plan.pool))
+
+    def judge(self, claims: list[Claim], begun: int | None, rooms: int, how: str) -> list[Outcome]:
+        """What becomes of the claims of a dead owner; all up to the number `begun` had begun."""
+        endings = Endings(self.app, self.options.hostname, time.time, runs_user_code=False)
+        return judge_lost(
+            claims,
+            begun=None if begun is None else {claim.number for claim in claims if claim.number <= begun},
+            rooms=rooms,
+            max_deliveries=self.app.conf.task_max_deliveries,
+            how=how,
+            fail=endings.fail,
+        )
+
+    def judge_overrun(self, limit: float) -> Judge:
+        """As `judge`, for a child that was killed because its task overran its hard time limit."""
+        endings = Endings(self.app, self.options.hostname, time.time, runs_user_code=False)
+
+        def judge(claims: list[Claim], begun: int | None, rooms: int, how: str) -> list[Outcome]:
+            return [
+                endings.fail(claim, TimeLimitExceeded(limit))
+                if claim.number == begun
+                else Outcome(claim.number, Fate.GIVEN_BACK)
+                for claim in claims
+            ]
+
+        return judge
+
+    # -- in a child's own process
+
+    def live(self, plan: Plan, index: int, lines: Lines) -> int:
+        """The whole life of a child; returns its exit code."""
+        slot = self.slots.slot(index)
+        slot.pid = os.getpid()
+        _leave_signals_to_the_parent()
+        self.logging.enter_child(process_name(plan, index, self.options), index + 1)
+        life = self.life(
+            plan, slot, ready=lambda: _write(lines.up, READY), limits_in_use=lambda: _write(lines.up, LIMITS)
+        )
+        child = self.child(life)
+        threading.Thread(target=_hear, args=(lines.down, child), name="celeriac-parent", daemon=True).start()
+        if signals.worker_process_init.receivers:
+            signals.worker_process_init.send(plan.hostname)
+        # What the parent made is shared with it page by page: collecting it would copy them all.
+        gc.freeze()
+        code = 0
+        try:
+            child.run()
+        except Fenced:
+            logger.error(
+                "The lease of this node ran out and others took over: outcomes of %s are refused, it starts anew",
+                plan.owner,
+            )
+            code = FENCED
+        except (WorkerShutdown, WorkerTerminate) as wish:
+            with contextlib.suppress(Fenced):
+                life.leave()
+            code = wish.code if isinstance(wish.code, int) else 0
+        finally:
+            if signals.worker_process_shutdown.receivers:
+                signals.worker_process_shutdown.send(None, pid=os.getpid(), exitcode=code)
+            logging.shutdown()
+        return code
+
+
+def process_name(plan: Plan, index: int, options: WorkerOptions) -> str:
+    """As operators know it: the one process of a threads or gevent pool is the main one for them."""
+    alone = plan.pool != "prefork" and (options.processes or 1) == 1
+    kind = "SpawnPoolWorker" if options.start_method == "spawn" else "ForkPoolWorker"
+    return "MainProcess" if alone else f"{kind}-{index + 1}"
+
+
+def _open_runner(pool: str, rooms: int, finished: Finished) -> Runner:
+    if pool == "threads":
+        from celeriac.worker.runners.threads import ThreadRunner
+
+        return ThreadRunner(rooms, finished)
+    if pool == "asyncio":
+        from celeriac.worker.runners.aio import CoroutineRunner
+
+        return CoroutineRunner(rooms, finished)
+    try:
+        from celeriac.worker.runners.greenlets import GreenletRunner
+    except ModuleNotFoundError as missing:
+        raise ImproperlyConfigured("-P gevent needs gevent: pip install 'celeriac[gevent]'") from missing
+    return GreenletRunner(rooms, finished)
+
+
+def _leave_signals_to_the_parent() -> None:
+    """Ctrl-C reaches the whole process group; the parent decides what it means.
+
+    Handlers that do nothing, and not SIG_IGN: that would be inherited by the programs that tasks start.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+
+
+def _hear(down: int, child: Child) -> None:
+    """Wait for the parent's word, on a thread of its own."""
+    # select, since under gevent it lets other greenlets run while os.read would stop them all.
+    select.select([down], [], [])
+    try:
+        word = os.read(down, 1)
+    except OSError:
+        word = b""
+    if word == STOP:
+        child.stop()
+        return
+    # Nobody renews our lease any more. Return all and end, before others run what we hold.
+    with contextlib.suppress(Exception):
+        child.abandon()
+    sys.stderr.write("worker: the supervisor is gone, this child returned its messages and ends\n")
+    os._exit(ORPHANED)
+
+
+def _write(descriptor: int, word: bytes) -> None:
+    with contextlib.suppress(OSError):
+        os.write(descriptor, word)

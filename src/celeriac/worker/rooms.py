@@ -1,0 +1,128 @@
+"""A child with k rooms: its main thread stands at the door, threads, greenlets or coroutines run the tasks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from celeriac.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celeriac.message import Claim, Outcome
+from celeriac.worker.child import PATIENCE, WAIT, Life
+from celeriac.worker.execute import Job
+from celeriac.worker.pace import MOST
+from celeriac.worker.runners.port import Finished, Runner
+
+#: Seconds between two looks at the time limits of the running tasks.
+TICK = 0.05
+
+
+class RoomsChild:
+    """See `Child`."""
+
+    def __init__(self, life: Life, open_runner: Callable[[int, Finished], Runner]) -> None:
+        self._life = life
+        self._intake = life.intake
+        self._runner = open_runner(life.plan.rooms, self._finished)
+        self._running: dict[Job, Claim] = {}
+        self._changed = threading.Event()
+        #: Whether the main thread may be waiting at the store.
+        self._at_the_door = False
+        #: Running jobs with limits -> (soft, hard) deadlines, epoch seconds, 0 where there is none or it has
+        #: struck.
+        self._limited: dict[Job, tuple[float, float]] = {}
+        self._limits: threading.Thread | None = None
+
+    def run(self) -> None:
+        life = self._life
+        life.enter()
+        self._runner.start()
+        try:
+            while not life.stopping:
+                self._serve()
+            self._finish()
+            life.leave()
+        finally:
+            self._runner.stop()
+
+    def stop(self) -> None:
+        self._life.stopping = True
+        self._changed.set()
+        self._intake.broker.wake()
+
+    def abandon(self) -> None:
+        self.stop()
+        self._life.abandon(list(self._running.values()))
+
+    def _serve(self) -> None:
+        intake, life = self._intake, self._life
+        self._changed.clear()
+        self._fill()
+        free = self._runner.free()
+        if free:
+            self._at_the_door = True
+            try:
+                intake.turn(min(free, MOST), WAIT)
+            finally:
+                self._at_the_door = False
+            return
+        # All rooms are taken. What we hold without a room goes back soon, so that others may run it.
+        if not self._changed.wait(PATIENCE if intake.waiting or intake.unsettled else WAIT):
+            intake.give_back()
+        if intake.unsettled and not life.stopping:
+            intake.turn()
+
+    def _fill(self) -> None:
+        while self._runner.free() and (claim := self._intake.take()) is not None:
+            job = self._life.prepared(claim)
+            if job is None:
+                continue
+            self._running[job] = claim
+            self._life.slot.begin(claim.number)
+            self._limit(job)
+            self._runner.submit(job)
+
+    def _finished(self, job: Job, outcome: Outcome) -> None:
+        del self._running[job]
+        self._limited.pop(job, None)
+        self._life.finished(outcome)
+        self._changed.set()
+        if self._at_the_door:
+            self._intake.broker.wake()
+
+    def _finish(self) -> None:
+        """Give back what has not begun, and let the rooms finish."""
+        self._intake.give_back()
+        while self._running:
+            self._changed.clear()
+            self._intake.turn()
+            if self._running:
+                self._changed.wait(PATIENCE if self._intake.unsettled else WAIT)
+
+    # -- time limits
+
+    def _limit(self, job: Job) -> None:
+        soft, hard = job.time_limits
+        if not soft and not hard:
+            return
+        now = time.time()
+        self._limited[job] = (now + soft if soft else 0.0, now + hard if hard else 0.0)
+        if self._limits is None:
+            self._limits = threading.Thread(target=self._watch_limits, name="celeriac-limits", daemon=True)
+            self._limits.start()
+
+    def _watch_limits(self) -> None:
+        while True:
+            time.sleep(TICK)
+            now = time.time()
+            for job, (soft, hard) in list(self._limited.items()):
+                if hard and now >= hard:
+                    self._strike(job, TimeLimitExceeded, 0.0)
+                elif soft and now >= soft:
+                    self._strike(job, SoftTimeLimitExceeded, hard)
+
+    def _strike(self, job: Job, error: type[BaseException], hard: float) -> None:
+        if job in self._limited:
+            self._limited[job] = (0.0, hard)
+            self._runner.interrupt(job, error)

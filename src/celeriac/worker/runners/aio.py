@@ -1,0 +1,75 @@
+"""Rooms that are coroutines on one event loop; plain functions run in threads beside it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+from celeriac.message import Outcome
+from celeriac.worker.execute import Job
+from celeriac.worker.runners.loop import Loop
+from celeriac.worker.runners.port import Finished
+
+#: Threads for the plain functions of a pool that is meant for coroutines.
+MOST_THREADS = 32
+
+
+class CoroutineRunner:
+    """See `Runner`. Jobs cross into the loop's thread in crowds: one wake-up for all that came meanwhile."""
+
+    def __init__(self, rooms: int, finished: Finished) -> None:
+        self._rooms = rooms
+        self._finished = finished
+        self._loop = Loop()
+        self._threads = ThreadPoolExecutor(min(rooms, MOST_THREADS), thread_name_prefix="celeriac-room")
+        self._coming: deque[Job] = deque()
+        self._called = False
+        self._free: deque[None] = deque([None] * rooms)
+        self._running: dict[Job, asyncio.Task[None]] = {}
+
+    def start(self) -> None:
+        self._loop.opened()
+
+    def free(self) -> int:
+        return len(self._free)
+
+    def submit(self, job: Job) -> None:
+        self._free.pop()
+        self._coming.append(job)
+        if not self._called:
+            self._called = True
+            self._loop.opened().call_soon_threadsafe(self._begin)
+
+    def interrupt(self, job: Job, error: type[BaseException]) -> None:
+        self._loop.opened().call_soon_threadsafe(self._cancel, job, error)
+
+    def stop(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._loop.stop()
+
+    # -- on the loop's thread
+
+    def _begin(self) -> None:
+        self._called = False
+        loop = asyncio.get_running_loop()
+        while self._coming:
+            job = self._coming.popleft()
+            self._running[job] = loop.create_task(self._live(job))
+
+    async def _live(self, job: Job) -> None:
+        outcome = await self._outcome(job)
+        del self._running[job]
+        self._free.append(None)
+        self._finished(job, outcome)
+
+    async def _outcome(self, job: Job) -> Outcome:
+        if not job.is_async:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, job.run)
+        return await job.arun()
+
+    def _cancel(self, job: Job, error: type[BaseException]) -> None:
+        task = self._running.get(job)
+        if task is not None and job.is_async and job.running:
+            job.interruption = error()
+            task.cancel()

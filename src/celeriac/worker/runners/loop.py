@@ -1,0 +1,47 @@
+"""The event loop of a child: one for all its tasks, so that a connection pool made by one task serves the
+next."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from celeriac.message import Outcome
+from celeriac.worker.execute import Job
+
+
+class Loop:
+    """A loop on a thread of its own, for jobs that threads or greenlets wait for."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def run(self, job: Job) -> Outcome:
+        """Run an async job to its end."""
+        return asyncio.run_coroutine_threadsafe(job.arun(), self.opened()).result()
+
+    def opened(self) -> asyncio.AbstractEventLoop:
+        """The loop, started at its first use: most children never need it."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=self._serve, args=(self._loop,), name="celeriac-loop", daemon=True
+                ).start()
+            return self._loop
+
+    def stop(self) -> None:
+        """Cancel what runs and end the loop; may be called twice."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.call_soon_threadsafe(loop.stop)
+
+    @staticmethod
+    def _serve(loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+        finally:
+            loop.close()

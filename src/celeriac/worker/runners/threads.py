@@ -1,0 +1,65 @@
+"""Rooms that are threads."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections import deque
+from queue import SimpleQueue
+
+from celeriac.worker.execute import Job
+from celeriac.worker.runners.loop import Loop
+from celeriac.worker.runners.port import Finished
+
+
+class ThreadRunner:
+    """See `Runner`. Threads start when they are first needed."""
+
+    def __init__(self, rooms: int, finished: Finished) -> None:
+        self._rooms = rooms
+        self._finished = finished
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        #: One token a free room; a deque because its append and pop need no lock.
+        self._free: deque[None] = deque([None] * rooms)
+        self._idle: deque[None] = deque()
+        self._threads: list[threading.Thread] = []
+        self._running: dict[Job, int] = {}
+        self._loop = Loop()
+
+    def start(self) -> None:
+        pass
+
+    def free(self) -> int:
+        return len(self._free)
+
+    def submit(self, job: Job) -> None:
+        self._free.pop()
+        try:
+            self._idle.pop()
+        except IndexError:
+            thread = threading.Thread(
+                target=self._live, name=f"celeriac-room-{len(self._threads) + 1}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put(job)
+
+    def interrupt(self, job: Job, error: type[BaseException]) -> None:
+        thread = self._running.get(job)
+        if thread is not None and job.running:
+            # Takes effect when the thread runs Python again; a call into C is not cut short.
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+    def stop(self) -> None:
+        for _ in self._threads:
+            self._jobs.put(None)
+        self._loop.stop()
+
+    def _live(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            self._running[job] = threading.get_ident()
+            outcome = self._loop.run(job) if job.is_async else job.run()
+            del self._running[job]
+            self._idle.append(None)
+            self._free.append(None)
+            self._finished(job, outcome)

@@ -1,0 +1,108 @@
+"""Pages of numbers in shared memory: children write how far they are, the supervisor reads it, also after
+their death.
+
+page of one child, 8 bytes a field 0 pid 1 state (see State) 2 number of the last claim that has begun 3 tasks
+done 4 hard deadline, epoch seconds, 0 is none 5 that limit, seconds
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from enum import IntEnum
+
+_FIELDS = 8
+_PID, _STATE, _BEGUN, _DONE, _DEADLINE, _LIMIT = range(6)
+_PAGE = _FIELDS * 8
+
+
+class State(IntEnum):
+    """Where a child is in its life."""
+
+    STARTING = 0
+    READY = 1
+    #: It ends by its own wish (max_tasks_per_child and its like) and wants to be replaced.
+    RETIRING = 2
+    STOPPED = 3
+
+
+class Slots:
+    """The pages of all children of one node; the file has no name and goes with the last process that holds
+    it."""
+
+    def __init__(self, count: int, descriptor: int | None = None) -> None:
+        self.count = count
+        self.descriptor = os.memfd_create("celeriac-slots") if descriptor is None else descriptor
+        if descriptor is None:
+            os.ftruncate(self.descriptor, count * _PAGE)
+        self._memory = mmap.mmap(self.descriptor, count * _PAGE)
+        self._integers = memoryview(self._memory).cast("q")
+        self._floats = memoryview(self._memory).cast("d")
+
+    def slot(self, index: int) -> Slot:
+        """The page of one child."""
+        start = index * _FIELDS
+        return Slot(self._integers[start : start + _FIELDS], self._floats[start : start + _FIELDS])
+
+
+class Slot:
+    """One page. Each field is one aligned word, so that a reader never sees half of a write."""
+
+    __slots__ = ("_floats", "_integers")
+
+    def __init__(self, integers: memoryview[int], floats: memoryview[float]) -> None:
+        self._integers = integers
+        self._floats = floats
+
+    def clear(self) -> None:
+        """Before a new child moves in."""
+        for field in range(_FIELDS):
+            self._integers[field] = 0
+
+    @property
+    def pid(self) -> int:
+        return int(self._integers[_PID])
+
+    @pid.setter
+    def pid(self, pid: int) -> None:
+        self._integers[_PID] = pid
+
+    @property
+    def state(self) -> State:
+        return State(self._integers[_STATE])
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._integers[_STATE] = int(state)
+
+    @property
+    def begun(self) -> int:
+        """All claims up to this number have begun; the ones above have not."""
+        return int(self._integers[_BEGUN])
+
+    def begin(self, number: int) -> None:
+        """Written before the task runs: a claim above this number was certainly never run."""
+        self._integers[_BEGUN] = number
+
+    @property
+    def done(self) -> int:
+        return int(self._integers[_DONE])
+
+    def finish(self) -> None:
+        """One more task is done."""
+        self._integers[_DONE] += 1
+
+    @property
+    def deadline(self) -> float:
+        """When the present task must be over at the latest, epoch seconds; 0 is never."""
+        return float(self._floats[_DEADLINE])
+
+    @property
+    def time_limit(self) -> float:
+        """The hard limit that led to the deadline, seconds."""
+        return float(self._floats[_LIMIT])
+
+    def limit(self, deadline: float, time_limit: float) -> None:
+        """The present task must be over by then; (0, 0) lifts it."""
+        self._floats[_LIMIT] = time_limit
+        self._floats[_DEADLINE] = deadline

@@ -1,0 +1,111 @@
+"""A worker of one process: a child without a supervisor. A thread keeps the lease, so a task that holds the
+GIL too long loses it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import threading
+from typing import Any
+
+from celeriac.exceptions import Fenced
+from celeriac.ports import Broker
+from celeriac.worker import banner
+from celeriac.worker.child import Plan
+from celeriac.worker.heartbeat import Heartbeat
+from celeriac.worker.living import Household
+from celeriac.worker.names import node_name, owner_name
+
+logger = logging.getLogger("celery.worker")
+
+
+class Solo:
+    """The child runs in the main thread of this process."""
+
+    def __init__(self, household: Household, broker: Broker, queues: tuple[str, ...]) -> None:
+        self._household = household
+        self._broker = broker
+        self._queues = queues
+        self._node = node_name(household.options.hostname)
+        self._lives = 0
+        self._stopping = False
+        self._over = threading.Event()
+        self._stop_child: Any = lambda: None
+
+    def run(self) -> int:
+        """Work until told to stop; returns the exit code."""
+        options = self._household.options
+        self._broker.consume(self._queues)
+        heartbeat = Heartbeat(self._broker, self._node, options.lease, self._household.judge)
+        heartbeat.start()
+        keeper = threading.Thread(
+            target=self._keep, args=(heartbeat,), name="celeriac-heartbeat", daemon=True
+        )
+        keeper.start()
+        before = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+        }
+        try:
+            while not self._stopping:
+                self._live()
+        finally:
+            self._over.set()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            keeper.join(1.0)
+            heartbeat.stop()
+            self._broker.close()
+        return 0
+
+    def _live(self) -> None:
+        options = self._household.options
+        self._lives += 1
+        plan = Plan(
+            node=self._node,
+            owner=owner_name(self._node, f"solo.{self._lives}", 1),
+            hostname=options.hostname,
+            queues=self._queues,
+            lease=options.lease,
+            pool="solo",
+            rooms=1,
+        )
+        slot = self._household.slots.slot(0)
+        slot.clear()
+        slot.pid = os.getpid()
+        life = self._household.life(plan, slot, ready=lambda: logger.info(banner.READY, options.hostname))
+        child = self._household.child(life)
+        self._stop_child = child.stop
+        if self._stopping:
+            child.stop()
+        try:
+            child.run()
+        except Fenced:
+            logger.error(
+                "The lease of this node ran out and others took over: late outcomes are refused, it starts anew"
+            )
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        if number == signal.SIGQUIT or (number == signal.SIGINT and self._stopping):
+            banner.say(banner.COLD_SHUTDOWN)
+            raise SystemExit(1)
+        if not self._stopping:
+            self._stopping = True
+            banner.say(banner.WARM_SHUTDOWN)
+            if number == signal.SIGINT:
+                banner.say(banner.PRESS_AGAIN_FOR_COLD)
+            # Stopping talks to the store, which a handler must not do between two lines of somebody who does.
+            threading.Thread(target=self._stop_child, name="celeriac-stop", daemon=True).start()
+
+    def _keep(self, heartbeat: Heartbeat) -> None:
+        while not self._over.is_set():
+            pause = min(heartbeat.beat(), 1.0)
+            descriptor = heartbeat.fileno()
+            if descriptor is None:
+                self._over.wait(pause)
+            else:
+                with contextlib.suppress(ValueError, OSError):
+                    select.select([descriptor], [], [], pause)

@@ -1,0 +1,35 @@
+"""The main module of a spawned child: reads its order, imports the app, lives."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import msgspec
+
+from celeriac.worker.births import ORDER, Order
+
+
+def main() -> int:
+    """Exit code of the child."""
+    order = msgspec.json.decode(os.environ.pop(ORDER), type=Order)
+    if order.options.pool == "gevent":
+        from gevent import monkey
+
+        monkey.patch_all()
+    # Only now, because importing them imports what gevent patches.
+    from celeriac.worker.finding import find_app
+    from celeriac.worker.living import Household
+    from celeriac.worker.slots import Slots
+
+    app = find_app(order.options.app_spec or "")
+    for name, value in order.options.overrides.items():
+        app.conf.pin(name, value)
+    household = Household(app, order.options, Slots(order.slots, order.descriptor))
+    household.import_app()
+    household.start_logging()
+    return household.live(order.plan, order.index, order.lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

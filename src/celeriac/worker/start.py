@@ -1,0 +1,179 @@
+"""Starts a worker: imports the app, says what it is, reaches the store, and hands over to supervisor or solo.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from celeriac import __version__, signals
+from celeriac.app import Celery
+from celeriac.exceptions import ImproperlyConfigured, OperationalError
+from celeriac.ports import Broker
+from celeriac.routing import Router
+from celeriac.worker import banner
+from celeriac.worker.banner import Station
+from celeriac.worker.living import Household
+from celeriac.worker.options import WorkerOptions
+from celeriac.worker.slots import Slots
+from celeriac.worker.solo import Solo
+from celeriac.worker.supervisor import Supervisor
+
+#: Rooms of a pool of threads and of one of greenlets or coroutines, where nobody says.
+THREADS, GREEN = 16, 100
+#: Seconds between two tries to reach the store at the start: grows by the first up to the second.
+STEP, LONGEST = 2.0, 32.0
+
+#: After what banner.CANNOT_CONNECT says.
+TRYING_AGAIN = banner.CANNOT_CONNECT + "\nTrying again in %.2f seconds... (%d/%s)"
+
+logger = logging.getLogger("celery.worker.consumer")
+
+
+def run(app: Celery, options: WorkerOptions) -> int:
+    """Work until told to stop; returns the exit code of the process."""
+    children, rooms = sizes(options)
+    household = Household(app, options, Slots(children))
+    household.import_app()
+    household.start_logging()
+    try:
+        queues = Router(app.conf).consumed(options.queues, options.exclude)
+        return _run(household, tuple(queues), children, rooms)
+    finally:
+        household.logging.stop()
+        app.close()
+
+
+def sizes(options: WorkerOptions) -> tuple[int, int]:
+    """(children, rooms in each)."""
+    if options.pool == "solo":
+        return 1, 1
+    if options.pool == "prefork":
+        return options.concurrency or len(os.sched_getaffinity(0)), 1
+    return options.processes or 1, options.concurrency or (THREADS if options.pool == "threads" else GREEN)
+
+
+def _run(household: Household, queues: tuple[str, ...], children: int, rooms: int) -> int:
+    app, options = household.app, household.options
+    if signals.celeryd_init.receivers:
+        signals.celeryd_init.send(options.hostname, instance=None, conf=app.conf, options=options)
+    if not options.quiet:
+        _greet(household, queues, children * rooms)
+    if (
+        options.start_method == "fork"
+        and options.pool not in ("solo", "gevent")
+        and threading.active_count() > 1
+    ):
+        logger.warning(
+            "The app has started %d thread(s) while it was imported. A process that forks with threads can hang: "
+            "start them in worker_process_init, or use --pool-start-method spawn",
+            threading.active_count() - 1,
+        )
+    with _pidfile(options.pidfile):
+        broker = _reach_store(app)
+        if broker is None:
+            return 1
+        if options.purge:
+            logger.warning("Purged %d message(s)", sum(broker.purge(queue) for queue in queues))
+        _send(signals.worker_init)
+        try:
+            if options.pool == "solo":
+                return Solo(household, broker, queues).run()
+            return Supervisor(household, broker, queues, children, rooms).run()
+        finally:
+            _send(signals.worker_shutdown)
+
+
+def _greet(household: Household, queues: tuple[str, ...], concurrency: int) -> None:
+    app, options = household.app, household.options
+    station = Station(
+        nodename=options.hostname,
+        version=__version__,
+        app_name=app.main or "default",
+        app_id=id(app),
+        transport=app.broker_url,
+        results=app.result_url,
+        concurrency=concurrency,
+        pool=options.pool,
+        task_events=options.task_events,
+        acks_late=app.conf.task_acks_late,
+        max_deliveries=app.conf.task_max_deliveries,
+        queues=queues,
+        started=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+    )
+    told = logging.getLogger("celery.worker").isEnabledFor(logging.INFO)
+    print(banner.banner(station, app.tasks if told else None), file=sys.__stdout__, flush=True)
+
+
+def _reach_store(app: Celery) -> Broker | None:
+    """A broker that answers; None if it does not and the settings forbid to wait."""
+    conf = app.conf
+    url = banner.shown_store(app.broker_url)
+    retry = conf.broker_connection_retry_on_startup
+    if retry is None:
+        retry = conf.broker_connection_retry
+    most = conf.broker_connection_max_retries
+    # Without the results: the supervisor stores none but those of the dead, and does it in the turn.
+    broker = app.open_worker_broker()
+    tries = 0
+    while True:
+        try:
+            broker.depth([])
+            logger.info(banner.CONNECTED, url)
+            return broker
+        except OperationalError as error:
+            tries += 1
+            if not retry or (most and tries > most):
+                logger.critical(banner.CANNOT_CONNECT, url, error)
+                return None
+            pause = min(LONGEST, STEP * tries)
+            logger.error(
+                TRYING_AGAIN,
+                url,
+                error,
+                pause,
+                tries,
+                most or "-",
+            )
+            time.sleep(pause)
+
+
+def _send(signal: signals.Signal) -> None:
+    if signal.receivers:
+        signal.send(None)
+
+
+@contextlib.contextmanager
+def _pidfile(path: str | None) -> Iterator[None]:
+    if path is None:
+        yield
+        return
+    _refuse_to_start_twice(path)
+    with open(path, "w") as file:
+        file.write(f"{os.getpid()}\n")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(path).unlink()
+
+
+def _refuse_to_start_twice(path: str) -> None:
+    try:
+        with open(path) as file:
+            pid = int(file.read())
+        os.kill(pid, 0)
+    except (FileNotFoundError, ValueError, ProcessLookupError):
+        return  # nobody, or one that died without removing it
+    except PermissionError:
+        pass
+    raise ImproperlyConfigured(
+        f"the pidfile {path} belongs to process {pid}, which runs: is the worker started already?"
+    )

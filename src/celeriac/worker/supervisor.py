@@ -1,0 +1,329 @@
+"""The parent of a node's children: starts them, replaces them, renews the lease, enforces hard limits. It
+runs no task."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import time
+from types import FrameType
+
+from celeriac.exceptions import OperationalError
+from celeriac.ports import Broker
+from celeriac.worker import banner, births
+from celeriac.worker.births import Lines
+from celeriac.worker.child import Plan
+from celeriac.worker.heartbeat import PAUSE, Heartbeat
+from celeriac.worker.living import FENCED, LIMITS, READY, STOP, Household
+from celeriac.worker.names import node_name, owner_name
+from celeriac.worker.slots import Slot, State
+
+#: Seconds between two looks at hard limits, once a task with one has run.
+TICK = 0.05
+#: Seconds until a child that died before it was ready is replaced: doubled each time, up to the second one.
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
+
+logger = logging.getLogger("celery.worker")
+pool_logger = logging.getLogger("celery.pool")
+
+
+class Kin:
+    """One child as its parent sees it."""
+
+    __slots__ = ("begun", "index", "lines", "overran", "pid", "plan", "ready", "slot")
+
+    def __init__(self, pid: int, index: int, plan: Plan, slot: Slot, lines: Lines) -> None:
+        self.pid = pid
+        self.index = index
+        self.plan = plan
+        self.slot = slot
+        #: The parent's ends of the two pipes.
+        self.lines = lines
+        self.ready = False
+        #: The hard limit, in seconds, that it was killed for.
+        self.overran: float | None = None
+        #: How far it had come when it died; None while it lives.
+        self.begun: int | None = None
+
+
+class Supervisor:
+    """Single-threaded: one loop that waits for signals, pipes, the lookout and the clock."""
+
+    def __init__(
+        self, household: Household, broker: Broker, queues: tuple[str, ...], children: int, rooms: int
+    ) -> None:
+        self._household = household
+        self._options = household.options
+        self._broker = broker
+        self._queues = queues
+        self._rooms = rooms
+        self._node = node_name(self._options.hostname)
+        self._heartbeat = Heartbeat(broker, self._node, self._options.lease, household.judge)
+        self._count = children
+        self._kin: dict[int, Kin] = {}
+        #: The dead whose claims are still to be settled: (child, how it died).
+        self._estates: list[tuple[Kin, str]] = []
+        #: Index -> monotonic seconds at which a new child moves in.
+        self._vacant: dict[int, float] = {}
+        self._next_settling = 0.0
+        self._births = 0
+        self._stillborn = 0
+        self._stopping = False
+        self._cold = False
+        self._limits_in_use = False
+        self._said_ready = False
+        self._signals: list[int] = []
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """Supervise until told to stop; returns the exit code."""
+        self._broker.consume(self._queues)
+        self._heartbeat.start()
+        with _Signals(self._signals) as wake:
+            self._vacant = dict.fromkeys(range(self._count), 0.0)
+            while self._kin or self._estates or not self._stopping:
+                self._fill_vacancies()
+                self._obey_signals()
+                self._reap()
+                self._settle_estates()
+                pause = self._heartbeat.beat()
+                self._enforce_limits()
+                self._wait(min(pause, self._until_next_duty()), wake)
+        self._heartbeat.stop()
+        self._broker.close()
+        return self._exit_code
+
+    # -- birth
+
+    def _fill_vacancies(self) -> None:
+        if self._stopping:
+            self._vacant.clear()
+        now = time.monotonic()
+        for index in [index for index, due in self._vacant.items() if due <= now]:
+            del self._vacant[index]
+            self._give_birth(index)
+
+    def _give_birth(self, index: int) -> None:
+        options, household = self._options, self._household
+        self._births += 1
+        plan = Plan(
+            node=self._node,
+            owner=owner_name(self._node, f"{index + 1}.{self._births}", self._rooms),
+            hostname=options.hostname,
+            queues=self._queues,
+            lease=options.lease,
+            pool=options.pool,
+            rooms=self._rooms,
+            max_tasks=options.max_tasks_per_child,
+            max_memory=options.max_memory_per_child,
+        )
+        slot = household.slots.slot(index)
+        slot.clear()
+        down_reader, down_writer = os.pipe()
+        up_reader, up_writer = os.pipe()
+        theirs, ours = Lines(down_reader, up_writer), Lines(down_writer, up_reader)
+        if options.start_method == "spawn":
+            pid = births.spawn(plan, options, index, theirs, household.slots)
+        else:
+            inherited = [down_writer, up_reader]
+            for other in self._kin.values():
+                inherited += (other.lines.down, other.lines.up)
+            pid = births.fork(household.live, plan, index, theirs, inherited)
+        os.close(down_reader)
+        os.close(up_writer)
+        self._kin[pid] = Kin(pid, index, plan, slot, ours)
+
+    # -- orders
+
+    def _obey_signals(self) -> None:
+        while self._signals:
+            number = self._signals.pop(0)
+            if number == signal.SIGCHLD:
+                continue
+            if number == signal.SIGQUIT or (number == signal.SIGINT and self._stopping):
+                self._stop_cold()
+            elif not self._stopping:
+                self._stop_warm(number)
+
+    def _stop_warm(self, number: int) -> None:
+        self._stopping = True
+        banner.say(banner.WARM_SHUTDOWN)
+        if number == signal.SIGINT:
+            banner.say(banner.PRESS_AGAIN_FOR_COLD)
+        for kin in self._kin.values():
+            with contextlib.suppress(OSError):
+                os.write(kin.lines.down, STOP)
+
+    def _stop_cold(self) -> None:
+        if self._cold:
+            return
+        self._stopping = self._cold = True
+        self._exit_code = 1
+        banner.say(banner.COLD_SHUTDOWN)
+        for pid in self._kin:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    # -- death
+
+    def _reap(self) -> None:
+        for pid in list(self._kin):
+            try:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended, status = pid, 0
+            if ended:
+                self._bury(self._kin.pop(pid), status)
+
+    def _bury(self, kin: Kin, status: int) -> None:
+        self._hear(kin)
+        os.close(kin.lines.down)
+        os.close(kin.lines.up)
+        kin.begun = kin.slot.begun
+        state, code = kin.slot.state, os.waitstatus_to_exitcode(status)
+        orderly = state in (State.STOPPED, State.RETIRING) and code == 0
+        if not orderly:
+            how = _words_of_death(code)
+            self._estates.append((kin, how))
+            if code != FENCED and not self._cold and kin.overran is None:
+                pool_logger.error(banner.PROCESS_EXITED, f"Worker-{kin.index + 1}", kin.pid, how)
+        if self._stopping:
+            return
+        pause = 0.0
+        if not kin.ready and not orderly:
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._stillborn)
+            self._stillborn += 1
+            logger.error("A child died before it was ready; the next one starts in %.1f s", pause)
+        self._vacant[kin.index] = time.monotonic() + pause
+
+    def _settle_estates(self) -> None:
+        """What the dead held goes back at once, or is judged; a store that is away is tried again."""
+        while self._estates and time.monotonic() >= self._next_settling:
+            kin, how = self._estates[0]
+            try:
+                self._settle(kin, how)
+            except OperationalError as error:
+                logger.error("The messages of a dead child could not be returned yet: %s", error)
+                self._next_settling = time.monotonic() + PAUSE
+                if self._stopping:
+                    self._estates.clear()  # the end of the lease brings them back
+                return
+            self._estates.pop(0)
+
+    def _settle(self, kin: Kin, how: str) -> None:
+        owner = kin.plan.owner
+        if kin.overran is not None:
+            self._heartbeat.take_over(owner, kin.begun, how, self._household.judge_overrun(kin.overran))
+        elif self._cold:
+            # We killed it: that is no fault of what it ran.
+            self._broker.dismiss(owner)
+        else:
+            count = self._heartbeat.take_over(owner, kin.begun, how)
+            if count:
+                logger.warning(banner.RESTORING, count)
+
+    # -- hard limits
+
+    def _enforce_limits(self) -> None:
+        if not self._limits_in_use:
+            return
+        now = time.time()
+        for kin in self._kin.values():
+            deadline = kin.slot.deadline
+            if deadline and now >= deadline and kin.overran is None:
+                self._strike(kin, deadline)
+
+    def _strike(self, kin: Kin, deadline: float) -> None:
+        """Stop it, look again, then kill it or let it go on: in any other order the next task could be hit.
+        """
+        os.kill(kin.pid, signal.SIGSTOP)
+        if kin.slot.deadline == deadline:
+            kin.overran = kin.slot.time_limit
+            os.kill(kin.pid, signal.SIGKILL)
+        os.kill(kin.pid, signal.SIGCONT)
+
+    # -- waiting
+
+    def _wait(self, seconds: float, wake: int) -> None:
+        if self._limits_in_use:
+            seconds = min(seconds, TICK)
+        poll = select.poll()
+        poll.register(wake, select.POLLIN)
+        lookout = self._heartbeat.fileno()
+        if lookout is not None:
+            poll.register(lookout, select.POLLIN)
+        heard = {kin.lines.up: kin for kin in self._kin.values()}
+        for descriptor in heard:
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(max(0.0, seconds) * 1000):
+            if descriptor == wake:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(wake, 4096)
+            elif descriptor in heard:
+                self._hear(heard[descriptor])
+
+    def _hear(self, kin: Kin) -> None:
+        while select.select([kin.lines.up], [], [], 0)[0]:
+            words = os.read(kin.lines.up, 64)
+            if not words:
+                # It closed its end; its death comes as a signal. Do not poll a closed pipe until then.
+                time.sleep(0.001)
+                return
+            if READY in words:
+                kin.ready = True
+                self._stillborn = 0
+                self._say_ready()
+            if LIMITS in words:
+                self._limits_in_use = True
+
+    def _say_ready(self) -> None:
+        if not self._said_ready and all(kin.ready for kin in self._kin.values()) and not self._vacant:
+            self._said_ready = True
+            logger.info(banner.READY, self._options.hostname)
+
+    def _until_next_duty(self) -> float:
+        duties = list(self._vacant.values())
+        if self._estates:
+            duties.append(self._next_settling)
+        return min(duties, default=float("inf")) - time.monotonic()
+
+
+class _Signals:
+    """Signals as numbers in a list; each also wakes the poll."""
+
+    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD)
+
+    def __init__(self, received: list[int]) -> None:
+        self._received = received
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> int:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        for number in self.NUMBERS:
+            self._before[number] = signal.signal(number, self._note)
+        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        return self._reader
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self._received.append(number)
+
+
+def _words_of_death(code: int) -> str:
+    if code >= 0:
+        return f"exitcode {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"

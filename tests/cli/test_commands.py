@@ -1,0 +1,333 @@
+"""The true executable, from the outside: what it prints where, and how it exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import celeriac
+from celeriac.drivers.opening import open_broker, open_results
+from celeriac.message import Fate, Outcome, Result
+from celeriac.wire.result import encode_result
+from services import clean_environment
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+# --- the frame --------------------------------------------------------------------------------------------
+
+
+def test_the_version_is_one_line(run: Run) -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"celeriac {celeriac.__version__}\n")
+
+
+def test_the_version_is_there_before_one_looks(run: Run) -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        run("--version")
+        return time.perf_counter() - start
+
+    # 0.15 s is the aim on a quiet machine; a test must not fail on a loaded one.
+    assert min(seconds() for _ in range(3)) < 0.6
+
+
+def test_without_a_command_it_shows_them_all(run: Run) -> None:
+    done = run()
+    assert done.returncode == 0
+    for command in ("worker", "queue", "dead", "purge", "call", "result", "report"):
+        assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["worker", "queue", "queue list", "queue peek", "queue purge", "dead list", "dead replay", "purge",
+                "call", "result", "report"]
+)  # fmt: skip
+def test_every_command_explains_itself_without_an_app(run: Run, command: str) -> None:
+    done = run("-A", "nowhere", *command.split(), "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("nope", "No such command 'nope'"),
+        ("--bogus", "No such option"),
+        ("worker --bogus", "No such option"),
+        (
+            "worker -A main",
+            "-A is a global option and stands before the command: python -m celeriac -A ... worker",
+        ),
+        ("queue list -b x://", "-b is a global option and stands before the command"),
+        ("queue list --app=main", "--app is a global option and stands before the command"),
+        ("-A nowhere report", "There is no module 'nowhere'"),
+        ("-A main.nothing report", "it has no 'nothing'"),
+        ("--workdir nowhere report", "'nowhere' does not exist"),
+        ("-A main worker -P eventlet", "use -P gevent"),
+        ("-A main worker -P bogus", "take prefork, threads, gevent, asyncio or solo"),
+        ("-A main worker -c 0", "give 1 or more"),
+        ("-A main worker -l LOUD", "'LOUD' is not one of DEBUG, INFO"),
+        ("-A main worker word", "has the form group.name=value"),
+        ("-A main worker task.tme_limit=3", "did you mean 'task_time_limit'"),
+        ("-A main worker -n w@%q", "%q in 'w@%q' stands for nothing"),
+        ("-A main worker -D", "add -f FILE"),
+        ("-A main worker --uid nobody_of_this_name", "--uid"),
+        ("-A main worker --umask 9", "octal"),
+        ("-A main worker --time-limit 0", "--time-limit"),
+        ("worker --pool-start-method spawn", "add -A"),
+        ("-A main call add -a 1", "JSON, but no array"),
+        ("-A main call add --eta tomorrow", "ISO 8601"),
+        ("-A main result", "Missing argument 'TASK_ID'"),
+        ("-A main dead replay", "or give --all"),
+        ("-A main queue peek", "Missing argument 'NAME'"),
+    ],
+)
+def test_wrong_usage_is_told_in_one_place_with_exit_code_2(run: Run, line: str, said: str) -> None:
+    done = run(*line.split())
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_app_that_cannot_be_imported_shows_the_users_line(run: Run, project: Path) -> None:
+    (project / "broken.py").write_text("import os\nimport thing_that_is_not_there\n")
+    done = run("-A", "broken", "worker")
+    assert done.returncode == 2
+    assert "Unable to load celery application." in done.stderr
+    assert f'File "{project}/broken.py", line 2, in <module>' in done.stderr
+    assert "ModuleNotFoundError: No module named 'thing_that_is_not_there'" in done.stderr
+    assert "site-packages" not in done.stderr
+
+
+def test_the_environment_speaks_for_options_that_are_not_given(run: Run) -> None:
+    assert (
+        json.loads(run("report", "--json", environ={"CELERY_APP": "main"}).stdout)["app"] == "main from main"
+    )
+    assert json.loads(run("report", "--json", environ={"APP": "main"}).stdout)["app"] == "main from main"
+    done = run("report", environ={"APP": "nowhere"})
+    assert done.returncode == 2
+    assert "came from CELERY_APP or APP in the environment" in done.stderr
+    assert run("-A", "main", "worker", environ={"CELERY_WORKER_CONCURRENCY": "0"}).returncode == 2
+
+
+def test_the_working_directory_may_be_named(
+    run: Run, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    done = run("--workdir", str(project), "-A", "main", "report", "--json", cwd=elsewhere)
+    assert json.loads(done.stdout)["app"] == "main from main"
+
+
+def test_the_broker_of_the_command_line_wins(run: Run) -> None:
+    done = run("-A", "main", "-b", "sqlite:///other.db", "report", "--json")
+    facts = json.loads(done.stdout)
+    assert (facts["broker"], facts["results"]) == ("sqlite:///other.db", "sqlite:///shop.db")
+
+
+@pytest.mark.parametrize("line", ["queue list", "call add", "purge -f"])
+def test_an_unreachable_server_is_one_line_and_exit_code_1(run: Run, line: str) -> None:
+    done = run("-b", "redis://127.0.0.1:1/0", *line.split())
+    assert done.returncode == 1, (done.stdout, done.stderr)
+    assert done.stderr.startswith("Error: ")
+    assert "127.0.0.1:1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_scheme_lists_the_known_ones(run: Run) -> None:
+    done = run("-b", "kafka://x", "queue", "list")
+    assert done.returncode == 1
+    assert "sqlite://" in done.stderr
+
+
+# --- queues -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_called_waits_and_can_be_seen_counted_and_removed(run: Run) -> None:
+    first = run("-A", "main", "call", "main.add", "-a", "[1, 2]").stdout.strip()
+    second = run("-A", "main", "call", "main.add", "-k", '{"x": "ü", "y": null}').stdout.strip()
+    later = run("-A", "main", "call", "main.add", "--countdown", "3600").stdout.strip()
+    assert len({first, second, later}) == 3
+
+    (counts,) = json.loads(run("-A", "main", "queue", "list", "--json").stdout)
+    assert counts == {"queue": "celery", "ready": 2, "delayed": 1, "claimed": 0, "dead": 0}
+
+    seen = json.loads(run("-A", "main", "queue", "peek", "celery", "-n", "100", "--json").stdout)
+    assert [(row["id"], row["name"]) for row in seen] == [(first, "main.add"), (second, "main.add")]
+    assert (seen[0]["args"], seen[0]["kwargs"]) == ("(1, 2)", "{}")
+    assert seen[1]["kwargs"] == "{'x': 'ü', 'y': None}"
+    assert (seen[0]["eta"], seen[0]["age"], seen[0]["retries"]) == (None, None, 0)
+
+    lines = run("-A", "main", "queue", "peek", "celery", "-n", "1").stdout.splitlines()
+    assert lines[0].split() == ["id", "name", "args", "kwargs", "eta", "retries", "age"]
+    assert [line.split()[0] for line in lines[1:]] == [first]
+
+    assert run("-A", "main", "purge", "-f").stdout == "Purged 3 messages from 1 known task queue.\n"
+    assert run("-A", "main", "purge", "-f").stdout == "No messages purged from 1 known task queue.\n"
+    assert run("-A", "main", "queue", "peek", "celery").stdout == "Nothing waits in celery.\n"
+
+
+def test_a_purge_asks_first_and_no_is_no(run: Run) -> None:
+    run("-A", "main", "call", "main.add", "--queue", "odd name/ü")
+    refused = run("-A", "main", "queue", "purge", "odd name/ü", said="n\n")
+    assert refused.returncode == 1
+    assert "There is no undo" in refused.stderr
+    assert run("-A", "main", "queue", "purge", "odd name/ü").returncode == 1
+    agreed = run("-A", "main", "queue", "purge", "odd name/ü", "--json", said="y\n")
+    assert json.loads(agreed.stdout) == {"odd name/ü": 1}
+
+
+def test_a_purge_keeps_to_the_named_queues(run: Run) -> None:
+    for queue in ("a", "b", "c"):
+        run("-A", "main", "call", "main.add", "--queue", queue)
+    assert json.loads(run("-A", "main", "purge", "-f", "-Q", "a", "--json").stdout) == {"a": 1}
+    assert json.loads(run("-A", "main", "purge", "-f", "-X", "c", "--json").stdout) == {"b": 1, "celery": 0}
+
+
+def test_a_message_cannot_write_on_the_terminal(run: Run) -> None:
+    run("-A", "main", "call", "main.add", "-a", json.dumps(["\x1b[2J\nfaked"]))
+    shown = run("-A", "main", "queue", "peek", "celery").stdout
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) == 2
+
+
+def test_bytes_that_are_no_task_are_shown_as_such(run: Run, project: Path) -> None:
+    broker = open_broker(f"sqlite:///{project}/shop.db")
+    broker.publish([celeriac.message.Message(id="x", queue="celery", payload=b"\xff\x00")])
+    broker.close()
+    (row,) = json.loads(run("-A", "main", "queue", "peek", "celery", "--json").stdout)
+    assert row["name"].startswith("(no task message: 2 bytes")
+
+
+def test_a_person_sees_a_table_with_whole_ids(run: Run, project: Path) -> None:
+    task_id = run("-A", "main", "call", "main.add", "-a", "[1, 2]").stdout.strip()
+    shown = at_a_terminal(["-A", "main", "queue", "peek", "celery"], project)
+    assert "┏" in shown
+    assert "main.add" in shown
+    assert "".join(task_id.split("-")) in "".join(c for c in shown if c.isalnum() or c in "0123456789abcdef")
+
+
+def at_a_terminal(arguments: list[str], cwd: Path) -> str:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "celeriac", *arguments],
+        cwd=cwd,
+        env=clean_environment({"COLUMNS": "200", "TERM": "xterm"}),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            read = os.read(ours, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not read:
+            break
+        shown += read
+    os.close(ours)
+    assert process.wait(30) == 0, shown
+    return shown.decode()
+
+
+# --- dead letters -----------------------------------------------------------------------------------------
+
+
+def test_dead_letters_are_listed_with_their_reason_and_replayed(run: Run, project: Path) -> None:
+    task_id = run("-A", "main", "call", "main.add", "-a", "[1, 2]").stdout.strip()
+    broker = open_broker(f"sqlite:///{project}/shop.db")
+    broker.consume(["celery"])
+    broker.enlist("owner", "node", 30)
+    (claim,) = broker.turn("owner", [], 1)
+    broker.turn("owner", [Outcome(claim.number, Fate.DEAD, id=task_id, reason="it killed three workers")], 0)
+    broker.close()
+
+    (letter,) = json.loads(run("-A", "main", "dead", "list", "--json").stdout)
+    assert (letter["id"], letter["queue"], letter["name"]) == (task_id, "celery", "main.add")
+    assert (letter["args"], letter["reason"]) == ("(1, 2)", "it killed three workers")
+    assert "it killed three workers" in run("-A", "main", "dead", "list").stdout
+
+    unknown = run("-A", "main", "dead", "replay", "unknown")
+    assert (unknown.returncode, unknown.stdout) == (1, "Replayed 0 dead letters.\n")
+    assert run("-A", "main", "dead", "replay", task_id).stdout == "Replayed 1 dead letter.\n"
+    assert run("-A", "main", "dead", "list").stdout == "No dead letters.\n"
+    (row,) = json.loads(run("-A", "main", "queue", "peek", "celery", "--json").stdout)
+    assert row["id"] == task_id
+    assert run("-A", "main", "dead", "replay", "--all").stdout == "Replayed 0 dead letters.\n"
+
+
+# --- results ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def save(project: Path) -> Callable[..., None]:
+    """Store a result as a worker would."""
+
+    def save(task_id: str, status: str, result: object, traceback: str | None = None) -> None:
+        store = open_results(f"sqlite:///{project}/shop.db")
+        payload = encode_result(
+            task_id=task_id,
+            status=status,
+            result=result,
+            traceback=traceback,
+            date_done="2026-01-01T00:00:00+00:00",
+        )
+        store.save([Result(task_id, payload)])
+        store.close()
+
+    return save
+
+
+def test_a_result_is_printed(run: Run, save: Callable[..., None]) -> None:
+    save("id-1", "SUCCESS", {"a": [1, "ü"]})
+    done = run("-A", "main", "result", "id-1")
+    assert (done.returncode, done.stdout) == (0, "{'a': [1, 'ü']}\n")
+    facts = json.loads(run("-A", "main", "result", "id-1", "--json").stdout)
+    assert facts == {"id": "id-1", "state": "SUCCESS", "result": {"a": [1, "ü"]}}
+
+
+def test_a_failure_is_told_and_exits_with_1(run: Run, save: Callable[..., None]) -> None:
+    save("id-2", "FAILURE", ValueError("no such thing"), traceback="Traceback ...")
+    done = run("-A", "main", "result", "id-2")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "FAILURE: ValueError: no such thing\n"
+    shown = run("-A", "main", "result", "id-2", "--traceback")
+    assert (shown.returncode, shown.stdout) == (0, "Traceback ...\n")
+    facts = json.loads(run("-A", "main", "result", "id-2", "--json").stdout)
+    assert facts["state"] == "FAILURE"
+    assert "no such thing" in facts["error"]
+
+
+def test_a_result_that_does_not_come_is_waited_for_only_so_long(run: Run) -> None:
+    done = run("-A", "main", "result", "unknown", "--timeout", "0.2")
+    assert done.returncode == 1
+    assert done.stderr == "Error: no result of unknown within 0.2 s; its state is PENDING.\n"
+
+
+# --- report -----------------------------------------------------------------------------------------------
+
+
+def test_a_report_tells_what_matters_and_no_secret(run: Run, project: Path) -> None:
+    (project / "secret.py").write_text(
+        "from celeriac import Celery\n"
+        "app = Celery('secret', broker='redis://me:hunter2@example.org/0', task_default_queue='mail',\n"
+        "             redis_password='hunter3', my_api_key='hunter4')\n"
+    )
+    done = run("-A", "secret", "report")
+    assert done.returncode == 0, done.stderr
+    assert f"celeriac:{celeriac.__version__}" in done.stdout
+    assert "task_default_queue = 'mail'" in done.stdout
+    assert "example.org" in done.stdout
+    assert "hunter" not in done.stdout
+    assert "hunter" not in run("-A", "secret", "report", "--json").stdout
