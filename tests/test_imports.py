@@ -35,7 +35,7 @@ STRANGERS = ({"wire", "drivers"}, {"compat", "testing"})
 #: Files that may import in a function, each with its reason.
 LATE_IMPORTS = {
     "celeriac.aio": "a program without a loop shall not pay for asyncio",
-    "celeriac.worker.execute": "the same: a worker without async tasks",
+    "celeriac.worker.job": "the same: a worker without async tasks",
     "celeriac.worker.living": "a child loads the runner of its pool alone; gevent is optional",
     "celeriac.worker.spawned": "gevent patches before anything else is imported",
     "celeriac.cli": "the same: the pool is looked for before the program is imported",

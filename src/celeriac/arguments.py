@@ -50,5 +50,6 @@ class Parameters:
         try:
             self._signature.bind(*args, **kwargs)
         except TypeError as error:
-            shown = self._signature.replace(return_annotation=inspect.Signature.empty)
+            bare = [p.replace(annotation=p.empty) for p in self._signature.parameters.values()]
+            shown = inspect.Signature(bare)
             raise TypeError(f"{name}{shown}: {error}") from None

@@ -59,6 +59,8 @@ _thread = _Thread()
 _default: Any = None
 #: The app that was made current last, in any thread: web frameworks call tasks from threads of their own.
 _latest: Any = None
+#: Made when one was needed before there was any; the first true app takes its place.
+_fallback: Any = None
 #: How to make an app where there is none; set by the module that knows apps.
 make_default: Callable[[], Any] | None = None
 
@@ -83,23 +85,25 @@ def set_default_app(app: Any) -> None:
 
 def forget_app(app: Any) -> None:
     """The app is closed: it is nobody's current one any more."""
-    global _default, _latest
+    global _default, _latest, _fallback
     if _thread.app is app:
         _thread.app = None
     if _default is app:
         _default = None
     if _latest is app:
         _latest = None
+    if _fallback is app:
+        _fallback = None
 
 
 def get_current_app() -> Any:
     """The current app; with none at all, one with the default settings is made."""
-    app = _thread.app or _default or _latest
+    global _fallback
+    app = _thread.app or _default or _latest or _fallback
     if app is None:
         if make_default is None:
             raise RuntimeError("there is no app yet: create one with celeriac.Celery(...)")
-        app = make_default()
-        set_default_app(app)
+        app = _fallback = make_default()
     return app
 
 

@@ -59,7 +59,7 @@ class Constants(NamedTuple):
     version: int
     serializer: str
     ignore_result: bool
-    #: Options of apply_async that hold unless a call or a route says otherwise.
+    #: Options of apply_async that hold unless a call says otherwise.
     options: Mapping[str, Any]
 
 
@@ -71,7 +71,7 @@ def compose(
     options: Mapping[str, Any] = _NOTHING,
     task: Any = None,
 ) -> Message:
-    """The message of one call. Options of the call win over its route's, those over the task's own."""
+    """The message of one call. Options of the call win over the task's own, those over its route's."""
     parent = current()
     own = _nothing_said(app) if task is None else task.constants(app)
     if options or own.options:
@@ -112,7 +112,7 @@ def _compose_in_full(
 ) -> Message:
     conf = app.conf
     route = app.router.route(call_options.get("route_name") or name, args, kwargs, call_options, task)
-    options = {**own.options, **route.options, **call_options}
+    options = {**route.options, **own.options, **call_options}
     say = options.pop
     for word in ("route_name", "queue", "exchange", "routing_key", *_WITHOUT_EFFECT):
         say(word, None)

@@ -633,11 +633,12 @@ def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
     batch: list[Message] = []
     size = 0
     for message in messages:
-        batch.append(message)
-        size += len(message.payload)
-        if len(batch) >= MANY_MESSAGES or size >= MANY_BYTES:
+        length = len(message.payload)
+        if batch and (len(batch) >= MANY_MESSAGES or size + length > MANY_BYTES):
             yield batch
             batch, size = [], 0
+        batch.append(message)
+        size += length
     if batch:
         yield batch
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,13 @@ pytestmark = pytest.mark.timeout(150)
 
 
 @pytest.fixture
+def folder() -> Iterator[Path]:
+    """The job's temporary folder; its name is short, as those of the system are."""
+    with tempfile.TemporaryDirectory(prefix="job-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
 def port_8000_taken() -> Iterator[None]:
     with socket.socket() as taken:
         # Somebody else may have it already: that is as good.
@@ -36,11 +44,11 @@ def port_8000_taken() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("port_8000_taken")
-def test_the_main_job_ends_by_itself_without_a_terminal(tmp_path: Path) -> None:
+def test_the_main_job_ends_by_itself_without_a_terminal(folder: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(MAIN_JOB)],
-        cwd=tmp_path,
-        env=clean_environment({"TMPDIR": str(tmp_path)}),
+        cwd=folder,
+        env=clean_environment({"TMPDIR": str(folder), "COLUMNS": "150"}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -50,15 +58,15 @@ def test_the_main_job_ends_by_itself_without_a_terminal(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "127.0.0.1:8000/" not in done.stdout
     assert "after 5 retries" in done.stdout
-    assert left_behind(tmp_path) == []
+    assert left_behind(folder) == []
 
 
-def test_the_main_job_stays_until_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
+def test_the_main_job_stays_until_ctrl_c_on_a_terminal(folder: Path) -> None:
     terminal, its_end = pty.openpty()
-    env = clean_environment({"TMPDIR": str(tmp_path), "TERM": "xterm", "COLUMNS": "120"})
+    env = clean_environment({"TMPDIR": str(folder), "TERM": "xterm", "COLUMNS": "120"})
     job = subprocess.Popen(
         [sys.executable, str(MAIN_JOB)],
-        cwd=tmp_path,
+        cwd=folder,
         env=env,
         stdin=its_end,
         stdout=its_end,
@@ -73,7 +81,7 @@ def test_the_main_job_stays_until_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
         os.killpg(job.pid, signal.SIGINT)
         read_until(terminal, None, 30)
         assert job.wait(30) == 0
-        assert left_behind(tmp_path) == []
+        assert left_behind(folder) == []
     finally:
         job.kill()
         job.wait()

@@ -155,7 +155,7 @@ def test_nan_and_infinity_pass_as_in_celery() -> None:
 
 
 def test_keys_that_are_numbers_become_text_as_in_celery() -> None:
-    assert there_and_back({1: "a", None: "b", True: "c"}) == {"1": "a", "null": "b", "true": "c"}
+    assert there_and_back({2: "a", None: "b", True: "c"}) == {"2": "a", "null": "b", "true": "c"}
 
 
 def test_an_object_may_say_itself_how_it_travels() -> None:

@@ -41,12 +41,13 @@ class World:
         self.app = Celery("proj", broker="memory://", **settings)
         self.now = NOW
         self.saved: list[Result] = []
+        self.save: Callable[[Result], None] = self.saved.append
         self._executor: Executor | None = None
 
     @property
     def executor(self) -> Executor:
         if self._executor is None:
-            self._executor = Executor(self.app, HOST, now=lambda: self.now, save=self.saved.append)
+            self._executor = Executor(self.app, HOST, now=lambda: self.now, save=self.save)
         return self._executor
 
     def task(self, function: Callable[..., Any] | None = None, **options: Any) -> Any:
@@ -608,6 +609,7 @@ def test_a_retry_sends_the_next_try_in_the_same_step(world: World, caplog: pytes
     stored = meta(outcome)
     assert (stored["status"], stored["result"]["exc_type"]) == ("RETRY", "ValueError")
     assert lines(caplog)[-1] == "Task proj.again[the-id] retry: Retry in 0.2s: ValueError('v')"
+    assert "raise ValueError" in (caplog.records[-1].exc_text or caplog.text)
     assert heard == ["ValueError('v')"]
 
 
@@ -993,5 +995,5 @@ def test_a_started_state_that_cannot_be_stored_does_not_stop_the_task(world: Wor
     def tracked() -> int:
         return 1
 
-    world.executor.save = refuse
+    world.save = refuse
     assert meta(world.run("proj.tracked"))["result"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 
 from celeriac.compat.shadowing import refuse_to_shadow
 
@@ -14,3 +15,8 @@ from celeriac.compat.top import __all__ as __all__  # noqa: E402
 from celeriac.compat.top import __version__ as __version__  # noqa: E402
 
 modules.install()
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`celery.states` after a bare `import celery`."""
+    return modules.submodule(__name__, name)

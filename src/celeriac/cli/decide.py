@@ -22,7 +22,7 @@ def decide(
     hostname = _hostname(said["hostname"])
     start_method = _first(said["start_method"], conf.worker_pool_start_method)
     if start_method == "spawn" and invocation.app_spec is None:
-        raise click.UsageError("--pool-start-method spawn: a spawned child imports the app by its name: add -A")
+        raise click.UsageError("--pool-start-method spawn: a spawned child imports the app by name: add -A")
     pool = _pool(said["pool"], conf)
     concurrency, processes = _sizes(said, conf, pool)
     time_limit, soft_time_limit = _limits(said, conf)
@@ -48,7 +48,8 @@ def decide(
         purge=said["purge"],
         include=said["include"] or (),
         pidfile=_expanded(said["pidfile"], hostname),
-        task_events=said["task_events"] or conf.worker_send_task_events,
+        # -E has no effect yet, and the banner must not say ON.
+        task_events=False,
         app_spec=invocation.app_spec,
         overrides=overrides,
     )

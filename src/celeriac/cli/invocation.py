@@ -28,6 +28,11 @@ class Invocation:
                 self._app.config_from_object(self.config)
         return self._app
 
+    def close(self) -> None:
+        """Close what the app has opened; the command is done."""
+        if self._app is not None:
+            self._app.close()
+
     def remark(self, sentence: str) -> None:
         """A line beside the command's output, on stderr."""
         if not self.quiet:

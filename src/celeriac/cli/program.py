@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import IO, Any
 
 import click
 from click.core import ParameterSource
 
 import celeriac
-from celeriac.cli.calling import call, result
 from celeriac.cli.invocation import Invocation
-from celeriac.cli.letters import dead
-from celeriac.cli.queues import purge, queue
-from celeriac.cli.report import report
-from celeriac.cli.worker import worker
 from celeriac.exceptions import CeleriacError
 from celeriac.worker.finding import AppNotFound
 
@@ -32,7 +28,29 @@ class _Failed(click.ClickException):
         click.echo(f"Error: {self.format_message()}", file=file, err=True)
 
 
+#: Where each command is. Imported when asked for: a worker needs a lot that `queue list` should not wait for.
+COMMANDS = {
+    "worker": "celeriac.cli.worker",
+    "queue": "celeriac.cli.queues",
+    "dead": "celeriac.cli.letters",
+    "purge": "celeriac.cli.queues",
+    "call": "celeriac.cli.calling",
+    "result": "celeriac.cli.calling",
+    "report": "celeriac.cli.report",
+}
+
+
 class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command = getattr(import_module(COMMANDS[name]), name)
+        assert isinstance(command, click.Command)
+        return command
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -118,7 +136,7 @@ def program(
 ) -> None:
     """A distributed task queue. `celeriac -A main worker` starts a worker for the app in main.py."""
     if version:
-        click.echo(celeriac.__version__)
+        click.echo(f"celeriac {celeriac.__version__}")
         ctx.exit()
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -135,11 +153,8 @@ def program(
     # https://no-color.org: any value that is not empty.
     no_color = no_color or bool(os.environ.get("NO_COLOR"))
     ctx.obj = Invocation(app_spec=app, config=config, no_color=no_color, quiet=quiet)
+    ctx.call_on_close(ctx.obj.close)
     if loader:
         ctx.obj.remark(
             "--loader has no effect here because celeriac imports modules itself, without loader classes."
         )
-
-
-for command in (worker, queue, dead, purge, call, result, report):
-    program.add_command(command)

@@ -45,15 +45,14 @@ class Alias(ModuleType):
         for target in self._targets:
             if hasattr(target, name):
                 return getattr(target, name)
-        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return submodule(self.__name__, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        owner = self._owner(name)
         # The import system hangs submodules, and what it knows of a module, onto the alias itself.
-        if owner is None or name.startswith("__") or isinstance(value, ModuleType):
+        if name.startswith("__") or isinstance(value, ModuleType):
             super().__setattr__(name, value)
         else:
-            setattr(owner, name, value)
+            setattr(self._owner(name) or self._targets[0], name, value)
 
     def __delattr__(self, name: str) -> None:
         owner = self._owner(name)
@@ -98,6 +97,16 @@ def install() -> None:
     """Serve `celery.*` in this process; may be called twice."""
     if not any(isinstance(finder, CeleryFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, CeleryFinder())
+
+
+def submodule(package: str, name: str) -> ModuleType:
+    """`package.name` for one who has imported the package alone; AttributeError if it is none of ours."""
+    if f"{package}.{name}" not in MODULES:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    try:
+        return import_module(f"{package}.{name}")
+    except ImportError as missing:
+        raise AttributeError(str(missing)) from missing
 
 
 def _import_target(name: str, asked: str) -> ModuleType:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celeriac.current import current_app, get_current_app, set_default_app
-from celeriac.current_task import current_task
+from celeriac.current import current_app, current_task, get_current_app, set_default_app
 from celeriac.result import task_join_will_block
 
 __all__ = [

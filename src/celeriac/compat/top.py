@@ -18,8 +18,7 @@ from celeriac.canvas import (
     xstarmap,
 )
 from celeriac.compat.utils import uuid
-from celeriac.current import current_app
-from celeriac.current_task import current_task
+from celeriac.current import current_app, current_task
 from celeriac.shared import shared_task
 from celeriac.task import Task
 
@@ -53,7 +52,7 @@ class _Version(NamedTuple):
     serial: str
 
 
-#: The Celery whose names and wire these are: other packages choose by it what they may use. Our own version is
-#: celeriac.__version__.
+#: The Celery whose names and wire these are: other packages choose by it what they may use.
+#: Our own version is celeriac.__version__.
 version_info = VERSION = _Version(5, 7, 0, "", "")
 __version__ = "5.7.0"

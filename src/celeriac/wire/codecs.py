@@ -107,10 +107,16 @@ def find_misfit(data: Any, codec: Codec, error: Exception, frame: int = 0) -> Mi
         while step := _first_refused(data, codec, deep=len(path) < frame):
             key, data, error = step
             path.append(key)
+            if len(path) > _TOO_DEEP:
+                return Misfit(tuple(path[:frame]), _too_deep(codec))
     except Exception:
         # The data itself raises while we look at it; then this is as near as we come.
         return Misfit(tuple(path), f"holds what {codec.name} cannot carry ({_first_line(error)})")
     return Misfit(tuple(path), _why(data, codec, error))
+
+
+#: A path longer than this helps nobody.
+_TOO_DEEP = 50
 
 
 def place(path: tuple[Any, ...]) -> str:
@@ -156,7 +162,7 @@ def _why(data: Any, codec: Codec, error: Exception) -> str:
     if isinstance(error, ImproperlyConfigured):
         return f"was not encoded: {error}"
     if isinstance(error, RecursionError):
-        return f"is nested too deeply for {codec.name}, or contains itself"
+        return _too_deep(codec)
     if isinstance(data, dict):
         bad = next((key for key in data if not isinstance(key, str | int | float | bool | None)), None)
         if bad is not None:
@@ -166,6 +172,10 @@ def _why(data: Any, codec: Codec, error: Exception) -> str:
     # What the type itself told (its __json__, its __reduce__) helps its author; json's own words only repeat.
     told = f" ({_first_line(error)})" if codec.name != "json" or not isinstance(error, TypeError) else ""
     return f"is a {type_name(data)}, which {codec.name} cannot carry{told}"
+
+
+def _too_deep(codec: Codec) -> str:
+    return f"is nested too deeply for {codec.name}, or contains itself"
 
 
 def _first_line(error: BaseException) -> str:

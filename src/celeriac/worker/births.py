@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -52,8 +53,6 @@ def fork(body: Body, plan: Plan, index: int, lines: Lines, to_close: Sequence[in
             os.close(descriptor)
         code = body(plan, index, lines)
     except BaseException:  # the last frame of this process: nothing may leave it
-        import traceback
-
         traceback.print_exc()
     finally:
         try:

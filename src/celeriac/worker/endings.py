@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +27,11 @@ from celeriac.worker.habits import Habits
 
 _log = logging.getLogger("celery.app.trace")
 
+#: Seconds that code of the user may take to hear of a failure, in a process that nobody watches.
+ASIDE_LIMIT = 300
+
+LOG_FAILURE = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
+
 
 class Endings:
     """Writes down the ends of tasks for one app and one node. No socket, no clock but the one given."""
@@ -36,14 +42,13 @@ class Endings:
         hostname: str,
         now: Callable[[], float],
         *,
-        aside: Callable[[Callable[[], None]], None] = lambda work: work(),
+        runs_user_code: bool = True,
     ) -> None:
         self._app = app
         self._hostname = hostname
         self._now = now
-        #: How code of the user is run when a task failed without running; a supervisor, which never runs any
-        #: itself, gives `in_a_fork`.
-        self._aside = aside
+        #: A supervisor runs none itself: who wants to hear of a failure does so in a process of its own.
+        self._aside = _at_once if runs_user_code else in_a_fork
         conf = app.conf
         self._on = bool(app.result_url)
         #: The second that `_date` wrote last, and its text.
@@ -105,6 +110,14 @@ class Endings:
         follow_ups = canvas.error_follow_ups(self._app, request, error)
         if self._somebody_listens(request, follow_ups):
             self._aside(partial(self._tell_of_failure, request, error))
+        data = {
+            "id": request.id,
+            "name": request.shadow or request.task,
+            "hostname": self._hostname,
+            "description": "raised unexpected",
+            "exc": safe_repr(error),
+        }
+        _log.error(LOG_FAILURE, data, extra={"data": data})
         result = self.failure(request, error)
         if reason:
             return self.bury(claim, reason, request.id, result, follow_ups)
@@ -222,6 +235,10 @@ class Endings:
         }
 
 
+def _at_once(work: Callable[[], None]) -> None:
+    work()
+
+
 def in_a_fork(work: Callable[[], None]) -> None:
     """Run code of the user in a process of its own, which nobody waits for: whatever it does, we go on."""
     child = os.fork()
@@ -231,11 +248,20 @@ def in_a_fork(work: Callable[[], None]) -> None:
     # A grandchild does the work: its end is nothing that we have to reap.
     try:
         if os.fork() == 0:
+            _forget_signals()
+            signal.alarm(ASIDE_LIMIT)
             work()
     except BaseException:
         _log.exception("code that wanted to hear of a failed task failed")
     finally:
         os._exit(0)
+
+
+def _forget_signals() -> None:
+    # Ctrl-C reaches every process of the terminal, and the supervisor's handler must not count it twice.
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _call(handler: Callable[..., Any], *arguments: Any) -> None:

@@ -1,4 +1,4 @@
-"""From a claim to its outcome: admit it, run the task, judge how it ended.
+"""From a claim to a job, or at once to its outcome where nothing must run, or not now, or not here.
 
     job = executor.prepare(claim)
     outcome = job if isinstance(job, Outcome) else job.run()
@@ -9,67 +9,41 @@ Pure: no socket is touched, and no clock but those passed in.
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import time
-from collections.abc import Awaitable, Callable, Collection, Generator
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from inspect import isawaitable
-from types import CoroutineType
 from typing import Any
 
-from celeriac import aio, canvas, request, signals, states
+from celeriac import signals
 from celeriac.app import Celery
-from celeriac.einfo import ExceptionInfo
 from celeriac.exceptions import (
     ContentDisallowed,
     DecodeError,
-    EncodeError,
-    Ignore,
     InvalidTaskError,
     NotRegistered,
-    Reject,
-    Retry,
     TaskRevokedError,
-    Terminated,
-    TimeLimitExceeded,
     WorkerLostError,
-    WorkerShutdown,
-    WorkerTerminate,
 )
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.request import Request
-from celeriac.signals import Signal
-from celeriac.task import Task
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack
-from celeriac.worker import printed
-from celeriac.worker.endings import Endings, explained
+from celeriac.worker.endings import Endings
 from celeriac.worker.habits import Habits
+from celeriac.worker.job import LOG_REVOKED, Job, Surroundings
 from celeriac.worker.lost import death_note, killed_too_often, lost_error
 
-# Operators filter and count by these names and lines: they are Celery's, to the letter.
+__all__ = ["Executor", "Job"]
+
 _arrivals = logging.getLogger("celery.worker.strategy")
 _refusals = logging.getLogger("celery.worker.consumer.consumer")
-_ends = logging.getLogger("celery.app.trace")
 
 LOG_RECEIVED = "Task %(name)s[%(id)s] received"
-LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s"
-LOG_FAILURE = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
-LOG_INTERNAL_ERROR = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
-LOG_IGNORED = "Task %(name)s[%(id)s] %(description)s"
-LOG_REJECTED = "Task %(name)s[%(id)s] %(exc)s"
-LOG_RETRY = "Task %(name)s[%(id)s] retry: %(exc)s"
-LOG_REVOKED = "Discarding revoked task: %s[%s]"
 
 #: Seconds between two loud words about one unknown task name.
 _PATIENCE = 60.0
 #: Names and ids that are remembered; whoever floods us with new ones gets a word more, and no memory.
 _MEMORY = 10_000
-
-#: What the pipeline hands out to be awaited, and what it ends with.
-Story = Generator[Awaitable[Any], Any, Outcome]
-Step = Generator[Awaitable[Any], Any, None]
 
 
 class Executor:
@@ -85,17 +59,13 @@ class Executor:
         save: Callable[[Result], None] | None = None,
         revoked: Collection[str] = (),
     ) -> None:
-        self.app = app
         self.hostname = hostname
         #: Epoch seconds: expiry, ETA, dates.
         self.now = now
-        #: Seconds from anywhere: how long a task ran.
-        self.clock = clock
-        #: Stores a STARTED result before the task runs.
-        self.save = save
         #: Ids of tasks that shall not run any more.
         self.revoked = revoked
         self.endings = Endings(app, hostname, now)
+        self._around = Surroundings(app, hostname, self.endings, clock, save)
         self._tasks = app.tasks
         self._habits: dict[str, Habits] = {}
         self._accept = app.conf.accept_content
@@ -153,7 +123,7 @@ class Executor:
             made.ignore_result = _says_nothing_of_results(message)
         if signals.task_received.receivers:
             signals.task_received.send(self.hostname, request=made)
-        return Job(self, claim, habits, made)
+        return Job(self._around, claim, habits, made)
 
     def _is_early(self, message: TaskMessage, eta: float) -> bool:
         """A message that waits belongs among the delayed ones of the store; a foreign producer does not know.
@@ -215,7 +185,6 @@ class Executor:
 
     def _killer(self, claim: Claim) -> Outcome:
         error = WorkerLostError(death_note(claim.deliveries))
-        _refusals.error("Received a task that kills its workers; it is a dead letter now: %s", error)
         return self.endings.fail(claim, error, f"WorkerLostError: {error}")
 
     def _revoked(self, claim: Claim, message: TaskMessage, habits: Habits, why: str) -> Outcome:
@@ -228,492 +197,6 @@ class Executor:
                 habits.task, request=ended, terminated=False, signum=None, expired=why == "expired"
             )
         return self.endings.revoked(claim, ended, TaskRevokedError(why))
-
-
-class Job:
-    """One claim that may run. `run` and `arun` end with an outcome, whatever the task does."""
-
-    __slots__ = (
-        "_endings",
-        "_executor",
-        "_habits",
-        "_started",
-        "claim",
-        "interruption",
-        "request",
-        "running",
-        "task",
-    )
-
-    def __init__(self, executor: Executor, claim: Claim, habits: Habits, made: Request) -> None:
-        self._executor = executor
-        self._endings = executor.endings
-        self._habits = habits
-        self._started = 0.0
-        self.claim = claim
-        self.task = habits.task
-        self.request = made
-        #: True only while the task's own code runs: a soft limit that fires outside must not be raised.
-        self.running = False
-        #: Set before a coroutine is cancelled: what the cancelling means (SoftTimeLimitExceeded, Terminated).
-        self.interruption: BaseException | None = None
-
-    @property
-    def id(self) -> str:
-        return self.request.id or ""
-
-    @property
-    def name(self) -> str:
-        """The task's name as lines of the log show it."""
-        return self.request.shadow or self.task.name
-
-    @property
-    def is_async(self) -> bool:
-        """To be run by `arun`, in a loop."""
-        return self.task.is_async
-
-    @property
-    def early_ack(self) -> bool:
-        """The claim has to be marked BEGUN before it runs: it must never run a second time."""
-        return not self.task.acks_late
-
-    @property
-    def time_limits(self) -> tuple[float | None, float | None]:
-        """(soft, hard) in seconds: of this call, or else of the task, or else of all tasks."""
-        hard, soft = self.request.timelimit or (None, None)
-        task, conf = self.task, self._executor.app.conf
-        if soft is None:
-            soft = conf.task_soft_time_limit if task.soft_time_limit is None else task.soft_time_limit
-        if hard is None:
-            hard = conf.task_time_limit if task.time_limit is None else task.time_limit
-        return soft, hard
-
-    def run(self) -> Outcome:
-        """Run the task here and judge it."""
-        return self._safely(self._story())
-
-    async def arun(self) -> Outcome:
-        """The same in a coroutine, for `async def` tasks and their handlers."""
-        return await self._asafely(self._story())
-
-    def fail(self, error: BaseException) -> Outcome:
-        """The outcome of a task that was ended from outside: its limit was over, it was terminated."""
-        return self._safely(self._ended_from_outside(error))
-
-    async def afail(self, error: BaseException) -> Outcome:
-        """The same in a coroutine."""
-        return await self._asafely(self._ended_from_outside(error))
-
-    # --- the pipeline -------------------------------------------------------------------------------------
-    # Written once for both ways of running: a step yields whatever has to be awaited.
-
-    def _story(self) -> Story:
-        request.push(self.request)
-        try:
-            self._started = self._executor.clock()
-            if signals.task_prerun.receivers:
-                yield from self._prerun()
-            if self._habits.track_started and self._executor.save is not None:
-                self._save_started(self._executor.save)
-            try:
-                value = yield from self._call()
-            except BaseException as error:
-                self.running = False
-                if _concerns_the_worker(error):
-                    raise
-                return (yield from self._judge(error))
-            if isinstance(value, Retry):  # `return self.retry(throw=False)`
-                return (yield from self._retried(value))
-            return (yield from self._succeeded(value))
-        finally:
-            if printed.unfinished:
-                printed.finish_lines()
-            request.pop()
-
-    def _prerun(self) -> Step:
-        task, made = self.task, self.request
-        yield from _send(
-            signals.task_prerun, task, task_id=made.id, task=task, args=made.args, kwargs=made.kwargs
-        )
-
-    def _save_started(self, save: Callable[[Result], None]) -> None:
-        result = self._endings.started(self.request, os.getpid())
-        if result is None:
-            return
-        try:
-            save(result)
-        except Exception as error:
-            # Nobody's work depends on it; the true result comes with the outcome.
-            _ends.warning("Task %s[%s]: its STARTED state was not stored: %s", self.name, self.id, error)
-
-    def _call(self) -> Generator[Awaitable[Any], Any, Any]:
-        task = self.task
-        args: Any = self.request.args or ()
-        kwargs: Any = self.request.kwargs or {}
-        if self._habits.before_start is not None:
-            waiting = self._habits.before_start(self.id, args, kwargs)
-            if waiting is not None and isawaitable(waiting):
-                yield waiting
-        if task.converter is not None:
-            args, kwargs = task.converter(args, kwargs)
-        function = task if task.calls_itself else task.run
-        self.running = True
-        value = function(*args, **kwargs)
-        if type(value) is CoroutineType:
-            value = yield value
-        self.running = False
-        return value
-
-    def _succeeded(self, value: Any) -> Story:
-        made, habits = self.request, self._habits
-        try:
-            follow_ups = canvas.follow_ups(self._executor.app, made, value)
-            result = self._endings.success(made, value)
-        except Exception as error:
-            return (yield from self._failed(_as_encode_error(error)))
-        runtime = self._executor.clock() - self._started
-        if habits.on_success is not None:
-            yield from self._tell(habits.on_success, value, made.id, made.args, made.kwargs)
-        if signals.task_success.receivers:
-            yield from _send(signals.task_success, habits.task, result=value, runtime=runtime)
-        if _ends.isEnabledFor(logging.INFO):
-            self._log(
-                logging.INFO, LOG_SUCCESS, runtime=runtime, return_value=safe_repr(value, self._longest)
-            )
-        if habits.after_return is not None:
-            arguments = (states.SUCCESS, value, made.id, made.args, made.kwargs, None)
-            yield from self._tell(habits.after_return, *arguments)
-        if signals.task_postrun.receivers:
-            yield from self._postrun(value, states.SUCCESS)
-        return self._outcome(Fate.ACKED, result, follow_ups)
-
-    def _judge(self, error: BaseException) -> Story:
-        if isinstance(error, Retry):
-            return (yield from self._retried(error))
-        if isinstance(error, Ignore):
-            return (yield from self._ignored(error))
-        if isinstance(error, Reject):
-            return (yield from self._rejected(error))
-        return (yield from self._failed(error))
-
-    def _retried(self, retry: Retry) -> Story:
-        made, task = self.request, self.task
-        info = explained(retry)
-        cause = retry.exc or retry
-        result = self._endings.retry(made, cause, info.traceback)
-        yield from self._tell(task.on_retry, cause, made.id, made.args, made.kwargs, info)
-        if signals.task_retry.receivers:
-            yield from _send(signals.task_retry, task, request=made, reason=retry, einfo=info)
-        if _ends.isEnabledFor(logging.INFO):
-            self._log(logging.INFO, LOG_RETRY, explained(cause), exc=str(retry))
-        yield from self._postrun(retry, states.RETRY)
-        return self._outcome(Fate.ACKED, result)
-
-    def _ignored(self, ignore: Ignore) -> Story:
-        self._log(logging.INFO, LOG_IGNORED, description="ignored")
-        yield from self._postrun(ignore, states.IGNORED)
-        return self._outcome(Fate.ACKED)
-
-    def _rejected(self, reject: Reject) -> Story:
-        made = self.request
-        info = explained(reject)
-        self._log(logging.WARNING, LOG_REJECTED, info, exc=str(reject))
-        if signals.task_rejected.receivers:
-            yield from _send(signals.task_rejected, self._executor.hostname, message=made.message, exc=reject)
-        if reject.requeue:
-            yield from self._postrun(reject, states.REJECTED)
-            # What was acknowledged when it began cannot be given back.
-            return self._outcome(Fate.ACKED if self.early_ack else Fate.GIVEN_BACK)
-        result = self._failure(reject, None)
-        errbacks = canvas.error_follow_ups(self._executor.app, made, reject)
-        canvas.call_errbacks(self._executor.app, made, reject, None)
-        if signals.task_failure.receivers:
-            yield from self._send_failure(reject, info)
-        yield from self._postrun(reject, states.REJECTED)
-        if self.early_ack:
-            return self._outcome(Fate.ACKED, result, errbacks)
-        return self._outcome(Fate.DEAD, result, errbacks, str(reject))
-
-    def _failed(self, error: BaseException) -> Story:
-        made, task = self.request, self.task
-        info = explained(error)
-        result = self._failure(error, info.traceback)
-        errbacks = canvas.error_follow_ups(self._executor.app, made, error)
-        canvas.call_errbacks(self._executor.app, made, error, info.traceback)
-        yield from self._tell(task.on_failure, error, made.id, made.args, made.kwargs, info)
-        if signals.task_failure.receivers:
-            yield from self._send_failure(error, info)
-        self._log_failure(error, info)
-        yield from self._tell(task.after_return, states.FAILURE, error, made.id, made.args, made.kwargs, info)
-        yield from self._postrun(error, states.FAILURE)
-        if self._acknowledges(error):
-            return self._outcome(Fate.ACKED, result, errbacks)
-        return self._outcome(Fate.DEAD, result, errbacks, f"{type(error).__name__}: {_text(error)}")
-
-    def _ended_from_outside(self, error: BaseException) -> Story:
-        self.running = False
-        if isinstance(error, Terminated | TaskRevokedError):
-            return (yield from self._terminated(error))
-        request.push(self.request)
-        try:
-            return (yield from self._failed(error))
-        finally:
-            request.pop()
-
-    def _terminated(self, error: BaseException) -> Story:
-        made = self.request
-        revoked = TaskRevokedError("terminated") if isinstance(error, Terminated) else error
-        if signals.task_revoked.receivers:
-            signum = error.args[0] if error.args else None
-            yield from _send(
-                signals.task_revoked, self.task, request=made, terminated=True, signum=signum, expired=False
-            )
-        _arrivals.info(LOG_REVOKED, self.name, self.id)
-        return self._outcome(Fate.ACKED, self._endings.failure(made, revoked, status=states.REVOKED))
-
-    # --- what the steps say and hand back -----------------------------------------------------------------
-
-    def _outcome(
-        self,
-        fate: Fate,
-        result: Result | None = None,
-        follow_ups: tuple[Any, ...] = (),
-        reason: str = "",
-    ) -> Outcome:
-        if self.request.follow_ups:
-            follow_ups = (*self.request.follow_ups, *follow_ups)
-        return Outcome(
-            self.claim.number, fate, result, follow_ups, reason=reason, id=self.id if reason else ""
-        )
-
-    def _failure(self, error: BaseException, traceback: str | None) -> Result | None:
-        return self._endings.failure(
-            self.request, error, traceback, even_if_ignored=bool(self.task.store_errors_even_if_ignored)
-        )
-
-    def _acknowledges(self, error: BaseException) -> bool:
-        """A failure ends the message like a success, unless the task says that it is to be kept."""
-        task = self.task
-        if self.early_ack:
-            return True
-        of_its_kind = task.acks_on_timeout if isinstance(error, TimeLimitExceeded) else task.acks_on_failure
-        return bool(task.acks_on_failure_or_timeout if of_its_kind is None else of_its_kind)
-
-    def _postrun(self, value: Any, state: str) -> Step:
-        if signals.task_postrun.receivers:
-            made = self.request
-            yield from _send(
-                signals.task_postrun,
-                self.task,
-                task_id=made.id,
-                task=self.task,
-                args=made.args,
-                kwargs=made.kwargs,
-                retval=value,
-                state=state,
-            )
-
-    def _send_failure(self, error: BaseException, info: ExceptionInfo) -> Step:
-        made = self.request
-        yield from _send(
-            signals.task_failure,
-            self.task,
-            task_id=made.id,
-            exception=error,
-            args=made.args,
-            kwargs=made.kwargs,
-            traceback=info.tb,
-            einfo=info,
-        )
-
-    def _tell(self, handler: Callable[..., Any], *arguments: Any) -> Step:
-        """Call a handler of the task. It comes after the fact, so its errors are told and change nothing."""
-        try:
-            waiting = handler(*arguments)
-            if waiting is not None and isawaitable(waiting):
-                yield waiting
-        except Exception as error:
-            name = getattr(handler, "__name__", "handler")
-            description = f"{name} handler raised"
-            self._log(
-                logging.ERROR,
-                LOG_FAILURE,
-                explained(error),
-                description=description,
-                exc=safe_repr(error),
-            )
-
-    @property
-    def _longest(self) -> int:
-        return self.task.resultrepr_maxsize
-
-    def _log_failure(self, error: BaseException, info: ExceptionInfo) -> None:
-        throws: Any = self.task.throws
-        if throws and isinstance(error, throws if isinstance(throws, type) else tuple(throws)):
-            self._log(logging.INFO, LOG_FAILURE, description="raised expected", exc=safe_repr(error))
-        else:
-            self._log(logging.ERROR, LOG_FAILURE, info, description="raised unexpected", exc=safe_repr(error))
-
-    def _log(self, level: int, line: str, info: ExceptionInfo | None = None, **fields: Any) -> None:
-        if not _ends.isEnabledFor(level):
-            return
-        made = self.request
-        data = {
-            "id": self.id,
-            "name": self.name,
-            "args": safe_repr(made.args),
-            "kwargs": safe_repr(made.kwargs),
-            "hostname": self._executor.hostname,
-            **fields,
-        }
-        if info is not None:
-            data["traceback"] = info.traceback
-        exc_info = (info.type, info.exception, info.tb) if info is not None else None
-        _ends.log(level, line, data, exc_info=exc_info, extra={"data": data})
-
-    # --- the two ways of running --------------------------------------------------------------------------
-
-    def _safely(self, story: Story) -> Outcome:
-        try:
-            return _drive(story)
-        except Exception as error:
-            return self._internal_error(error)
-
-    async def _asafely(self, story: Story) -> Outcome:
-        try:
-            return await self._adrive(story)
-        except Exception as error:
-            return self._internal_error(error)
-
-    async def _adrive(self, story: Story) -> Outcome:
-        try:
-            waiting = next(story)
-            while True:
-                try:
-                    value = await waiting
-                except BaseException as error:
-                    waiting = story.throw(self._meaning(error))
-                else:
-                    waiting = story.send(value)
-        except StopIteration as end:
-            outcome: Outcome = end.value
-            return outcome
-
-    def _meaning(self, error: BaseException) -> BaseException:
-        """What a cancelled coroutine was cancelled for."""
-        interruption, self.interruption = self.interruption, None
-        if interruption is None:
-            return error
-        import asyncio
-
-        if not isinstance(error, asyncio.CancelledError):
-            return error
-        cancelled = asyncio.current_task()
-        if cancelled is not None:
-            cancelled.uncancel()
-        return interruption.with_traceback(error.__traceback__)
-
-    def _internal_error(self, error: Exception) -> Outcome:
-        """Our own fault, or that of an object which breaks all who touch it. The message is kept."""
-        info = explained(error, internal=True)
-        self._log(
-            logging.CRITICAL,
-            LOG_INTERNAL_ERROR,
-            info,
-            description="INTERNAL ERROR",
-            exc=safe_repr(error),
-            internal=True,
-        )
-        if signals.task_internal_error.receivers:
-            made = self.request
-            signals.task_internal_error.send(
-                self.task,
-                task_id=made.id,
-                args=made.args,
-                kwargs=made.kwargs,
-                request=made,
-                exception=error,
-                traceback=info.tb,
-                einfo=info,
-            )
-        reason = f"internal error of the worker: {safe_repr(error)}"
-        try:
-            result = self._failure(error, info.traceback)
-        except Exception:
-            result = None
-        return self._outcome(Fate.DEAD, result, (), reason)
-
-
-def _drive(story: Story) -> Outcome:
-    try:
-        waiting = next(story)
-        while True:
-            # Rare: an `async def` handler or receiver of a task that is not itself async.
-            try:
-                value = aio.run(_awaited(waiting))
-            except BaseException as error:
-                waiting = story.throw(error)
-            else:
-                waiting = story.send(value)
-    except StopIteration as end:
-        outcome: Outcome = end.value
-        return outcome
-
-
-async def _awaited(waiting: Awaitable[Any]) -> Any:
-    return await waiting
-
-
-def _send(what: Signal, sender: Any, **named: Any) -> Step:
-    for receiver, answer in what.send(sender, **named):
-        if answer is None or not isawaitable(answer):
-            continue
-        try:
-            yield answer
-        except Exception:
-            _ends.exception("receiver %r of signal %s raised", receiver, what.name)
-
-
-def _concerns_the_worker(error: BaseException) -> bool:
-    """Not the task's end but the worker's: it goes on to whoever called."""
-    if isinstance(error, Exception):
-        return False
-    if isinstance(error, WorkerShutdown | WorkerTerminate | GeneratorExit):
-        return True
-    if isinstance(error, KeyboardInterrupt):
-        # In a worker's process SIGINT has a handler of ours, so only the task can have raised this.
-        return signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if isinstance(error, SystemExit):
-        return False  # a task that leaves by sys.exit() has failed, the worker goes on
-    return _is_cancelled_here(error)
-
-
-def _is_cancelled_here(error: BaseException) -> bool:
-    """The coroutine that runs us was cancelled; not just one that the task had started itself."""
-    import asyncio
-
-    if not isinstance(error, asyncio.CancelledError):
-        return False
-    try:
-        ours = asyncio.current_task()
-    except RuntimeError:
-        return False
-    return ours is not None and ours.cancelling() > 0
-
-
-def _as_encode_error(error: Exception) -> Exception:
-    if isinstance(error, EncodeError):
-        return error
-    wrapped = EncodeError(safe_repr(error))
-    wrapped.__cause__ = error
-    return wrapped.with_traceback(error.__traceback__)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "(its text cannot be shown)"
 
 
 def _log_arrival(message: TaskMessage) -> None:

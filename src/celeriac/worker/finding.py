@@ -72,6 +72,8 @@ def _only_app(module: ModuleType, spec: str) -> Celery:
 def _app_in_attribute(module: ModuleType, attribute: str, spec: str) -> Celery:
     found: object = module
     for name in attribute.split("."):
+        if isinstance(found, ModuleType) and hasattr(found, "__path__") and not hasattr(found, name):
+            _import_if_there(f"{found.__name__}.{name}")
         if not hasattr(found, name):
             raise AppNotFound(
                 f"The module {module.__name__!r} ({_file(module)}) was imported, but it has no {attribute!r}."
@@ -106,6 +108,8 @@ def _import(path: str, spec: str) -> ModuleType:
 
 def _import_if_there(path: str) -> ModuleType | None:
     """The module, or None if it is not there; what fails inside it is told with its own traceback."""
+    if not all(path.split(".")):
+        raise AppNotFound(_no_module(path) if "/" in path else f"{path!r} is no module's name.")
     try:
         return import_module(path)
     except ModuleNotFoundError as error:
@@ -114,8 +118,6 @@ def _import_if_there(path: str) -> ModuleType | None:
             return None
         raise AppNotFound(_failed(path, error)) from error
     except (Exception, SystemExit) as error:
-        if not path or path.startswith("."):
-            raise AppNotFound(f"{path!r} is no module's name.") from error
         raise AppNotFound(_failed(path, error)) from error
 
 

@@ -1,4 +1,4 @@
-"""What does not change from one run of a task to the next, looked up once: it saves half of a run's overhead."""
+"""What does not change from one run of a task to the next, looked up once: half of the overhead is saved."""
 
 from __future__ import annotations
 

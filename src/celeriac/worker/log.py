@@ -198,7 +198,7 @@ class WorkerLogging:
 class ColoredFormatter(TaskFormatter):
     """For terminals: the message in the colour of its level."""
 
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging names it
+    def formatMessage(self, record: logging.LogRecord) -> str:
         color = _COLORS.get(record.levelno)
         if color is None:
             return super().formatMessage(record)

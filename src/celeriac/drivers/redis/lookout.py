@@ -40,6 +40,8 @@ class RedisLookout:
         self._names = scripts.names(keys)
         self._node = node
         self._queues = list(queues)
+        #: All queues that some node listens to, as the last look found them.
+        self._known: list[str] = []
         self._tracked = False
         self._next = 0.0
 
@@ -54,8 +56,7 @@ class RedisLookout:
             self._next = min(self._next, now + PATIENCE)
         if now >= self._next:
             self._next = time.monotonic() + self._look()
-            if self._connection.notices:  # one came just before the answer
-                self._connection.notices = 0
+            if self._notices():  # it came together with the answer and lies in our buffer, where no poll sees it
                 self._next = time.monotonic() + PATIENCE
         return max(0.0, self._next - time.monotonic())
 
@@ -76,25 +77,29 @@ class RedisLookout:
             connection.open()
             answer = connection.call_many([("CLIENT", "TRACKING", "ON", "NOLOOP")])[0]
             self._tracked = not isinstance(answer, ReplyError)
+        # The bells first: what is delayed after the look below has been taken also rings, and we are told.
+        tokens = self._lengths([self._keys.bell + queue for queue in self._known])
         office = int(OFFICE * 1000)
         packed = scripts.LOOK.packed([], self._names, self._node, office, self._keys.listened, *self._queues)
-        in_office, due, *queues = scripts.LOOK.call(connection, packed)
+        in_office, due, *listened = scripts.LOOK.call(connection, packed)
         if not in_office:
             return QUIET
-        self._ring_for([queue.decode() for queue in queues])
+        queues = [queue.decode() for queue in listened]
+        if queues != self._known:
+            self._known = queues
+            return self._look()
+        self._ring_for([queue for queue, length in zip(queues, tokens, strict=True) if not length])
         pause = QUIET if self._tracked else POLL
         if due:
             pause = min(pause, due / 1000 - time.time())
         return max(PATIENCE, pause)
 
-    def _ring_for(self, queues: Sequence[str]) -> None:
+    def _ring_for(self, quiet: Sequence[str]) -> None:
         """Ring where messages are ready and nobody was rung for them.
 
-        Reading LLEN makes Redis tell us of the next write to that list. While a bell holds tokens nobody is idle
-        there: then only the bell is read, and a busy queue does not keep us busy too.
+        Reading LLEN makes Redis tell us of the next write to that list. Where a bell holds tokens nobody is idle:
+        there only the bell is read, and a busy queue does not keep us busy too.
         """
-        tokens = self._lengths([self._keys.bell + queue for queue in queues])
-        quiet = [queue for queue, length in zip(queues, tokens, strict=True) if not length]
         ready = self._lengths([key for queue in quiet for key in self._keys.ready_steps(queue)])
         steps = len(PRIORITY_STEPS)
         arguments: list[str | int] = []

@@ -1,0 +1,264 @@
+"""Signatures and chains, and what follows a task in the worker."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from celeriac import Celery, Signature, canvas, chain, chord, group, maybe_signature, signature
+from celeriac.request import Request
+from celeriac.task import Task
+from celeriac.wire.task import TaskMessage, unpack
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    url = f"memory://{uuid4().hex}"
+    with Celery("proj", broker=url, backend=url) as app:
+        yield app
+
+
+@pytest.fixture
+def add(app: Celery) -> Task[..., int]:
+    @app.task(name="add")
+    def add(*numbers: int) -> int:
+        return sum(numbers)
+
+    return add
+
+
+def sent(app: Celery, queue: str = "celery") -> list[TaskMessage]:
+    return [unpack(payload) for payload in app.broker.peek(queue, 100)]
+
+
+def arguments(message: TaskMessage) -> list[Any]:
+    return message.arguments({"json"})[0]
+
+
+def embed(message: TaskMessage) -> dict[str, Any]:
+    return message.arguments({"json"})[2]
+
+
+# --- signatures -------------------------------------------------------------------------------------------
+
+
+def test_a_signature_is_a_dict_in_celerys_order(add: Task[..., int]) -> None:
+    made = add.s(1, key=2)
+    assert list(made) == ["task", "args", "kwargs", "options", "subtask_type", "immutable"]
+    assert made == {
+        "task": "add",
+        "args": (1,),
+        "kwargs": {"key": 2},
+        "options": {},
+        "subtask_type": None,
+        "immutable": False,
+    }
+    assert maybe_signature(json.loads(json.dumps(made)), add.app).delay  # type: ignore[union-attr]
+    assert pickle.loads(pickle.dumps(made)) == made == copy.deepcopy(made)
+
+
+def test_new_arguments_go_in_front_and_options_win(app: Celery, add: Task[..., int]) -> None:
+    made = add.s(2).set(queue="low", priority=3)
+    made.apply_async((1,), queue="high")
+    (message,) = sent(app, "high")
+    assert (arguments(message), message.priority) == ([1, 2], 3)
+    assert made.clone((0,), queue="x").options == {"queue": "x", "priority": 3}
+    assert made.replace(args=(9,)).args == (9,)
+    assert made.args == (2,)
+
+
+def test_an_immutable_signature_takes_no_more_arguments(app: Celery, add: Task[..., int]) -> None:
+    made = add.si(2)
+    made.delay(1, key=5)
+    made.apply_async((1,), queue="x")
+    assert arguments(sent(app)[0]) == arguments(sent(app, "x")[0]) == [2]
+    made.set(immutable=False)
+    assert made(1) == 3
+
+
+def test_a_signature_is_called_here_or_elsewhere(app: Celery, add: Task[..., int]) -> None:
+    assert add.s(1)(2) == 3
+    assert add.s(1).apply((2,)).get() == 3
+    assert ~add.s(1).set(task_id="i") if app.conf.task_always_eager else True
+    app.conf.task_always_eager = True
+    assert ~add.s(1, 2) == 3
+
+
+def test_a_signature_of_an_unknown_task_is_sent_by_name(app: Celery) -> None:
+    result = signature("far.away", args=(1,), app=app).delay()
+    assert [message.id for message in sent(app)] == [result.id]
+    assert app.signature("far.away", (1,), {"a": 2}).kwargs == {"a": 2}
+
+
+def test_signature_copies_a_dict_or_signature(app: Celery, add: Task[..., int]) -> None:
+    made = add.s(1)
+    assert signature(made) == made
+    assert signature(made) is not made
+    assert signature(dict(made), app=app).type is add
+    assert maybe_signature(made) is made
+    assert maybe_signature(made, clone=True) is not made
+    assert maybe_signature(None) is None
+    assert made.name == made.task == "add"
+
+
+def test_links_are_kept_once(add: Task[..., int]) -> None:
+    made = add.s(1)
+    assert made.link(add.s(2)) == add.s(2)
+    made.link(add.s(2))
+    assert made.on_error(add.s(3)) is made
+    assert made.options == {"link": [add.s(2)], "link_error": [add.s(3)]}
+    assert made.flatten_links() == [made, add.s(2)]
+
+
+def test_a_signature_reads_like_the_call(add: Task[..., int]) -> None:
+    assert repr(add.s(1, a="b")) == "add(1, a='b')"
+    assert repr(add.s(1) | add.s()) == "add(1) | add()"
+
+
+def test_a_frozen_signature_is_sent_under_its_id(app: Celery, add: Task[..., int]) -> None:
+    made = add.s(1)
+    result = made.freeze()
+    assert made.id == result.id
+    assert made.apply_async() == result
+
+
+# --- chains -----------------------------------------------------------------------------------------------
+
+
+def test_a_chain_sends_its_first_step_with_the_others_reversed(app: Celery, add: Task[..., int]) -> None:
+    result = (add.s(1, 1) | add.s(2) | add.si(3).set(queue="low")).apply_async((5,), countdown=0)
+    message = app.broker.depth(["celery"])["celery"]
+    assert message.ready + message.delayed == 1
+    assert result.parent is not None
+    assert result.parent.parent is not None
+    first_id, second_id = result.parent.parent.id, result.parent.id
+    prepared = (add.s(1, 1) | add.s(2) | add.si(3)).call((5,))
+    assert prepared.args == (5, 1, 1)
+    rest = prepared.options["chain"]
+    assert [tuple(step["args"]) for step in rest] == [(3,), (2,)]
+    assert len({first_id, second_id, result.id}) == 3
+
+
+def test_the_ids_of_a_chain_name_root_and_parents(app: Celery, add: Task[..., int]) -> None:
+    result = (add.s(1) | add.s(2) | add.s(3)).delay()
+    (message,) = sent(app)
+    last, second = embed(message)["chain"]
+    assert message.id == message.root_id == second["options"]["root_id"] == last["options"]["root_id"]
+    assert second["options"]["parent_id"] == message.id
+    assert last["options"]["parent_id"] == second["options"]["task_id"]
+    assert last["options"]["task_id"] == result.id
+
+
+def test_chains_are_flattened_and_a_chain_of_one_is_that_one(add: Task[..., int]) -> None:
+    steps = chain(chain(add.s(1), add.s(2)), add.s(3)).tasks
+    assert [step.args for step in steps] == [(1,), (2,), (3,)]
+    assert chain([add.s(1), add.s(2)]) == add.s(1) | add.s(2)
+    assert chain(add.s(1)) == add.s(1)
+    made = add.s(1)
+    made |= add.s(2)
+    assert isinstance(made, chain)
+    assert len(made) == 2
+    again = Signature.from_dict(json.loads(json.dumps(made)))
+    assert isinstance(again, chain)
+    assert repr(again) == "add(1) | add(2)"
+
+
+def test_links_of_a_chain_go_to_the_last_step_and_errbacks_to_all(app: Celery, add: Task[..., int]) -> None:
+    made = add.s(1) | add.s(2)
+    made.link(add.s(8))
+    made.apply_async(link_error=add.s(9))
+    (message,) = sent(app)
+    (last,) = embed(message)["chain"]
+    assert embed(message)["callbacks"] is None
+    assert embed(message)["errbacks"][0]["args"] == [9]
+    assert last["options"]["link"][0]["args"] == [8]
+    assert last["options"]["link_error"][0]["args"] == [9]
+
+
+def test_a_chain_runs_here_too(app: Celery, add: Task[..., int]) -> None:
+    ran = (add.s(1, 1) | add.s(2) | add.s(3)).apply()
+    assert ran.get() == 7
+    assert ran.parent is not None
+    assert ran.parent.get() == 4
+    app.conf.task_always_eager = True
+    assert (add.s(1) | add.s(2)).delay().get() == 3
+
+    @app.task
+    def fail(*_: Any) -> None:
+        raise KeyError("k")
+
+    with pytest.raises(KeyError):
+        (fail.s() | add.s(1)).apply().get()
+
+
+def test_what_is_not_built_yet_says_so(add: Task[..., int]) -> None:
+    for make in (lambda: group(add.s(1)), lambda: chord([add.s(1)], add.s())):
+        with pytest.raises(NotImplementedError, match="coming"):
+            make()
+
+
+# --- what follows -----------------------------------------------------------------------------------------
+
+
+def follow(app: Celery, **request: Any) -> list[TaskMessage]:
+    made = Request(id="me", root_id="root", task="add", **request)
+    return [unpack(message.payload) for message in canvas.follow_ups(app, made, 5)]
+
+
+def test_a_success_calls_callbacks_with_the_value(app: Celery, add: Task[..., int]) -> None:
+    one, other = follow(app, callbacks=[json.loads(json.dumps(s)) for s in (add.s(1), add.si(2))])
+    assert (arguments(one), arguments(other)) == ([5, 1], [2])
+    for message in (one, other):
+        assert (message.root_id, message.parent_id) == ("root", "me")
+    assert follow(app) == []
+
+
+def test_a_success_sends_the_next_step_with_the_rest(app: Celery, add: Task[..., int]) -> None:
+    (add.s(1) | add.s(2) | add.s(3).set(queue="low")).delay()
+    steps = embed(sent(app)[0])["chain"]
+    (second,) = follow(app, chain=steps)
+    assert (second.id, second.parent_id) == (steps[-1]["options"]["task_id"], steps[-1]["options"]["parent_id"])
+    assert (arguments(second), embed(second)["chain"]) == ([5, 2], steps[:-1])
+    (third,) = follow(app, chain=embed(second)["chain"])
+    assert (third.routing_key, arguments(third), embed(third)["chain"]) == ("low", [5, 3], None)
+
+
+def test_a_chain_as_callback_starts_as_a_chain(app: Celery, add: Task[..., int]) -> None:
+    (message,) = follow(app, callbacks=[json.loads(json.dumps(add.s(1) | add.s(2)))])
+    assert arguments(message) == [5, 1]
+    assert embed(message)["chain"][0]["args"] == [2]
+    assert (message.root_id, message.parent_id) == ("root", "me")
+
+
+def test_a_failure_calls_errbacks_of_both_kinds(app: Celery) -> None:
+    heard: list[Any] = []
+
+    @app.task(name="new_style", bind=True)
+    def new_style(self: Any, request: Request, exc: BaseException, traceback: str) -> None:
+        heard.append((request.id, exc, traceback))
+
+    @app.task(name="old_style")
+    def old_style(task_id: str) -> None: ...
+
+    @app.task(name="broken")
+    def broken(request: Request, exc: BaseException, traceback: str) -> None:
+        raise KeyError
+
+    errbacks = [json.loads(json.dumps(s)) for s in (broken.s(), new_style.s(), old_style.s(), app.signature("far"))]
+    request = Request(id="me", root_id="root", errbacks=errbacks)
+    error = ValueError("no")
+    messages = [unpack(message.payload) for message in canvas.error_follow_ups(app, request, error)]
+    assert [(message.name, arguments(message)) for message in messages] == [
+        ("old_style", ["me"]),
+        ("far", ["me"]),
+    ]
+    assert all((message.root_id, message.parent_id) == ("root", "me") for message in messages)
+    canvas.call_errbacks(app, request, error, "Traceback ...")
+    assert heard == [("me", error, "Traceback ...")]
+    assert canvas.error_follow_ups(app, Request(id="me"), error) == ()
