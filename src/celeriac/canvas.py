@@ -545,6 +545,8 @@ def follow_ups(app: Any, request: Request, value: Any) -> tuple[Message, ...]:
     if request.chain:
         *rest, following = request.chain
         messages.append(app.message_for(following, (value,), chain=rest or None, **came_from))
+    # They are children as much as those that the task called itself.
+    request.children.extend(AsyncResult(message.id, app=app) for message in messages)
     return tuple(messages)
 
 

@@ -386,6 +386,21 @@ def test_an_idle_wait_writes_nothing_but_its_seat(sqlite_url: str) -> None:
         assert wal.stat().st_size - before < 32_000
 
 
+def test_the_log_is_emptied_as_soon_as_nobody_reads_an_old_state(sqlite_url: str) -> None:
+    log = Path(path_of(sqlite_url) + "-wal")
+    with closing(opening.open_broker(sqlite_url)) as broker, closing(raw(sqlite_url)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM message").fetchone()
+        for _ in range(6):
+            broker.publish([Message("a", "celery", bytes(4 << 20))])
+        assert log.stat().st_size > 24 << 20
+        reader.execute("COMMIT")
+        for _ in range(3):
+            broker.publish([Message("a", "celery", bytes(4 << 20))])
+        assert log.stat().st_size <= 17 << 20
+        assert broker.depth(["celery"]) == {"celery": Depth(ready=9)}
+
+
 # --- bells ------------------------------------------------------------------------------------------------
 
 
@@ -450,6 +465,18 @@ def test_a_fork_carries_no_open_file_along(sqlite_url: str) -> None:
     assert subprocess.run(
         [sys.executable, "-W", "error", "-c", FORKS, sqlite_url], env=environment(), check=False, timeout=30
     ).returncode == 0  # fmt: skip
+
+
+def test_a_bell_ends_with_its_process_and_not_with_a_fork_of_it(sqlite_url: str) -> None:
+    with running(WAITS_AND_FORKS, sqlite_url) as parent:
+        address, fork = hear(parent).split()
+        assert ring([address]) == []
+        parent.kill()
+        parent.wait(PATIENCE)
+        try:
+            assert ring([address]) == [address]
+        finally:
+            os.kill(int(fork), 9)
 
 
 def test_what_a_process_has_in_memory_is_shared_and_ends_with_its_last_user() -> None:
@@ -617,6 +644,19 @@ while True:
     outcomes = [Outcome(claim.number) for claim in claims]
     for claim in claims:
         print(claim.payload.decode(), flush=True)
+"""
+)
+
+WAITS_AND_FORKS = (
+    OPENS
+    + """
+from celeriac.drivers.sqlite.bells import open_ear
+bell = open_ear(url.removeprefix("sqlite:///"), lambda: None)
+if os.fork() == 0:
+    print(bell.address, os.getpid(), flush=True)
+    assert not bell.wait(30.0)
+    os._exit(0)
+time.sleep(30)
 """
 )
 

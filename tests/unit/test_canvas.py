@@ -85,7 +85,6 @@ def test_an_immutable_signature_takes_no_more_arguments(app: Celery, add: Task[.
 def test_a_signature_is_called_here_or_elsewhere(app: Celery, add: Task[..., int]) -> None:
     assert add.s(1)(2) == 3
     assert add.s(1).apply((2,)).get() == 3
-    assert ~add.s(1).set(task_id="i") if app.conf.task_always_eager else True
     app.conf.task_always_eager = True
     assert ~add.s(1, 2) == 3
 
@@ -132,17 +131,19 @@ def test_a_frozen_signature_is_sent_under_its_id(app: Celery, add: Task[..., int
 
 
 def test_a_chain_sends_its_first_step_with_the_others_reversed(app: Celery, add: Task[..., int]) -> None:
-    result = (add.s(1, 1) | add.s(2) | add.si(3).set(queue="low")).apply_async((5,), countdown=0)
-    message = app.broker.depth(["celery"])["celery"]
-    assert message.ready + message.delayed == 1
+    result = (add.s(1, 1) | add.s(2) | add.si(3)).apply_async((5,), queue="start")
+    (message,) = sent(app, "start")
+    assert arguments(message) == [5, 1, 1]
+    assert [step["args"] for step in embed(message)["chain"]] == [[3], [2]]
     assert result.parent is not None
-    assert result.parent.parent is not None
-    first_id, second_id = result.parent.parent.id, result.parent.id
-    prepared = (add.s(1, 1) | add.s(2) | add.si(3)).call((5,))
-    assert prepared.args == (5, 1, 1)
-    rest = prepared.options["chain"]
-    assert [tuple(step["args"]) for step in rest] == [(3,), (2,)]
-    assert len({first_id, second_id, result.id}) == 3
+    assert result.parent.parent == message.id
+    assert len({message.id, result.parent.id, result.id}) == 3
+
+
+def test_a_countdown_delays_the_first_step(app: Celery, add: Task[..., int]) -> None:
+    (add.s(1) | add.s(2)).apply_async(countdown=60)
+    depth = app.broker.depth(["celery"])["celery"]
+    assert (depth.ready, depth.delayed) == (0, 1)
 
 
 def test_the_ids_of_a_chain_name_root_and_parents(app: Celery, add: Task[..., int]) -> None:
@@ -208,7 +209,9 @@ def test_what_is_not_built_yet_says_so(add: Task[..., int]) -> None:
 
 def follow(app: Celery, **request: Any) -> list[TaskMessage]:
     made = Request(id="me", root_id="root", task="add", **request)
-    return [unpack(message.payload) for message in canvas.follow_ups(app, made, 5)]
+    messages = [unpack(message.payload) for message in canvas.follow_ups(app, made, 5)]
+    assert made.children == [message.id for message in messages]
+    return messages
 
 
 def test_a_success_calls_callbacks_with_the_value(app: Celery, add: Task[..., int]) -> None:
@@ -223,7 +226,7 @@ def test_a_success_sends_the_next_step_with_the_rest(app: Celery, add: Task[...,
     (add.s(1) | add.s(2) | add.s(3).set(queue="low")).delay()
     steps = embed(sent(app)[0])["chain"]
     (second,) = follow(app, chain=steps)
-    assert (second.id, second.parent_id) == (steps[-1]["options"]["task_id"], steps[-1]["options"]["parent_id"])
+    assert (second.id, second.parent_id) == (steps[-1]["options"]["task_id"], "me")
     assert (arguments(second), embed(second)["chain"]) == ([5, 2], steps[:-1])
     (third,) = follow(app, chain=embed(second)["chain"])
     assert (third.routing_key, arguments(third), embed(third)["chain"]) == ("low", [5, 3], None)
@@ -250,7 +253,9 @@ def test_a_failure_calls_errbacks_of_both_kinds(app: Celery) -> None:
     def broken(request: Request, exc: BaseException, traceback: str) -> None:
         raise KeyError
 
-    errbacks = [json.loads(json.dumps(s)) for s in (broken.s(), new_style.s(), old_style.s(), app.signature("far"))]
+    errbacks = [
+        json.loads(json.dumps(s)) for s in (broken.s(), new_style.s(), old_style.s(), app.signature("far"))
+    ]
     request = Request(id="me", root_id="root", errbacks=errbacks)
     error = ValueError("no")
     messages = [unpack(message.payload) for message in canvas.error_follow_ups(app, request, error)]

@@ -51,8 +51,9 @@ def waits(app: Celery, *task_ids: str) -> None:
 
 def test_an_unknown_id_reads_pending(app: Celery) -> None:
     result = app.AsyncResult("nobody")
-    assert (result.status, result.state, result.result, result.traceback) == ("PENDING", "PENDING", None, None)
-    assert not (result.ready() or result.successful() or result.failed() or result.exists())
+    assert result.status == result.state == "PENDING"
+    assert (result.result, result.traceback) == (None, None)
+    assert not any((result.ready(), result.successful(), result.failed(), result.exists()))
     assert result.children is None
 
 
@@ -180,14 +181,16 @@ def test_no_wake_up_is_lost_when_one_leaves_as_another_comes(app: Celery) -> Non
     for number in range(30):
         task_id = f"i{number}"
         got: list[int] = []
-        waiter = threading.Thread(target=lambda i=task_id, g=got: g.append(app.AsyncResult(i).get(timeout=10)))
+
+        def wait(i: str = task_id, got: list[int] = got) -> None:
+            got.append(app.AsyncResult(i).get(timeout=10))
 
         def give_up(i: str = task_id) -> None:
             for _ in range(5):
                 with pytest.raises(TimeoutError):
                     app.AsyncResult(i).get(timeout=0)
 
-        leaver = threading.Thread(target=give_up)
+        waiter, leaver = threading.Thread(target=wait), threading.Thread(target=give_up)
         leaver.start()
         waiter.start()
         leaver.join()

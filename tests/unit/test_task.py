@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import enum
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from celeriac.exceptions import (
     Reject,
     Retry,
 )
+from celeriac.message import Message
 from celeriac.request import Request
 from celeriac.task import MANY_MESSAGES, backoff_delay
 from celeriac.wire.task import TaskMessage, pack, unpack
@@ -98,7 +99,13 @@ def test_all_options_of_a_call_reach_the_message(app: Celery) -> None:
 
 def test_attributes_of_the_task_are_the_defaults_of_its_calls(app: Celery) -> None:
     @app.task(
-        queue="low", priority=6, serializer="pickle", time_limit=9, soft_time_limit=5, expires=60, ignore_result=True
+        queue="low",
+        priority=6,
+        serializer="pickle",
+        time_limit=9,
+        soft_time_limit=5,
+        expires=60,
+        ignore_result=True,
     )
     def job() -> None: ...
 
@@ -233,7 +240,12 @@ def test_many_calls_go_in_few_exchanges(app: Celery) -> None:
         return x + y
 
     publish = app.broker.publish
-    app.broker.publish = lambda messages: (batches.append(len(messages)), publish(messages))  # type: ignore
+
+    def count_and_publish(messages: Sequence[Message]) -> None:
+        batches.append(len(messages))
+        publish(messages)
+
+    app.broker.publish = count_and_publish  # type: ignore[method-assign]
     results = add.apply_many(((n, n) for n in range(MANY_MESSAGES + 3)), queue="many")
     assert batches == [MANY_MESSAGES, 3]
     messages = sent(app, "many")
@@ -771,4 +783,4 @@ def test_eager_runs_convert_too(app: Celery) -> None:
 
     app.conf.task_always_eager = True
     assert parent.delay(Path("a/b")).get() == "a"
-    assert states.SUCCESS == parent.delay(Path("a/b")).state
+    assert parent.delay(Path("a/b")).state == states.SUCCESS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
 import json
@@ -9,11 +10,11 @@ import math
 import socket
 import sys
 import threading
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -43,7 +44,7 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
-class Word(str, enum.Enum):
+class Word(str, enum.Enum):  # noqa: UP042 - how it was written before StrEnum
     YES = "yes"
 
 
@@ -52,6 +53,11 @@ class Point:
     x: int
     when: datetime
     colour: Colour = Colour.RED
+
+
+class Both(NamedTuple):
+    a: int
+    b: int
 
 
 class Car(msgspec.Struct, rename="camel", tag=True):
@@ -117,7 +123,7 @@ def test_json_carries_celerys_types_and_sets(value: Any) -> None:
         (Pair(1, 2), [1, 2]),
         (Order(no=1, at=NOON, page="https://a.b/c"), {"no": 1, "at": NOON, "page": "https://a.b/c"}),
         ((1, (2,)), [1, [2]]),
-        (namedtuple("Both", "a b")(1, 2), [1, 2]),
+        (Both(1, 2), [1, 2]),
         (OrderedDict(b=1), {"b": 1}),
     ],
     ids=repr,
@@ -167,13 +173,23 @@ def test_an_object_may_say_itself_how_it_travels() -> None:
 
 
 def test_a_registered_type_comes_back_as_itself() -> None:
-    register_type(complex, "complex", lambda z: [z.real, z.imag], lambda parts: complex(*parts))
-    assert there_and_back([1 + 2j]) == [1 + 2j]
+    class Angle(float): ...
+
+    class Turn:
+        def __init__(self, degrees: int) -> None:
+            self.degrees = degrees
+
+    register_type(Turn, "test_turn", lambda turn: turn.degrees, Turn)
+    assert there_and_back([Turn(90)])[0].degrees == 90
+    assert there_and_back([Angle(90)]) == [90.0]
 
 
 def test_a_type_registered_without_a_marker_travels_as_its_plain_form() -> None:
-    register_type(timedelta, None, timedelta.total_seconds)
-    assert there_and_back(timedelta(minutes=1)) == 60.0
+    class Turn:
+        degrees = 90
+
+    register_type(Turn, None, lambda turn: turn.degrees)
+    assert there_and_back(Turn()) == 90
 
 
 def test_a_subclass_travels_as_its_registered_parent() -> None:
@@ -198,10 +214,8 @@ def test_any_nesting_of_plain_values_and_bytes_comes_back(value: Any) -> None:
 @given(st.binary(), st.sampled_from(["json", "yaml", "msgpack"]))
 def test_any_bytes_are_decoded_or_refused_as_a_decode_error(data: bytes, serializer: str) -> None:
     codec = codecs.codec_named(serializer)
-    try:
+    with contextlib.suppress(DecodeError):
         decode(data, codec.content_type, codec.content_encoding, [serializer])
-    except DecodeError:
-        pass
 
 
 # --- what does not fit ------------------------------------------------------------------------------------
@@ -218,7 +232,10 @@ def test_the_value_that_does_not_fit_is_named_with_its_place() -> None:
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (object(), "the value is a object, which json cannot carry; pass plain data or set serializer='pickle'"),
+        (
+            object(),
+            "the value is a object, which json cannot carry; pass plain data or set serializer='pickle'",
+        ),
         ({"k": {(1, 2): 3}}, "at ['k'] has a key that is a tuple, which json cannot carry"),
         ([10**5000], "at [0] is an int of 16610 bits, which json cannot carry"),
         (Point(1, object()), "at ['when'] is a object, which json"),  # type: ignore[arg-type]
@@ -308,7 +325,7 @@ def test_an_unknown_content_type_is_refused() -> None:
         b'[{"__type__": ["x"], "__value__": 1}]',
         b'[{"__type__": "uuid", "__value__": 1}]',
         b'[{"__type__": "datetime", "__value__": "soon"}]',
-        b'[{"__type__": "base64", "__value__": "?"}]',
+        b'[{"__type__": "base64", "__value__": "A"}]',
         b'{"__type__": "set", "__value__": [' * 100_000,
         b"1" * 5000,
     ],

@@ -73,7 +73,7 @@ def test_a_message_is_byte_for_byte_celerys(name: str) -> None:
     call = {"args": (), "kwargs": {}, "queue": "celery", **CALLS[name]}
     envelope = json.loads(theirs)
     if name in ("extended", "long", "kwargs"):
-        # Ours is Python's own repr: it escapes control characters, shows bytes as bytes, and is cut where it is.
+        # Ours is Python's own repr: control characters are escaped, bytes are bytes, the cut is a cut.
         call["argsrepr"] = envelope["headers"]["argsrepr"]
         call["kwargsrepr"] = envelope["headers"]["kwargsrepr"]
     ours = pack(
@@ -202,8 +202,7 @@ def test_an_exception_of_an_unknown_class_keeps_its_name_and_arguments() -> None
 def steady(payload: str) -> str:
     """The payload without what differs from call to call."""
     payload = re.sub(r'"delivery_tag": "[0-9a-f-]{36}"', '"delivery_tag": "TAG"', payload)
-    payload = re.sub(r'"expiration": "\d+"', '"expiration": "MS"', payload)
-    return payload
+    return re.sub(r'"expiration": "\d+"', '"expiration": "MS"', payload)
 
 
 def listed(value: Any) -> Any:

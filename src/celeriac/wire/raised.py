@@ -27,9 +27,9 @@ def encode_exception(exc: BaseException, serializer: str = "json") -> dict[str, 
         module = _CELERYS_MODULES.get(name, "celery.exceptions")
     dumps = codec_named(serializer).dumps
     return {
-        "exc_type": name,
+        "exc_type": _sound(name),
         "exc_message": [_carried(argument, dumps) for argument in _args_of(exc)],
-        "exc_module": module,
+        "exc_module": module if module is None else _sound(module),
     }
 
 
@@ -100,6 +100,11 @@ def _args_of(exc: BaseException) -> tuple[Any, ...]:
     return args
 
 
+def _sound(name: str) -> str:
+    # A name may come as any text; zero bytes and lone surrogates make no class and fit not every codec.
+    return name.replace("\0", "").encode("utf-8", "replace").decode()
+
+
 def _carried(argument: Any, dumps: Any) -> Any:
     if type(argument) in _ALWAYS_CARRIED:
         return argument
@@ -131,7 +136,8 @@ def _class_named(name: str, module: str | None) -> type[BaseException] | None:
 
 
 def _is_exception_class(found: Any) -> bool:
-    return issubclass(type(found), type) and BaseException in _ancestry(found)
+    # By identity: a metaclass may define `==`.
+    return issubclass(type(found), type) and any(one is BaseException for one in _ancestry(found))
 
 
 def _construct(kind: type[BaseException], args: tuple[Any, ...]) -> BaseException | None:
@@ -144,8 +150,7 @@ def _construct(kind: type[BaseException], args: tuple[Any, ...]) -> BaseExceptio
 
 @lru_cache(maxsize=1024)
 def _foreign_class(name: str, module: str | None) -> type[ForeignError]:
-    # A class cannot be called just anything: no zero bytes, no lone surrogates.
-    name = name.replace("\0", "").encode("utf-8", "replace").decode() or "Unnamed"
+    name = _sound(name) or "Unnamed"
     short = name.rpartition(".")[2] or name
     return type(short, (ForeignError,), {"__module__": module or "builtins", "__qualname__": name})
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from celeriac.worker import originals
 from celeriac.worker.child import Plan
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.slots import Slots
@@ -44,7 +45,7 @@ def fork(body: Body, plan: Plan, index: int, lines: Lines, to_close: Sequence[in
     """Fork; the child runs `body` and never returns. Returns the pid."""
     sys.stdout.flush()
     sys.stderr.flush()
-    pid = _fork()
+    pid = originals.fork()
     if pid:
         return pid
     code = 1
@@ -75,12 +76,3 @@ def spawn(plan: Plan, options: WorkerOptions, index: int, lines: Lines, slots: S
     )
     process.returncode = 0  # we wait for it ourselves, by its pid
     return process.pid
-
-
-def _fork() -> int:
-    if "gevent" in sys.modules:
-        patched = sys.modules["gevent.monkey"]
-        if patched.is_module_patched("os") or patched.is_module_patched("socket"):
-            # gevent's own fork makes the child's event loop anew, and leaves the waiting to us.
-            return int(sys.modules["gevent.os"].fork_gevent())
-    return os.fork()

@@ -25,7 +25,7 @@ Judge = Callable[[list[Claim], int | None, int, str], list[Outcome]]
 
 
 class Heartbeat:
-    """Called whenever it is due or its lookout has something to read; runs no user code and never waits long."""
+    """Called whenever it is due or its lookout has something to read; runs no user code, never waits long."""
 
     def __init__(self, broker: Broker, node: str, lease: float, judge: Judge) -> None:
         self._broker = broker

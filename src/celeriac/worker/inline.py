@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-from celeriac.exceptions import Fenced, SoftTimeLimitExceeded
+from celeriac.exceptions import Fenced, SoftTimeLimitExceeded, TimeLimitExceeded
 from celeriac.message import Claim, Outcome
 from celeriac.worker.child import PATIENCE, WAIT, Life
 from celeriac.worker.execute import Job
@@ -31,6 +31,8 @@ class InlineChild:
         #: Monotonic seconds at which the oldest unsettled thing began.
         self._since = 0.0
         self._soft_deadline = 0.0
+        #: In a process without a parent the hard limit too is raised in the task: nobody could kill it.
+        self._hard_deadline = 0.0
         self._busy = threading.Event()
         self._over = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -40,7 +42,7 @@ class InlineChild:
         life = self._life
         life.enter()
         if self._signals:
-            signal.signal(signal.SIGUSR1, self._on_soft_limit)
+            signal.signal(signal.SIGUSR1, self._on_limit)
         watchdog = threading.Thread(target=self._watch, name="celeriac-watchdog", daemon=True)
         watchdog.start()
         try:
@@ -98,12 +100,14 @@ class InlineChild:
         if soft or hard:
             now = time.time()
             self._soft_deadline = now + soft if soft else 0.0
-            if hard:
+            if hard and self._life.plan.pool == "solo":
+                self._hard_deadline = now + hard
+            elif hard:
                 slot.limit(now + hard, hard)
         outcome = self._run_async(job) if job.is_async else job.run()
         self._job = None
         if soft or hard:
-            self._soft_deadline = 0.0
+            self._soft_deadline = self._hard_deadline = 0.0
             slot.limit(0.0, 0.0)
         return outcome
 
@@ -117,8 +121,7 @@ class InlineChild:
     # -- the watchdog
 
     def _watch(self) -> None:
-        """While tasks run: settle what waits too long, give back what is not reached, raise the soft limit.
-        """
+        """While tasks run: settle what waits too long, give back what is not reached, raise the limits."""
         quiet = 0.0
         while not self._over:
             if quiet >= NAP:
@@ -129,8 +132,10 @@ class InlineChild:
             time.sleep(PATIENCE)
             quiet = quiet + PATIENCE if self._job is None else 0.0
             self._relieve()
-            deadline = self._soft_deadline
-            if deadline and time.time() >= deadline:
+            now = time.time()
+            if (self._soft_deadline and now >= self._soft_deadline) or (
+                self._hard_deadline and now >= self._hard_deadline
+            ):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
     def _relieve(self) -> None:
@@ -142,9 +147,15 @@ class InlineChild:
             with contextlib.suppress(Fenced):
                 intake.turn()
 
-    def _on_soft_limit(self, *_: Any) -> None:
+    def _on_limit(self, *_: Any) -> None:
         # The next task is never hit: this one must be running still, and be the one that is late.
-        deadline, job = self._soft_deadline, self._job
-        if deadline and time.time() >= deadline and job is not None and job.running:
+        job, now = self._job, time.time()
+        if job is None or not job.running:
+            return
+        soft, hard = job.time_limits
+        if self._hard_deadline and now >= self._hard_deadline:
+            self._soft_deadline = self._hard_deadline = 0.0
+            raise TimeLimitExceeded(hard)
+        if self._soft_deadline and now >= self._soft_deadline:
             self._soft_deadline = 0.0
-            raise SoftTimeLimitExceeded(job.time_limits[0])
+            raise SoftTimeLimitExceeded(soft)

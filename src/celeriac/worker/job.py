@@ -224,6 +224,9 @@ class Job:
         return self._outcome(Fate.ACKED, result, follow_ups)
 
     def _judge(self, error: BaseException) -> Story:
+        if not error.args and isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
+            # Threads and greenlets can only be hit by a class, which knows no limit.
+            error.args = (self.time_limits[isinstance(error, TimeLimitExceeded)],)
         if isinstance(error, Retry):
             return (yield from self._retried(error))
         if isinstance(error, Ignore):

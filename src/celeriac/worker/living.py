@@ -24,6 +24,7 @@ from celeriac.exceptions import (
     WorkerTerminate,
 )
 from celeriac.message import Claim, Fate, Outcome, Result
+from celeriac.worker import originals
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Child, Life, Plan
 from celeriac.worker.endings import Endings
@@ -158,7 +159,8 @@ class Household:
             child.run()
         except Fenced:
             logger.error(
-                "The lease of this node ran out and others took over: outcomes of %s are refused, it starts anew",
+                "The lease of this node ran out and others took over: "
+                "outcomes of %s are refused, it starts anew",
                 plan.owner,
             )
             code = FENCED
@@ -202,8 +204,8 @@ def _leave_signals_to_the_parent() -> None:
     Handlers that do nothing, and not SIG_IGN: that would be inherited by the programs that tasks start.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        originals.handle(number, lambda *_: None)
+    originals.handle(signal.SIGCHLD, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
 
 

@@ -24,6 +24,8 @@ __all__ = ["WorkerLogging", "expand", "get_task_logger", "level_number", "name_p
 
 #: The parent of every logger of the library. Operators filter by these names, so they are Celery's.
 LOGGER_NAME = "celery"
+#: Tells of each message that comes.
+ARRIVALS_LOGGER_NAME = "celery.worker.strategy"
 #: What tasks print.
 REDIRECTED_LOGGER_NAME = "celery.redirected"
 
@@ -78,6 +80,8 @@ class WorkerLogging:
     def enter_child(self, name: str, index: int) -> None:
         """In a fresh child: its lines carry its name, and %i in the log file's name is its number."""
         name_process(name)
+        # Operators know this line as one of the main process, which takes the messages in Celery.
+        logging.getLogger(ARRIVALS_LOGGER_NAME).addFilter(_as_main_process)
         printed.unfinished.clear()
         path = self._path(index)
         if path is None or path == self._path(0):
@@ -274,6 +278,11 @@ def _standard_error() -> TextIO:
     stream = sys.__stderr__ if isinstance(sys.stderr, printed.Printed) else sys.stderr
     # A process without a terminal or a console (a service) may have none.
     return stream if stream is not None else io.StringIO()
+
+
+def _as_main_process(record: logging.LogRecord) -> bool:
+    record.processName = "MainProcess"
+    return True
 
 
 def _replace(logger: logging.Logger, old: logging.Handler, new: logging.Handler) -> None:

@@ -1,5 +1,4 @@
-"""A child with k rooms: its main thread stands at the door, threads, greenlets or coroutines run the tasks.
-"""
+"""A child with k rooms: its main thread stands at the door; threads, greenlets or coroutines run tasks."""
 
 from __future__ import annotations
 

@@ -85,7 +85,8 @@ class Solo:
             child.run()
         except Fenced:
             logger.error(
-                "The lease of this node ran out and others took over: late outcomes are refused, it starts anew"
+                "The lease of this node ran out and others took over: "
+                "late outcomes are refused, it starts anew"
             )
 
     def _on_signal(self, number: int, _frame: Any) -> None:

@@ -1,5 +1,4 @@
-"""Starts a worker: imports the app, says what it is, reaches the store, and hands over to supervisor or solo.
-"""
+"""Starts a worker: imports the app, says what it is, reaches the store, hands over to supervisor or solo."""
 
 from __future__ import annotations
 
@@ -72,8 +71,8 @@ def _run(household: Household, queues: tuple[str, ...], children: int, rooms: in
         and threading.active_count() > 1
     ):
         logger.warning(
-            "The app has started %d thread(s) while it was imported. A process that forks with threads can hang: "
-            "start them in worker_process_init, or use --pool-start-method spawn",
+            "The app has started %d thread(s) while it was imported. "
+            "A process that forks with threads can hang: start them in worker_process_init, or use --pool-start-method spawn",
             threading.active_count() - 1,
         )
     with _pidfile(options.pidfile):

@@ -13,7 +13,7 @@ from types import FrameType
 
 from celeriac.exceptions import OperationalError
 from celeriac.ports import Broker
-from celeriac.worker import banner, births
+from celeriac.worker import banner, births, originals
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.heartbeat import PAUSE, Heartbeat
@@ -172,7 +172,7 @@ class Supervisor:
     def _reap(self) -> None:
         for pid in list(self._kin):
             try:
-                ended, status = os.waitpid(pid, os.WNOHANG)
+                ended, status = originals.wait_for(pid)
             except ChildProcessError:
                 ended, status = pid, 0
             if ended:
@@ -237,8 +237,7 @@ class Supervisor:
                 self._strike(kin, deadline)
 
     def _strike(self, kin: Kin, deadline: float) -> None:
-        """Stop it, look again, then kill it or let it go on: in any other order the next task could be hit.
-        """
+        """Stop it, look again, then kill it or let it go on: any other order could hit the next task."""
         os.kill(kin.pid, signal.SIGSTOP)
         if kin.slot.deadline == deadline:
             kin.overran = kin.slot.time_limit
@@ -305,14 +304,14 @@ class _Signals:
         os.set_blocking(self._reader, False)
         os.set_blocking(self._writer, False)
         for number in self.NUMBERS:
-            self._before[number] = signal.signal(number, self._note)
+            self._before[number] = originals.handle(number, self._note)
         self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         return self._reader
 
     def __exit__(self, *_: object) -> None:
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            originals.handle(number, handler)
         os.close(self._reader)
         os.close(self._writer)
 

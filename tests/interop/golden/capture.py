@@ -1,4 +1,4 @@
-"""Captures the golden samples: runs stock Celery against a private redis-server and keeps the bytes it writes.
+"""Captures the golden samples: the bytes that stock Celery writes to a private redis-server.
 
 Run it by hand, with a Python that has celery[redis] and never celeriac's drop-in:
 `python tests/interop/golden/capture.py`; it rewrites messages.json and results.json beside it.
@@ -20,6 +20,7 @@ from pathlib import Path
 from uuid import UUID
 
 import redis
+
 from celery import Celery, chain
 from celery.exceptions import Ignore, Reject
 
@@ -46,7 +47,14 @@ def add(x: int = 0, y: int = 0, *rest: object) -> int:
 
 @app.task(name="proj.give")
 def give() -> object:
-    return {"when": ETA, "id": UUID(int=7), "raw": b"\xff\x00", "text": b"abc", "price": Decimal("1.50"), "t": (1, 2)}
+    return {
+        "when": ETA,
+        "id": UUID(int=7),
+        "raw": b"\xff\x00",
+        "text": b"abc",
+        "price": Decimal("1.50"),
+        "t": (1, 2),
+    }
 
 
 @app.task(name="proj.boom")
@@ -98,7 +106,7 @@ def rejected() -> None:
 CALLS = {
     "plain": lambda: add.apply_async(task_id="plain"),
     "args": lambda: add.apply_async((2, 3), task_id="args"),
-    "kwargs": lambda: add.apply_async((2,), {"y": "žluť \N{GRINNING FACE} \"q\" \\ \x07"}, task_id="kwargs"),
+    "kwargs": lambda: add.apply_async((2,), {"y": 'žluť \N{GRINNING FACE} "q" \\ \x07'}, task_id="kwargs"),
     "nested": lambda: add.apply_async(([1, [2, {"a": (3, None, True, 1.5)}]],), task_id="nested"),
     "extended": lambda: add.apply_async(
         (ETA, date(2030, 1, 2), clock_time(3, 4, 5), UUID(int=5), Decimal("1.10"), b"text", b"\xff\xfe"),
@@ -109,14 +117,20 @@ CALLS = {
     "expires": lambda: add.apply_async((1,), expires=ETA, task_id="expires"),
     "priority": lambda: add.apply_async((1,), priority=7, task_id="priority"),
     "queue": lambda: add.apply_async((1,), queue="high priority", task_id="queue"),
-    "headers": lambda: add.apply_async((1,), headers={"tenant": "t1", "when": ETA, "shadow": "mine"}, task_id="headers"),
-    "limits": lambda: add.apply_async((1,), time_limit=10, soft_time_limit=5.5, shadow="dark", task_id="limits"),
+    "headers": lambda: add.apply_async(
+        (1,), headers={"tenant": "t1", "when": ETA, "shadow": "mine"}, task_id="headers"
+    ),
+    "limits": lambda: add.apply_async(
+        (1,), time_limit=10, soft_time_limit=5.5, shadow="dark", task_id="limits"
+    ),
     "ignore": lambda: add.apply_async((1,), ignore_result=True, reply_to="me", task_id="ignore"),
     "link": lambda: add.apply_async((1,), link=add.s(2), link_error=add.si(3), task_id="link"),
     "chain": lambda: chain(
         add.s(1).set(task_id="chain"), add.s(2).set(task_id="c2"), add.s(3).set(task_id="c3", queue="other")
     ).apply_async(),
-    "group": lambda: add.apply_async((1,), group_id="g1", group_index=2, root_id="r", parent_id="p", task_id="group"),
+    "group": lambda: add.apply_async(
+        (1,), group_id="g1", group_index=2, root_id="r", parent_id="p", task_id="group"
+    ),
     "stamped": lambda: add.apply_async((1,), stamped_headers=["who"], who="me", task_id="stamped"),
     "retried": lambda: add.apply_async((1,), retries=3, task_id="retried"),
     "gzip": lambda: add.apply_async((1,), compression="gzip", task_id="gzip"),
@@ -134,7 +148,9 @@ RESULTS = {
     "curious": lambda: curious.apply_async(task_id="curious"),
     "missing": lambda: missing.apply_async(task_id="missing"),
     "parent": lambda: parent.apply_async(task_id="parent"),
-    "child": lambda: add.apply_async((1, 1), parent_id="p", root_id="r", group_id="g1", group_index=0, task_id="child"),
+    "child": lambda: add.apply_async(
+        (1, 1), parent_id="p", root_id="r", group_id="g1", group_index=0, task_id="child"
+    ),
     "retry": lambda: again.apply_async(task_id="retry"),
     "started": lambda: slow.apply_async(task_id="started"),
     "revoked": lambda: expired.apply_async(expires=datetime(2020, 1, 1, tzinfo=UTC), task_id="revoked"),
@@ -182,10 +198,18 @@ def sent(client: redis.Redis, name: str, call) -> dict:  # type: ignore[no-untyp
 
 
 def sent_v1(client: redis.Redis, name: str) -> dict:  # type: ignore[type-arg]
-    script = "import sys; sys.path.insert(0, sys.argv[1]); import capture; capture.app.conf.task_protocol = 1; capture.CALLS[sys.argv[2]]()"
+    # Celery decides on the protocol once for each process.
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import capture; "
+        "capture.app.conf.task_protocol = 1; capture.CALLS[sys.argv[2]]()"
+    )
     client.flushall()
     port = client.connection_pool.connection_kwargs["port"]
-    subprocess.run([sys.executable, "-c", script, str(HERE), name], check=True, env={**os.environ, "CAPTURE_PORT": str(port)})
+    subprocess.run(
+        [sys.executable, "-c", script, str(HERE), name],
+        check=True,
+        env={**os.environ, "CAPTURE_PORT": str(port)},
+    )
     key = next(k for k in client.keys("*") if client.type(k) == b"list")
     return {"key": key.decode(), "payload": scrub(client.lindex(key, 0).decode())}
 
@@ -193,7 +217,20 @@ def sent_v1(client: redis.Redis, name: str) -> dict:  # type: ignore[type-arg]
 def stored(client: redis.Redis, port: int, extended: bool) -> dict:  # type: ignore[type-arg]
     client.flushall()
     worker = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "capture", "worker", "-P", "solo", "-l", "error", "-n", "w1@host"],
+        [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "capture",
+            "worker",
+            "-P",
+            "solo",
+            "-l",
+            "error",
+            "-n",
+            "w1@host",
+        ],
         cwd=HERE,
         env={**os.environ, "CAPTURE_PORT": str(port), "CAPTURE_EXTENDED": "1" if extended else ""},
         stdout=subprocess.DEVNULL,

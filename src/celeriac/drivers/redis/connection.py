@@ -162,7 +162,8 @@ class Connection:
             self._stream = stream = self._connect()
         except OSError as error:
             raise OperationalError(
-                f"cannot connect to Redis at {self.address}: {_words(error)} (tried for {time.monotonic() - began:.1f} s)"
+                f"cannot connect to Redis at {self.address}: {_words(error)}"
+                f" (tried for {time.monotonic() - began:.1f} s)"
             ) from error
         self._reader = Reader()
         self.client_id = self._greet()

@@ -29,6 +29,7 @@ PATIENCE = 0.001
 #: Seconds between two looks where the server refuses CLIENT TRACKING (some proxies do).
 POLL = 0.1
 
+
 class RedisLookout:
     """See `celeriac.ports.Lookout`."""
 
@@ -50,13 +51,15 @@ class RedisLookout:
         return self._connection.fileno() if self._connection.is_open else None
 
     def look(self) -> float:
-        """Look if it is time, or if a notice has come. Returns the seconds until it wants to be called again."""
+        """Look if it is time or a notice has come; returns the seconds until it wants to be called again."""
         now = time.monotonic()
         if self._connection.is_open and self._notices():
             self._next = min(self._next, now + PATIENCE)
         if now >= self._next:
             self._next = time.monotonic() + self._look()
-            if self._notices():  # it came together with the answer and lies in our buffer, where no poll sees it
+            if (
+                self._notices()
+            ):  # it came together with the answer and lies in our buffer, where no poll sees it
                 self._next = time.monotonic() + PATIENCE
         return max(0.0, self._next - time.monotonic())
 
@@ -97,8 +100,8 @@ class RedisLookout:
     def _ring_for(self, quiet: Sequence[str]) -> None:
         """Ring where messages are ready and nobody was rung for them.
 
-        Reading LLEN makes Redis tell us of the next write to that list. Where a bell holds tokens nobody is idle:
-        there only the bell is read, and a busy queue does not keep us busy too.
+        Reading LLEN makes Redis tell us of the next write to that list. Where a bell holds tokens nobody is
+        idle: there only the bell is read, and a busy queue does not keep us busy too.
         """
         ready = self._lengths([key for queue in quiet for key in self._keys.ready_steps(queue)])
         steps = len(PRIORITY_STEPS)

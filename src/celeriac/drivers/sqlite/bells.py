@@ -86,6 +86,7 @@ class Bell:
         for descriptor in (self._ring, self._woken, self._wake):
             os.set_blocking(descriptor, False)
         # They live as long as anybody can still call `wake`, also after the owner was closed.
+        _bells.add(self)
         weakref.finalize(self, _remove, os.getpid(), self.address, (self._ring, self._woken, self._wake))
 
     def wait(self, seconds: float) -> bool:
@@ -101,6 +102,14 @@ class Bell:
     def wake(self) -> None:
         with suppress(BlockingIOError):  # full: it will wake up anyway
             os.write(self._wake, b"!")
+
+    def part_from_parent(self) -> None:
+        """In a fork: go on with sockets of our own, so that the bell of the parent ends with the parent."""
+        silent = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).detach()
+        for ours, old in zip((silent, *os.pipe()), (self._ring, self._woken, self._wake), strict=True):
+            os.dup2(ours, old, inheritable=False)
+            os.close(ours)
+            os.set_blocking(old, False)
 
 
 class Looker:
@@ -133,6 +142,18 @@ class Looker:
 
     def wake(self) -> None:
         self._woken = True
+
+
+_bells: weakref.WeakSet[Bell] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for bell in list(_bells):
+        bell.part_from_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _folders(path: str) -> Iterable[Callable[[], Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -13,6 +14,8 @@ from celeriac.exceptions import ImproperlyConfigured
 #: How much a commit does against a power loss; a kill -9 loses nothing with either.
 SYNCHRONOUS = ("normal", "full")
 
+#: The first with RETURNING.
+OLDEST_SQLITE = (3, 35)
 #: WAL needs memory that all processes share, and locks that hold: neither crosses a network.
 NETWORK_FILE_SYSTEMS = frozenset(
     [
@@ -38,6 +41,11 @@ class Place(msgspec.Struct, frozen=True):
 
     def check(self) -> None:
         """Raise ImproperlyConfigured if no queue can live here."""
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            raise ImproperlyConfigured(
+                f"This Python has SQLite {sqlite3.sqlite_version}, and {self} needs 3.35 or newer: use a "
+                "newer Python, or redis://"
+            )
         if self.in_memory:
             return
         folder = Path(self.path).parent

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import resources
 from typing import TypeVar
 
@@ -28,10 +29,10 @@ APPLICATION_ID = 0x434C5259
 SCHEMA_VERSION = 1
 #: Seconds between two tries for a busy file, at first and at most. A turn holds it for some 0.1 to 1 ms.
 FIRST_PAUSE, LONGEST_PAUSE = 0.0002, 0.002
-#: Pages of WAL (4 KiB each) before they are copied into the file: 16 MiB, so that a fsync serves many turns.
-CHECKPOINT_PAGES = 4000
-#: Bytes of WAL that are kept after a burst.
-WAL_KEPT = 64 << 20
+#: Bytes of the log (WAL) after which it is copied into the file, so that one fsync serves a thousand turns.
+LONGEST_LOG = 16 << 20
+#: Milliseconds that emptying the log waits for other processes that write all the time.
+CHECKPOINT_PATIENCE = 250
 #: Seconds that a fork waits for a transaction of another thread to end.
 FORK_PATIENCE = 5.0
 
@@ -45,6 +46,8 @@ class Store:
         self._users = 0
         self._handle: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
+        #: Bytes of the log at which it is emptied, or tried again if somebody was in the way.
+        self._checkpoint_at = LONGEST_LOG
         #: Grows with every transaction of this process that changed something.
         self._changes = 0
 
@@ -111,8 +114,30 @@ class Store:
             # Also what a signal handler raises in the middle, as a soft time limit does.
             self._roll_back()
             raise
-        self._changes += db.total_changes != before
+        if db.total_changes != before:
+            self._changes += 1
+            self._keep_log_short(db)
         return answer
+
+    def _keep_log_short(self, db: sqlite3.Connection) -> None:
+        """Empty the log when it is long; SQLite's own way never ends while others write all the time."""
+        if self.place.in_memory:
+            return
+        size = _size_of(self.place.path + "-wal")
+        if size <= self._checkpoint_at:
+            if size <= LONGEST_LOG:
+                self._checkpoint_at = LONGEST_LOG
+            return
+        self._checkpoint_at = size + LONGEST_LOG // 4
+        # What was asked for is done; if this fails, the next transaction meets the same trouble and says it.
+        with suppress(sqlite3.Error):
+            # Most of the work beside the others, and only the rest while they have to wait.
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            db.execute(f"PRAGMA busy_timeout = {CHECKPOINT_PATIENCE}")
+            try:
+                db.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            finally:
+                db.execute("PRAGMA busy_timeout = 0")
 
     def _open(self) -> sqlite3.Connection:
         if self._handle is not None:
@@ -148,8 +173,10 @@ class Store:
                 "SQLite's WAL: name a file on a local disk"
             )
         db.execute(f"PRAGMA synchronous = {self.place.synchronous}")
-        db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT}")
+        # See _keep_log_short. A log that was emptied is written again from its start, and what it has beyond
+        # this limit is cut off: so its size tells whether it has just grown beyond it.
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute(f"PRAGMA journal_size_limit = {LONGEST_LOG}")
         db.execute("PRAGMA cache_size = -16384")
         db.execute("PRAGMA temp_store = MEMORY")
         # Some builds overwrite with zeros whatever is deleted: a page written twice for each message.
@@ -240,6 +267,13 @@ def _inode_of(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return stat.st_dev, stat.st_ino
+
+
+def _size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - as above
+    except OSError:
+        return 0
 
 
 def _schema() -> list[str]:

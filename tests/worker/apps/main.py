@@ -1,0 +1,360 @@
+"""An app for the tests of the worker: each task does one thing that can be seen from outside.
+
+The stores come from the environment, as tests choose them. Tasks write what nobody may lose into files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from celeriac import Celery
+from celeriac.exceptions import SoftTimeLimitExceeded
+from celeriac.log import get_task_logger
+
+app = Celery("main", broker_connection_retry_on_startup=True, task_unknown_delay=0.5)
+log = get_task_logger(__name__)
+
+
+def write(path: str, line: str) -> None:
+    """One line at the end of a file; whole, whoever else writes."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+    finally:
+        os.close(descriptor)
+
+
+@app.task
+def f(value: Any = None) -> Any:
+    return value
+
+
+@app.task
+async def af(value: Any = None) -> Any:
+    await asyncio.sleep(0)
+    return value
+
+
+@app.task
+def note(path: str, line: str) -> None:
+    write(path, line)
+
+
+@app.task
+def where() -> tuple[int, int]:
+    """(process, parent of the process)."""
+    return os.getpid(), os.getppid()
+
+
+@app.task
+async def loop_of_child() -> tuple[int, int]:
+    """(process, loop), the loop by a mark that is put onto it once."""
+    loop: Any = asyncio.get_running_loop()
+    loop.mark = getattr(loop, "mark", None) or time.monotonic_ns()
+    return os.getpid(), loop.mark
+
+
+# --- speaking
+
+
+@app.task
+def say(text: str) -> None:
+    print(text)
+    print(f"error {text}", file=sys.stderr)
+
+
+@app.task
+def log_line(text: str) -> None:
+    log.info("%s", text)
+
+
+# --- failing and trying again
+
+
+@app.task(bind=True, max_retries=2, acks_late=True)
+def second_time_lucky(self: Any, path: str, countdown: float) -> str:
+    write(path, repr(time.time()))
+    if self.request.retries == 0:
+        raise self.retry(exc=ValueError("not yet"), countdown=countdown)
+    return "lucky"
+
+
+@app.task(autoretry_for=(ValueError,), max_retries=5, default_retry_delay=0.01)
+def never_lucky(path: str) -> None:
+    write(path, "tried")
+    raise ValueError("never")
+
+
+@app.task(autoretry_for=(ValueError,), max_retries=5, default_retry_delay=0.01)
+async def never_lucky_async(path: str) -> None:
+    write(path, "tried")
+    raise ValueError("never")
+
+
+@app.task
+def fail(text: str) -> None:
+    raise ValueError(text)
+
+
+# --- taking long
+
+
+@app.task
+def wait_for(path: str, begun: str = "", seconds: float = 30.0) -> str:
+    """Waits until a file is there, in small naps, as pure Python would."""
+    if begun:
+        write(begun, "begun")
+    deadline = time.monotonic() + seconds
+    while not Path(path).exists():
+        if time.monotonic() > deadline:
+            return "waited in vain"
+        time.sleep(0.01)
+    if begun:
+        write(begun, "ended")
+    return "seen"
+
+
+@app.task(acks_late=False)
+def wait_for_once(path: str, begun: str) -> str:
+    return wait_for.run(path, begun)
+
+
+@app.task
+async def wait_for_async(path: str, begun: str = "", seconds: float = 30.0) -> str:
+    if begun:
+        write(begun, "begun")
+    deadline = time.monotonic() + seconds
+    while not Path(path).exists():
+        if time.monotonic() > deadline:
+            return "waited in vain"
+        await asyncio.sleep(0.01)
+    if begun:
+        write(begun, "ended")
+    return "seen"
+
+
+@app.task
+def meet(folder: str, name: str, count: int) -> bool:
+    """True if `count` of these run at the same moment."""
+    (Path(folder) / name).touch()
+    deadline = time.monotonic() + 15
+    while len(os.listdir(folder)) < count:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@app.task
+async def nap(seconds: float) -> None:
+    await asyncio.sleep(seconds)
+
+
+@app.task
+def soft(path: str) -> str:
+    try:
+        return wait_for.run(path)
+    except SoftTimeLimitExceeded as limit:
+        return f"cleaned up after {limit.args[0]:g} s"
+
+
+@app.task
+async def soft_async(path: str) -> str:
+    try:
+        return await wait_for_async.run(path)
+    except SoftTimeLimitExceeded as limit:
+        return f"cleaned up after {limit.args[0]:g} s"
+
+
+@app.task(track_started=True)
+def tracked(path: str) -> str:
+    return wait_for.run(path)
+
+
+@app.task(bind=True)
+def progress(self: Any, path: str) -> str:
+    self.update_state(state="PROGRESS", meta={"done": 3, "all": 9})
+    return wait_for.run(path)
+
+
+# --- results
+
+
+@app.task(ignore_result=True)
+def forgotten(path: str) -> str:
+    write(path, "ran")
+    return "nobody asks"
+
+
+@app.task
+def large(size: int) -> str:
+    return "x" * size
+
+
+@app.task
+def size_of(text: str) -> int:
+    return len(text)
+
+
+@app.task
+def unencodable() -> Any:
+    return threading.Lock()
+
+
+# --- starting processes
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+@app.task
+def run_program() -> str:
+    done = subprocess.run([sys.executable, "-c", "print('from outside')"], capture_output=True, check=True)
+    return done.stdout.decode().strip()
+
+
+@app.task
+def run_processes(method: str) -> list[int]:
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        return pool.map(square, [1, 2, 3])
+
+
+@app.task
+def terminate_program() -> int:
+    """A program that is asked to end does so: the child has not made it deaf."""
+    process = subprocess.Popen([sys.executable, "-c", "print('up', flush=True); import time; time.sleep(30)"],
+                               stdout=subprocess.PIPE)  # fmt: skip
+    assert process.stdout is not None
+    with process, process.stdout:
+        process.stdout.readline()
+        process.terminate()
+        return process.wait(10)
+
+
+# --- dying
+
+
+@app.task
+def leave(code: int, path: str) -> None:
+    """End the process, but only the first time."""
+    if not Path(path).exists():
+        write(path, "left")
+        os._exit(code)
+
+
+@app.task
+def segfault(path: str) -> str:
+    if Path(path).exists():
+        return "survived"
+    write(path, "fell")
+    ctypes.string_at(0)
+    return "impossible"
+
+
+@app.task
+def kill_always() -> None:
+    os._exit(9)
+
+
+@app.task
+def eat(mebibytes: int) -> int:
+    """Keep memory for good; gives the process."""
+    _eaten.append(bytearray(os.urandom(1024) * (mebibytes * 1024)))
+    return os.getpid()
+
+
+_eaten: list[bytearray] = []
+
+
+# --- hostile
+
+
+class Unpicklable(Exception):
+    def __init__(self, _first: object, _second: object) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("not to be pickled")
+
+
+class SilentError(Exception):
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no str")
+
+    __repr__ = __str__
+
+
+class Liar(Exception):
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("no class")
+
+    def __getattribute__(self, name: str) -> Any:
+        raise RuntimeError(f"no {name}")
+
+
+class Circular(Exception):
+    def __init__(self) -> None:
+        super().__init__(self)
+        self.__cause__ = self
+
+
+HOSTILE: dict[str, Any] = {
+    "unpicklable": lambda: Unpicklable(1, 2),
+    "silent": SilentError,
+    "mute": MuteError,
+    "liar": Liar,
+    "circular": Circular,
+    "local": lambda: type("Local", (Exception,), {})("of nowhere"),
+    "binary": lambda: Exception(b"\xff\xfe", object()),
+    "surrogate": lambda: Exception("\udcff"),
+    "exit": lambda: SystemExit(3),
+    "interrupt": KeyboardInterrupt,
+    "generator": GeneratorExit,
+    "stop": StopIteration,
+    "cancelled": asyncio.CancelledError,
+    "base": lambda: BaseException("bare"),
+    "group": lambda: ExceptionGroup("many", [ValueError(1), SilentError()]),
+    "large": lambda: ValueError("y" * 3_000_000),
+}
+
+
+@app.task
+def hostile(kind: str) -> None:
+    raise HOSTILE[kind]()
+
+
+@app.task
+async def hostile_async(kind: str) -> None:
+    raise HOSTILE[kind]()
+
+
+class Shy:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+@app.task
+def shy_result() -> Any:
+    return Shy()
+
+
+@app.task
+def recurse() -> None:
+    recurse.run()
