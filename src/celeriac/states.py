@@ -46,7 +46,7 @@ def precedence(state: str | None) -> int:
     return PRECEDENCE_LOOKUP.get(state, NONE_PRECEDENCE)
 
 
-class state(str):  # noqa: N801 - the name users of Celery know
+class state(str):
     """A state that compares by weight: `state("SUCCESS") > state("PENDING")`."""
 
     __slots__ = ()

@@ -18,6 +18,7 @@ from celeriac.exceptions import (
     Ignore,
     Reject,
     Retry,
+    SoftTimeLimitExceeded,
     TaskRevokedError,
     Terminated,
     TimeLimitExceeded,

@@ -72,7 +72,8 @@ def _run(household: Household, queues: tuple[str, ...], children: int, rooms: in
     ):
         logger.warning(
             "The app has started %d thread(s) while it was imported. "
-            "A process that forks with threads can hang: start them in worker_process_init, or use --pool-start-method spawn",
+            "A process that forks with threads can hang: start them in worker_process_init, "
+            "or use --pool-start-method spawn",
             threading.active_count() - 1,
         )
     with _pidfile(options.pidfile):
