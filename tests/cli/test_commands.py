@@ -175,7 +175,8 @@ def test_what_is_called_waits_and_can_be_seen_counted_and_removed(run: Run) -> N
     assert [(row["id"], row["name"]) for row in seen] == [(first, "main.add"), (second, "main.add")]
     assert (seen[0]["args"], seen[0]["kwargs"]) == ("(1, 2)", "{}")
     assert seen[1]["kwargs"] == "{'x': 'ü', 'y': None}"
-    assert (seen[0]["eta"], seen[0]["age"], seen[0]["retries"]) == (None, None, 0)
+    assert (seen[0]["eta"], seen[0]["retries"]) == (None, 0)
+    assert 0 <= seen[0]["age"] < 60
 
     lines = run("-A", "main", "queue", "peek", "celery", "-n", "1").stdout.splitlines()
     assert lines[0].split() == ["id", "name", "args", "kwargs", "eta", "retries", "age"]

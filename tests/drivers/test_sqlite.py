@@ -174,15 +174,14 @@ def test_network_file_systems_are_known_by_their_mounts() -> None:
     assert file_system_of(Path("/mnt"), "") == ""
 
 
-def test_a_file_that_may_not_be_written_is_named(sqlite_url: str, tmp_path: Path) -> None:
-    opening.open_broker(sqlite_url).close()
-    path = Path(path_of(sqlite_url))
-    path.chmod(0o444)
-    # All the way down, for another user must be able to get there.
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        if folder.stat().st_uid == os.getuid():
-            folder.chmod(folder.stat().st_mode | 0o555)
-    said = say_trouble(AS_NOBODY + SENDS, sqlite_url)
+def test_a_file_that_may_not_be_written_is_named() -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "work.db")
+        opening.open_broker(f"sqlite:///{path}").close()
+        path.chmod(0o444)
+        Path(folder).chmod(0o555)  # another user must be able to get there
+        said = say_trouble(AS_NOBODY + SENDS, f"sqlite:///{path}")
+        Path(folder).chmod(0o755)
     assert said.startswith("OperationalError")
     assert str(path) in said
     assert "right to write" in said
@@ -404,19 +403,17 @@ def test_the_log_is_emptied_as_soon_as_nobody_reads_an_old_state(sqlite_url: str
 # --- bells ------------------------------------------------------------------------------------------------
 
 
-def test_bells_are_removed_with_their_users_and_after_those_that_were_killed() -> None:
-    # The folder of a test has too long a path for bells beside the file.
-    with TemporaryDirectory() as short:
-        url, folder = f"sqlite:///{short}/work.db", Path(short, "work.db-bells")
-        with running(WAITS, url, "killed") as killed:
-            assert hear(killed) == "waiting"
-            (left,) = folder.iterdir()
-        with opened(url, 1) as (broker,):
-            broker.turn("child 0", (), 1, 0.01)
-            (ours,) = folder.iterdir()
-            assert ours != left
-        del broker
-        assert not folder.exists()
+def test_bells_are_removed_with_their_users_and_after_those_that_were_killed(sqlite_url: str) -> None:
+    folder = Path(path_of(sqlite_url) + "-bells")
+    with running(WAITS, sqlite_url, "killed") as killed:
+        assert hear(killed) == "waiting"
+        (left,) = folder.iterdir()
+    with opened(sqlite_url, 1) as (broker,):
+        broker.turn("child 0", (), 1, 0.01)
+        (ours,) = folder.iterdir()
+        assert ours != left
+    del broker
+    assert not folder.exists()
 
 
 def test_a_long_path_has_its_bells_elsewhere(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
@@ -756,6 +753,13 @@ holder.execute("ROLLBACK")
 results.close()
 broker.close()
 """
+
+
+@pytest.fixture
+def sqlite_url() -> Iterator[str]:
+    """In a folder with so short a path that the bells lie in it, and go with it."""
+    with TemporaryDirectory() as folder:
+        yield f"sqlite:///{folder}/work.db"
 
 
 @pytest.fixture

@@ -43,11 +43,12 @@ def test_without_a_word_the_default_queue_is_taken() -> None:
     assert router(task_default_queue="other").route("a.b").queue == "other"
 
 
-def test_the_call_wins_over_the_route_and_that_over_the_task() -> None:
+def test_the_call_wins_over_the_task_and_that_over_the_route() -> None:
     routed = router(task_routes={"a.b": {"queue": "route", "priority": 5}})
     task = Task(queue="task", priority=7)
     assert routed.route("x.y", task=task) == Route("task", "", "task", 7)
-    assert routed.route("a.b", task=task) == Route("route", "", "route", 5)
+    assert routed.route("a.b", task=task) == Route("task", "", "task", 7)
+    assert routed.route("a.b") == Route("route", "", "route", 5)
     assert routed.route("a.b", options={"queue": "call", "priority": 1}, task=task) == Route(
         "call", "", "call", 1
     )

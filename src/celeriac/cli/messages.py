@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
+
 from celeriac.exceptions import CeleriacError
-from celeriac.wire.task import TaskMessage, unpack
+from celeriac.wire.task import TaskMessage, sent_at, unpack
 
 #: Looking at a queue must never run code, so nothing but JSON is decoded for it.
 _HARMLESS = ("json",)
@@ -16,6 +18,7 @@ def describe(payload: bytes) -> dict[str, object]:
     except CeleriacError as error:
         return {"name": f"(no task message: {len(payload)} bytes, {error})"}
     args, kwargs = _arguments(message)
+    sent = sent_at(message)
     return {
         "id": message.id,
         "name": message.name,
@@ -23,6 +26,7 @@ def describe(payload: bytes) -> dict[str, object]:
         "kwargs": kwargs,
         "eta": message.eta,
         "retries": message.retries,
+        "age": None if sent is None else max(0.0, round(time.time() - sent, 3)),
     }
 
 

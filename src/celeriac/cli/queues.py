@@ -41,9 +41,11 @@ def list_queues(invocation: Invocation, as_json: bool) -> None:
 @json_option
 @pass_invocation
 def peek(invocation: Invocation, name: str, number: int, as_json: bool) -> None:
-    """The first tasks that wait in queue NAME, the next one to run first. Nothing is moved."""
-    # The age of a message is not known: Celery's messages carry no time.
-    rows = [{**describe(payload), "age": None} for payload in invocation.app.broker.peek(name, number)]
+    """The first tasks that wait in queue NAME, the next one to run first. Nothing is moved.
+
+    The age is in seconds; messages of Celery's own producers do not tell it.
+    """
+    rows = [describe(payload) for payload in invocation.app.broker.peek(name, number)]
     columns = ("id", "name", "args", "kwargs", "eta", "retries", "age")
     show(columns, rows, as_json=as_json, nothing=f"Nothing waits in {name}.")
 

@@ -17,6 +17,7 @@ class Habits:
         "after_return",
         "before_start",
         "ignore_result",
+        "is_async",
         "on_failure",
         "on_success",
         "task",
@@ -25,6 +26,7 @@ class Habits:
 
     def __init__(self, task: Task[..., Any]) -> None:
         self.task = task
+        self.is_async = task.is_async
         self.ignore_result = bool(task.ignore_result)
         self.track_started = bool(task.track_started)
         self.before_start = _overridden(task, "before_start")

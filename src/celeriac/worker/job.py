@@ -107,7 +107,7 @@ class Job:
     @property
     def is_async(self) -> bool:
         """To be run by `arun`, in a loop."""
-        return self.task.is_async
+        return self._habits.is_async
 
     @property
     def early_ack(self) -> bool:

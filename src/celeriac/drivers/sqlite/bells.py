@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import os
 import select
@@ -10,7 +11,7 @@ import socket
 import tempfile
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,8 @@ from celeriac.exceptions import CeleriacError
 
 #: Bytes of a socket's path; the system allows 108 (104 on macOS) with a closing zero.
 LONGEST_ADDRESS = 100
+#: Bytes of a bell's name: a slash, the process, a dash, chance.
+LONGEST_NAME = 24
 #: Seconds between two looks where nobody can be rung, at first and at most.
 FIRST_LOOK, LONGEST_LOOK = 0.001, 0.05
 #: The name of somebody who looks by itself begins so.
@@ -52,9 +55,10 @@ class Ear(Protocol):
 def open_ear(path: str, version: Callable[[], object]) -> Ear:
     """A bell for a user of this file; where there are no such sockets, one that looks at `version`."""
     if hasattr(socket, "AF_UNIX") and hasattr(select, "poll"):
-        for folder in _folders(path):
+        for folder, only_ours in _folders(path):
             with suppress(OSError):
-                return Bell(folder(), path)
+                _prepare(folder, only_ours)
+                return Bell(folder, path)
     return Looker(version)
 
 
@@ -156,18 +160,20 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _folders(path: str) -> Iterable[Callable[[], Path]]:
-    """Beside the file, where every user of it can reach them; else in a folder of our own."""
+def _folders(path: str) -> Iterator[tuple[Path, bool]]:
+    """Beside the file, where every user of it can reach them; for a long path in a folder of ours alone."""
     beside = Path(f"{path}-bells")
-    if path and len(os.fsencode(beside)) + 24 <= LONGEST_ADDRESS:
+    if path and len(os.fsencode(beside)) + LONGEST_NAME < LONGEST_ADDRESS:
+        yield beside, False
+    file = hashlib.blake2b(os.fsencode(path), digest_size=6).hexdigest()
+    yield Path(tempfile.gettempdir(), f"celeriac-{os.getuid()}-{file}"), True
 
-        def make() -> Path:
-            beside.mkdir(mode=0o700, exist_ok=True)
-            _sweep(beside)
-            return beside
 
-        yield make
-    yield lambda: Path(tempfile.mkdtemp(prefix="celeriac-"))
+def _prepare(folder: Path, only_ours: bool) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if only_ours and folder.lstat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    _sweep(folder)
 
 
 def _bind(address: str, path: str) -> int:

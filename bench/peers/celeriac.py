@@ -1,0 +1,95 @@
+"""Celeriac: this project."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from itertools import repeat
+
+from celeriac import Celery
+from peers import work
+
+app = Celery("peers.celeriac", broker=work.BROKER, backend=work.BROKER if work.RESULTS else None)
+app.conf.task_ignore_result = not work.RESULTS
+
+
+@app.task
+def append() -> int:
+    return work.append()
+
+
+@app.task
+def stamp_() -> int:
+    return work.stamp()
+
+
+@app.task
+async def nap_(seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return work.append()
+
+
+@app.task
+async def append_async() -> int:
+    return work.append()
+
+
+@app.task
+def spin_(seconds: float) -> int:
+    return work.spin(seconds)
+
+
+@app.task
+def swallow(data: str) -> int:
+    return work.append()
+
+
+def worker(processes: int, *options: str) -> list[str]:
+    command = [sys.executable, "-m", "celeriac", "-A", "peers.celeriac", "worker", "-l", "WARNING"]
+    return [*command, *(options or ("-c", str(processes)))]
+
+
+def coroutine_worker() -> list[str]:
+    return worker(1, "-P", "asyncio", "-c", "1000")
+
+
+def enqueue(n: int) -> None:
+    for _ in range(n):
+        append.delay()
+
+
+def load(n: int) -> None:
+    append.apply_many(repeat((), n))
+
+
+def load_delayed(n: int, countdown: float) -> None:
+    append.apply_many(repeat((), n), countdown=countdown)
+
+
+def load_async(n: int) -> None:
+    append_async.apply_many(repeat((), n))
+
+
+def load_data(n: int, size: int) -> None:
+    swallow.apply_many(repeat(("x" * size,), n))
+
+
+def load_queues(n: int, queues: int) -> None:
+    for number in range(queues):
+        append.apply_many(repeat((), n // queues), queue=f"q{number}")
+
+
+def stamp() -> None:
+    stamp_.delay()
+
+
+def round_trip() -> None:
+    append.delay().get(timeout=10)
+
+
+def nap(n: int, seconds: float) -> None:
+    nap_.apply_many(repeat((seconds,), n))
+
+
+def spin(n: int, seconds: float) -> None:
+    spin_.apply_many(repeat((seconds,), n))

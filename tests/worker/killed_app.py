@@ -1,0 +1,225 @@
+"""The app whose workers are killed: tasks that keep a ledger, and faults that kill a process at one line.
+
+Nothing of celeriac knows of it. A fault is a file in the folder of faults, named after its place. The first
+child that comes by removes it, stops its supervisor (so that the test can look where the message is), and
+kills itself. Without the file the wrapped methods do what they always do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from celeriac import Celery
+from celeriac.drivers.redis import scripts
+from celeriac.drivers.redis.broker import RedisBroker
+from celeriac.drivers.redis.connection import Connection, readable
+from celeriac.drivers.sqlite.broker import SqliteBroker
+from celeriac.drivers.sqlite.store import Store
+from celeriac.message import Claim, Fate
+from celeriac.worker.intake import Intake
+from celeriac.worker.slots import Slot
+
+FOLDER = Path(os.environ["KILLED_FOLDER"])
+LEDGER = FOLDER / "ledger"
+#: The supervisor, or the one process of a solo worker.
+IMPORTER = os.getpid()
+
+app = Celery("killed_app")
+app.conf.task_acks_late = os.environ.get("KILLED_ACKS") != "early"
+app.conf.publish_timeout = 5.0
+
+
+def note(word: str, event: str, deliveries: int = 0) -> None:
+    """One line of the ledger, written in one piece."""
+    line = f"{word} {event} {os.getpid()} {deliveries} {time.time()}\n"
+    descriptor = os.open(LEDGER, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(descriptor, line.encode())
+    finally:
+        os.close(descriptor)
+
+
+# --- tasks ------------------------------------------------------------------------------------------------
+
+
+@app.task(bind=True)
+def work(self: Any, word: str) -> str:
+    """Begins and ends; between them is a place to die at."""
+    note(word, "begin", self.request.deliveries)
+    fault(f"running {word}")
+    note(word, "end", self.request.deliveries)
+    return word
+
+
+@app.task(bind=True)
+def hold(self: Any, word: str) -> str:
+    """Runs until the test opens its gate."""
+    note(word, "begin", self.request.deliveries)
+    wait_for_file(FOLDER / f"gate {word}")
+    note(word, "end", self.request.deliveries)
+    return word
+
+
+@app.task(bind=True)
+def poison(self: Any, word: str) -> str:
+    """Kills its process until somebody repairs it."""
+    note(word, "begin", self.request.deliveries)
+    if not (FOLDER / "repaired").exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(word, "end", self.request.deliveries)
+    return word
+
+
+@app.task(bind=True)
+def grip(self: Any, word: str, seconds: float) -> str:
+    """Holds the GIL all the while, as a long call into C does."""
+    note(word, "begin", self.request.deliveries)
+    ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
+    note(word, "end", self.request.deliveries)
+    return word
+
+
+@app.task
+def told(*_: Any) -> None:
+    """The error callback."""
+    note("told", "begin")
+
+
+@app.task(bind=True)
+def follow(self: Any, word: str) -> None:
+    """What comes after a task that succeeded."""
+    note(f"after-{word}", "begin", self.request.deliveries)
+
+
+def wait_for_file(path: Path) -> None:
+    """The task's own waiting; it ends with its process, or after a minute if the tests went away."""
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+# --- faults -----------------------------------------------------------------------------------------------
+
+
+def armed(place: str) -> bool:
+    return (FOLDER / f"fault {place}").exists()
+
+
+def fault(place: str, *, supervisor: bool = False) -> None:
+    """Die here if the test says so; a place of the supervisor kills the supervisor, any other a child."""
+    if (os.getpid() == IMPORTER) is not supervisor:
+        return
+    try:
+        (FOLDER / f"fault {place}").unlink()
+    except FileNotFoundError:
+        return
+    note(place.replace(" ", "-"), "died")
+    if not supervisor:
+        os.kill(os.getppid(), signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
+    """`around(original, self, ...)` in the place of a method."""
+    original = getattr(owner, name)
+
+    def wrapped(self: Any, *arguments: Any, **named: Any) -> Any:
+        return around(original, self, *arguments, **named)
+
+    setattr(owner, name, wrapped)
+
+
+#: Of this process: whether the turn that is under way settles a task, and whether one is under way.
+settling = False
+turning = False
+
+
+def _turn(original: Any, self: Intake, *arguments: Any, **named: Any) -> bool:
+    global settling
+    settling = any(outcome.fate is not Fate.BEGUN for outcome in self._outcomes)
+    if settling:
+        fault("before settling")
+    was_settling = settling
+    answer: bool = original(self, *arguments, **named)
+    if was_settling and answer:
+        fault("settled")
+    return answer
+
+
+def _take(original: Any, self: Intake) -> Claim | None:
+    if self.waiting:
+        fault("claimed")
+    claim: Claim | None = original(self)
+    return claim
+
+
+def _done(original: Any, self: Intake, *arguments: Any) -> None:
+    original(self, *arguments)
+    fault("finished")
+
+
+def _done_early(original: Any, self: Intake, number: int) -> bool:
+    fault("before the mark")
+    answer: bool = original(self, number)
+    fault("marked")
+    return answer
+
+
+def _begin(original: Any, self: Slot, number: int) -> None:
+    original(self, number)
+    fault("begun")
+
+
+def _exchange(original: Any, self: Any, *arguments: Any, **named: Any) -> Any:
+    global turning
+    fault("before the turn")
+    turning = True
+    try:
+        return original(self, *arguments, **named)
+    finally:
+        turning = False
+
+
+def after_the_script() -> str:
+    return "settling, reply unread" if settling else "claiming, reply unread"
+
+
+def _call(original: Any, self: scripts.Script, connection: Connection, packed: bytes) -> Any:
+    if turning and self is scripts.TURN and armed(after_the_script()):
+        connection.send(packed)
+        # The reply has come, so the script has run; nobody reads it.
+        readable(connection.fileno(), 10)
+        fault(after_the_script())
+    return original(self, connection, packed)
+
+
+def _write(original: Any, self: Store, *arguments: Any) -> Any:
+    answer = original(self, *arguments)
+    if turning:
+        fault(after_the_script())
+    return answer
+
+
+def _adopt(original: Any, self: Any, *arguments: Any) -> list[Claim]:
+    claims: list[Claim] = original(self, *arguments)
+    fault("adopted", supervisor=True)
+    return claims
+
+
+wrap(Intake, "turn", _turn)
+wrap(Intake, "take", _take)
+wrap(Intake, "done", _done)
+wrap(Intake, "done_early", _done_early)
+wrap(Slot, "begin", _begin)
+wrap(RedisBroker, "_exchange", _exchange)
+wrap(SqliteBroker, "_turn", _exchange)
+wrap(scripts.Script, "call", _call)
+wrap(Store, "write", _write)
+wrap(RedisBroker, "adopt", _adopt)
+wrap(SqliteBroker, "adopt", _adopt)

@@ -1,0 +1,173 @@
+"""A scene for kills: one store, workers of `killed_app`, their ledger, and the means to kill at one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+
+from celeriac import AsyncResult, Celery
+from celeriac.message import Depth
+from services import Program, start_worker
+
+#: Seconds within which "at once" must have happened.
+AT_ONCE = 1.0
+#: Seconds after which a wait gives up; generous, for a loaded machine.
+PATIENCE = 20.0
+
+
+class Entry(NamedTuple):
+    """A line of the ledger."""
+
+    word: str
+    event: str
+    pid: int
+    deliveries: int
+    time: float
+
+
+def until(true: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
+    """Look again and again until it is true; gives what it was."""
+    deadline = time.monotonic() + timeout
+    while not (answer := true()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout:g} s: {what}")
+        time.sleep(0.005)
+    return answer
+
+
+class Scene:
+    """One store with everything that a test of kills does to it."""
+
+    def __init__(self, folder: Path, url: str, acks: str = "late") -> None:
+        self.folder = folder
+        self.url = url
+        self.acks = acks
+        self.app = Celery("test", broker=url, backend=url)
+        self.broker = self.app.broker
+        self._workers: list[Program] = []
+
+    # --- workers
+
+    def start(self, *arguments: str, url: str | None = None, **env: str) -> Program:
+        """A worker that is ready."""
+        worker = start_worker(
+            "killed_app",
+            Path(__file__).parent,
+            *("-l", "info", "-n", f"w{len(self._workers) + 1}@here", *(arguments or ("-c", "2"))),
+            env={
+                "CELERY_BROKER_URL": url or self.url,
+                "CELERY_RESULT_BACKEND": url or self.url,
+                "KILLED_FOLDER": str(self.folder),
+                "KILLED_ACKS": self.acks,
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **env,
+            },
+        )
+        self._workers.append(worker)
+        worker.wait_for_line(r" ready\.")
+        return worker
+
+    def children(self, worker: Program) -> list[int]:
+        return [child.pid for child in psutil.Process(worker.pid).children()]
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+            print(f"--- {' '.join(worker.command[1:])}\n{worker.output}")
+        if self.ledger.exists():
+            print(f"--- ledger\n{self.ledger.read_text()}")
+        self.app.close()
+
+    # --- tasks
+
+    def send(self, task: str, word: str, *more: Any, **options: Any) -> AsyncResult[Any]:
+        result: AsyncResult[Any] = self.app.send_task(f"killed_app.{task}", (word, *more), **options)
+        return result
+
+    def open_gate(self, word: str) -> None:
+        (self.folder / f"gate {word}").touch()
+
+    def repair(self) -> None:
+        (self.folder / "repaired").touch()
+
+    # --- the ledger
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "ledger"
+
+    def entries(self, word: str, event: str) -> list[Entry]:
+        """What the ledger says, in the order of writing."""
+        if not self.ledger.exists():
+            return []
+        lines = [line.split() for line in self.ledger.read_text().splitlines()]
+        entries = [Entry(w, e, int(pid), int(count), float(at)) for w, e, pid, count, at in lines]
+        return [entry for entry in entries if (entry.word, entry.event) == (word, event)]
+
+    def wait_for(self, word: str, event: str, times: int = 1) -> Entry:
+        """The `times`-th entry of that kind."""
+        until(lambda: len(self.entries(word, event)) >= times, f"{word} {event} x{times}")
+        return self.entries(word, event)[times - 1]
+
+    def runs(self, word: str) -> tuple[int, int]:
+        """How often it began and how often it ended."""
+        return len(self.entries(word, "begin")), len(self.entries(word, "end"))
+
+    # --- faults
+
+    def arm(self, place: str) -> None:
+        """The next process that comes to that line dies."""
+        (self.folder / f"fault {place}").touch()
+
+    def wait_for_death(self, place: str) -> int:
+        """The pid of the one that died there, once it is dead."""
+        pid = self.wait_for(place.replace(" ", "-"), "died").pid
+        until(lambda: is_dead(pid), f"{pid} dies")
+        return pid
+
+    # --- the store
+
+    def depth(self) -> Depth:
+        return self.broker.depth(["celery"])["celery"]
+
+    def wait_until_nothing_waits(self) -> Depth:
+        """Once no message is ready, delayed or claimed; gives what is dead."""
+
+        def quiet() -> bool:
+            depth = self.depth()
+            return not (depth.ready or depth.delayed or depth.claimed)
+
+        until(quiet, "all messages are done or dead")
+        return self.depth()
+
+
+def is_dead(pid: int) -> bool:
+    """Gone, or a zombie that nobody has reaped yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def kill(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+
+
+def freeze(*pids: int) -> None:
+    """SIGSTOP, and wait until it has taken hold."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    for pid in pids:
+        until(lambda pid=pid: psutil.Process(pid).status() == psutil.STATUS_STOPPED, f"{pid} stops")  # type: ignore[misc]
+
+
+def thaw(*pids: int) -> None:
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
