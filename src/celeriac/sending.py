@@ -58,7 +58,8 @@ class Constants(NamedTuple):
     #: Of the settings, when this was worked out.
     version: int
     serializer: str
-    ignore_result: bool
+    #: None: whoever runs the task knows.
+    ignore_result: bool | None
     #: Options of apply_async that hold unless a call says otherwise.
     options: Mapping[str, Any]
 
@@ -126,6 +127,8 @@ def _compose_in_full(
     ignore_result = say("ignore_result", None)
     if ignore_result is None:
         ignore_result = own.ignore_result
+    stamped_headers = say("stamped_headers", None)
+    stamps = {**(say("stamps", None) or {}), **_taken(options, stamped_headers or ())}
     # Said is said, also None: a retry has the parent of its first try, not itself.
     root_id = say("root_id", None if parent is None else parent.root_id or parent.id)
     parent_id = say("parent_id", None if parent is None else parent.id)
@@ -150,10 +153,10 @@ def _compose_in_full(
         group_index=say("group_index", None),
         argsrepr=say("argsrepr", None),
         kwargsrepr=say("kwargsrepr", None),
-        ignore_result=bool(ignore_result),
+        ignore_result=None if ignore_result is None else bool(ignore_result),
         replaced_task_nesting=say("replaced_task_nesting", None) or 0,
-        stamped_headers=say("stamped_headers", None),
-        stamps=say("stamps", None),
+        stamped_headers=stamped_headers,
+        stamps=stamps,
         reply_to=say("reply_to", None) or "",
         origin=say("origin", None),
         callbacks=_several(say("link", None)),
@@ -171,7 +174,7 @@ def _compose_in_full(
 def _nothing_said(app: Sender) -> Constants:
     """Of a task that only its name is known of."""
     conf = app.conf
-    return Constants(app, conf.version, conf.task_serializer, conf.task_ignore_result, _NOTHING)
+    return Constants(app, conf.version, conf.task_serializer, conf.task_ignore_result or None, _NOTHING)
 
 
 # --- the options, one by one ------------------------------------------------------------------------------
@@ -203,6 +206,11 @@ def _time_limits(hard: float | None, soft: float | None) -> tuple[float | None, 
     if hard is not None and soft is not None and soft > hard:
         raise ValueError("soft_time_limit must be less than or equal to time_limit")
     return hard, soft
+
+
+def _taken(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The options of these names, which are options no more."""
+    return {name: options.pop(name) for name in names if name in options}
 
 
 def _several(signatures: Any) -> list[Any] | None:
