@@ -2,8 +2,9 @@
 
     task_routes = {"mail.*": "mail", "shop.pay": {"queue": "money", "priority": 0}}
 
-What the call says wins over the task's own attributes, and those over `task_routes`, as in Celery; the rest goes
-to the default queue. Without functions in `task_routes` each way is worked out once: sending asks here every time.
+What the call says wins over the task's own attributes, and those over `task_routes`, as in Celery; the rest
+goes to the default queue. Without functions in `task_routes` each way is worked out once: sending asks here
+every time.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 from celeriac.exceptions import OperationalError
-from celeriac.message import Claim, Outcome, Result
+from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.ports import Broker, ResultStore
 from celeriac.worker.execute import Executor, Job
 from celeriac.worker.intake import Intake
@@ -136,6 +136,9 @@ class Life:
             # What is marked in the store never runs again, so the mark must be there before the task begins.
             marked = self.intake.done_early(claim.number)
             while not marked:
+                if self.stopping:
+                    self.intake.done(Outcome(claim.number, Fate.GIVEN_BACK))
+                    return None
                 time.sleep(PATIENCE)
                 marked = self.intake.turn()
         soft, hard = job.time_limits

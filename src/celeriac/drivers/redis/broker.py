@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from celeriac.drivers.redis.connection import Connection
 from celeriac.drivers.redis.keys import SEPARATOR, Keys
 from celeriac.drivers.redis.lookout import RedisLookout
 from celeriac.drivers.redis.producer import Producer
+from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import PRIORITY_STEPS, Claim, Depth, Fate, Letter, Message, Outcome
 from celeriac.ports import Lookout
@@ -25,6 +26,8 @@ MOST_CLAIMS = 512
 MOST_BYTES = 8 * 1024 * 1024
 #: Most outcomes in one script call.
 MOST_OUTCOMES = 1000
+#: Most ids that one script call revokes.
+MOST_REVOKED = 1000
 #: Seconds past the due time of a delayed message before an idle child looks by itself, where a lookout is
 #: there to wake one in time: the net for a lookout that died.
 LATE = 0.5
@@ -32,6 +35,7 @@ LATE = 0.5
 #: Where the payloads begin among the arguments of turn.lua.
 FIRST_PAYLOAD = 6
 
+_NOTHING: frozenset[int] = frozenset()
 _SUFFIXES = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
 _encode = msgspec.msgpack.encode
 
@@ -57,9 +61,12 @@ class RedisBroker:
         #: Per owner: the number of its last turn, and of its last claim.
         self._turns: dict[str, int] = {}
         self._claims: dict[str, int] = {}
+        #: Per owner: the numbers of the claims that it holds.
+        self._held: dict[str, set[int]] = {}
         #: Claims (owner, number) that carry the mark of having begun.
         self._begun: set[tuple[str, int]] = set()
         self._unanswered: _Turn | None = None
+        self._revoked = Revoked(self._is_revoked)
         #: Epoch seconds at which an idle child looks by itself; 0 is never.
         self._next_look = 0.0
         self._closed = False
@@ -88,7 +95,7 @@ class RedisBroker:
             unanswered = self._unanswered
             claims = self._exchange(unanswered)
             if unanswered.owner == owner:
-                outcomes = outcomes[unanswered.settled :]
+                outcomes = outcomes[len(unanswered.outcomes) :]
                 want = max(0, want - len(claims))
             if not outcomes and (claims or not want):
                 return claims
@@ -96,10 +103,6 @@ class RedisBroker:
             part = _fitting(outcomes)
             last = part == len(outcomes)
             claims += self._exchange(self._next_turn(owner, outcomes[:part], want if last else 0))
-            if self._begun:
-                self._begun -= {
-                    (owner, outcome.number) for outcome in outcomes[:part] if outcome.fate is not Fate.BEGUN
-                }
             outcomes = outcomes[part:]
             if last:
                 break
@@ -123,12 +126,14 @@ class RedisBroker:
             if begun:
                 self._begun.add((by, number))
         self._turns[by] = 0
+        self._held[by] = {claim.number for claim in claims}
         self._claims[by] = claims[-1].number if claims else 0
         return claims
 
     def dismiss(self, owner: str) -> None:
         self._run(scripts.DISMISS, [self._keys.claims + owner], owner)
         self._turns.pop(owner, None)
+        self._held.pop(owner, None)
         self._claims.pop(owner, None)
         if self._unanswered is not None and self._unanswered.owner == owner:
             self._unanswered = None
@@ -176,6 +181,17 @@ class RedisBroker:
     def replay(self, ids: Sequence[str]) -> int:
         return int(self._run(scripts.REPLAY, [], *ids)) if ids else 0
 
+    def revoke(self, ids: Sequence[str], keep: float) -> list[str]:
+        held: list[str] = []
+        for start in range(0, len(ids), MOST_REVOKED):
+            part = ids[start : start + MOST_REVOKED]
+            held += map(_text, self._run(scripts.REVOKE, [], int(keep * 1000), *part))
+        return held
+
+    @property
+    def revoked(self) -> Container[str]:
+        return self._revoked
+
     def close(self) -> None:
         self._closed = True
         self._bell.close()
@@ -199,7 +215,7 @@ class RedisBroker:
             others,
             *payloads,
         )
-        return _Turn(owner, number, len(outcomes), packed)
+        return _Turn(owner, number, outcomes, packed)
 
     def _exchange(self, turn: _Turn) -> list[Claim]:
         if self._closed:
@@ -213,61 +229,90 @@ class RedisBroker:
         if reply is None:
             raise Fenced(owner)
         self._turns[owner] = turn.number
+        held = self._held.setdefault(owner, set())
+        for outcome in turn.outcomes:
+            if outcome.fate is not Fate.BEGUN:
+                held.discard(outcome.number)
+                if self._begun:
+                    self._begun.discard((owner, outcome.number))
         self._next_look = reply[0] / 1000 + LATE if reply[0] > 0 else -reply[0] / 1000
         number = self._claims.get(owner, 0)
         claims = []
-        for run in reply[1:]:
+        for run in reply[2:]:
             queue = run[0].decode()
             for payload in run[1:]:
                 number += 1
                 # Payloads normally end in "}}": only what was delivered before ends in a digit and "}".
                 deliveries = _deliveries(payload) if payload[-2:-1].isdigit() else 0
                 claims.append(Claim(number, queue, payload, deliveries))
+        if claims:
+            held.update(range(claims[0].number, number + 1))
         self._claims[owner] = number
+        if claims:
+            self._revoked.learn(reply[1] and _by_id(*reply[1]))
         return claims
 
-    def _packed_outcomes(self, owner: str, outcomes: Sequence[Outcome]) -> tuple[bytes, bytes, list[bytes]]:
-        acks: list[str | int] = []
-        others: list[Any] = []
-        payloads: list[bytes] = []
+    def _packed_outcomes(
+        self, owner: str, outcomes: Sequence[Outcome]
+    ) -> tuple[bytes, bytes, list[str | bytes]]:
+        """The arguments 4, 5 and 6 to the last of turn.lua."""
+        held = self._held.get(owner, _NOTHING)
+        acks: list[str | int] = [0, 0]
+        flat: list[str | bytes] = []
+        others: list[Outcome] = []
         for outcome in outcomes:
             number = outcome.number
-            fields: list[str | int] = [number]
-            if self._begun and (owner, number) in self._begun:
-                fields.append(f"{number}!")
-            result = outcome.result if self._with_results else None
-            if outcome.fate is Fate.ACKED and result is None and not outcome.follow_ups:
-                acks += fields
+            if number not in held:
                 continue
-            if outcome.fate is Fate.BEGUN:
-                self._begun.add((owner, number))
-            kept: tuple[str, int, int] | bool = False
+            result = outcome.result if self._with_results else None
+            if outcome.fate is not Fate.ACKED or outcome.follow_ups:
+                others.append(outcome)
+                continue
             if result is not None:
-                kept = (
-                    self._keys.result + result.task_id,
-                    _put(result.payload, payloads),
-                    int((result.ttl or 0) * 1000),
-                )
-            others.append(
-                (
-                    fields,
-                    int(outcome.fate),
-                    kept,
-                    [
-                        (
-                            m.queue,
-                            self._keys.ready(m.queue, m.priority),
-                            int((m.eta or 0) * 1000),
-                            _put(m.payload, payloads),
-                        )
-                        for m in outcome.follow_ups
-                    ],
-                    int(outcome.eta * 1000),
-                    outcome.reason,
-                    outcome.id or f"{owner}:{number}",
-                )
-            )
-        return _encode(acks), _encode(others), payloads
+                ttl = int((result.ttl or 0) * 1000)
+                if not flat:
+                    acks[1] = ttl
+                elif ttl != acks[1]:
+                    others.append(outcome)
+                    continue
+                flat.append(self._keys.result + result.task_id)
+                flat.append(result.payload)
+            acks += self._fields(owner, number)
+        acks[0] = len(flat) // 2
+        first = FIRST_PAYLOAD + len(flat)
+        payloads: list[bytes] = []
+        packed = _encode([self._packed_outcome(owner, outcome, first, payloads) for outcome in others])
+        flat += payloads
+        return _encode(acks), packed, flat
+
+    def _packed_outcome(self, owner: str, outcome: Outcome, first: int, payloads: list[bytes]) -> Any:
+        def put(payload: bytes) -> int:
+            payloads.append(payload)
+            return first + len(payloads) - 1
+
+        number, result = outcome.number, outcome.result if self._with_results else None
+        fields = self._fields(owner, number)
+        if outcome.fate is Fate.BEGUN:
+            self._begun.add((owner, number))
+        return (
+            fields,
+            int(outcome.fate),
+            result is not None
+            and (self._keys.result + result.task_id, put(result.payload), int((result.ttl or 0) * 1000)),
+            [
+                (m.queue, self._keys.ready(m.queue, m.priority), int((m.eta or 0) * 1000), put(m.payload))
+                for m in outcome.follow_ups
+            ],
+            int(outcome.eta * 1000),
+            outcome.reason,
+            outcome.id or f"{owner}:{number}",
+        )
+
+    def _fields(self, owner: str, number: int) -> list[str | int]:
+        """What stands in the hash for one claim."""
+        if self._begun and (owner, number) in self._begun:
+            return [number, f"{number}!"]
+        return [number]
 
     def _wait_and_claim(self, owner: str, want: int, deadline: float) -> list[Claim]:
         while True:
@@ -302,6 +347,10 @@ class RedisBroker:
         finally:
             self._operators.append(connection)
 
+    def _is_revoked(self, id: str) -> bool:
+        till = self._operate("ZSCORE", self._keys.revoked, id)
+        return till is not None and float(till) > time.time() * 1000
+
     def _bound_queues(self) -> set[str]:
         """Queues that stock producers have declared: kombu writes each into a set of bindings."""
         names: set[str] = set()
@@ -322,15 +371,8 @@ class _Turn(msgspec.Struct, frozen=True):
 
     owner: str
     number: int
-    #: How many outcomes it settles.
-    settled: int
+    outcomes: Sequence[Outcome]
     packed: bytes
-
-
-def _put(payload: bytes, payloads: list[bytes]) -> int:
-    """Add a payload to the script's arguments; gives its index in ARGV."""
-    payloads.append(payload)
-    return FIRST_PAYLOAD + len(payloads) - 1
 
 
 def _fitting(outcomes: Sequence[Outcome]) -> int:
@@ -353,6 +395,13 @@ def _deliveries(payload: bytes) -> int:
     """The count that prelude.lua writes at the end of an envelope."""
     _, mark, count = payload[-40:].rpartition(b',"deliveries":')
     return int(count[:-1]) if mark and count[-1:] == b"}" and count[:-1].isdigit() else 0
+
+
+def _by_id(revoked: list[bytes], others: list[bytes]) -> dict[str, bool]:
+    """As `Revoked` learns it."""
+    known = {id.decode("utf-8", "replace"): False for id in others}
+    known.update((id.decode("utf-8", "replace"), True) for id in revoked)
+    return known
 
 
 def _text(reply: bytes | str) -> str:

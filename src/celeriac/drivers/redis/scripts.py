@@ -53,6 +53,9 @@ def names(keys: Keys) -> bytes:
             keys.queues,
             keys.lookout,
             len(keys.prefix.encode()),
+            keys.revoked,
+            keys.listened,
+            keys.stock_workers,
         )
     )
 
@@ -69,3 +72,4 @@ DEPTH = Script("depth")
 PURGE = Script("purge")
 LETTERS = Script("letters")
 REPLAY = Script("replay")
+REVOKE = Script("revoke")

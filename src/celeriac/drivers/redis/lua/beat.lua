@@ -5,6 +5,7 @@
 -- Atomic because a node must not be judged by a lease that is being renewed.
 
 redis.call('ZADD', NODES, now() + tonumber(ARGV[3]), ARGV[2])
+sweep_revoked()
 local lost = redis.call('ZRANGEBYSCORE', NODES, '-inf', now())
 if #lost == 0 then return {} end
 

@@ -7,7 +7,7 @@
 local NAMES = cmsgpack.unpack(ARGV[1])
 local CLAIMS, OWNERS, NODES, DELAYED, BELL = NAMES[1], NAMES[2], NAMES[3], NAMES[4], NAMES[5]
 local LETTERS, LETTER_TIMES, LETTER_COUNTS, QUEUES = NAMES[6], NAMES[7], NAMES[8], NAMES[9]
-local LOOKOUT, PREFIX_LENGTH = NAMES[10], NAMES[11]
+local LOOKOUT, PREFIX_LENGTH, REVOKED = NAMES[10], NAMES[11], NAMES[12]
 
 -- Tokens that may lie in one bell: enough to wake a small crowd, who then wake the rest; more would only be stale.
 local MOST_TOKENS = 8
@@ -49,6 +49,18 @@ local function send(message, unique)
     redis.call('LPUSH', message[2], message[4])
   end
   ring(message[1], 1)
+end
+
+-- The id of its task as an envelope shows it, nil if it does not; see drivers/revoked.py.
+local function shown_id(envelope)
+  local _, at = string.find(envelope, '"id":', 1, true)
+  return at and string.match(envelope, '^ ?"([^"\\]+)"', at + 1)
+end
+
+-- Forget revoked tasks whose time is over, as many as one step may.
+local function sweep_revoked()
+  local over = redis.call('ZRANGEBYSCORE', REVOKED, '-inf', now(), 'LIMIT', 0, 2000)
+  if #over > 0 then redis.call('ZREM', REVOKED, unpack(over)) end
 end
 
 -- How many owners died over this message: kept at the very end of the envelope, where foreign readers overlook it.

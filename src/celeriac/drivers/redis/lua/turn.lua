@@ -3,13 +3,17 @@
 -- KEYS[1]  the owner's claims (hash)
 -- ARGV[2]  msgpack {sequence number of this turn, first number for new claims, most claims, most bytes}
 -- ARGV[3]  msgpack array of queues, in the order of serving: {name, ready key of step 0, of step 3, of step 6, of step 9}
--- ARGV[4]  msgpack array of fields of claims to drop (plain acks), may be empty
+-- ARGV[4]  msgpack {number of results of plain acks, their ttl in ms or 0, fields of claims to drop ...}
 -- ARGV[5]  msgpack array of other outcomes: {fields of the claim, fate, result or false, follow-ups, due in ms, reason, id}
 --          with result {key, payload, ttl in ms or 0} and follow-ups as prelude's send() takes them; a payload stands
 --          there as its index in ARGV, for payloads may be any bytes
--- ARGV[6..] the payloads
+-- ARGV[6..] key and payload of the results of plain acks, in turn; then the payloads of ARGV[5]
+-- The caller sends outcomes only of claims that it holds, and nobody but the owner can drop one, so it is enough to check
+-- the owner. Plain acks go flat: tables and single deletes cost more than the commands that store the results.
 -- Result   false: the owner is not known. Otherwise {due of the next delayed message in ms or 0 (only if nothing was claimed;
---          below zero if no lookout will wake anybody for it), {queue name, envelope, envelope ...}, ...}; claims are numbered in this order.
+--          below zero if no lookout will wake anybody for it), false or what is revoked, {queue name, envelope, envelope ...}, ...};
+--          claims are numbered in this order. What is revoked: {{ids of claimed tasks that are}, {ids of claimed tasks that are not}},
+--          of those that show their id; false if nothing is claimed or no task at all is revoked.
 -- Atomic because a claim must be settled and the next be held in one step, and because the sequence number makes a turn that is
 -- sent again (its reply was lost with the connection) answer the same without settling twice.
 
@@ -17,11 +21,27 @@ local claims = KEYS[1]
 local turn = cmsgpack.unpack(ARGV[2])
 local sequence, first, want = turn[1], turn[2], turn[3]
 
+local function what_is_revoked(reply)
+  if #reply == 2 or redis.call('EXISTS', REVOKED) == 0 then return false end
+  local ids = {}
+  for run = 3, #reply do
+    for i = 2, #reply[run] do ids[#ids + 1] = shown_id(reply[run][i]) end
+  end
+  local found = {{}, {}}
+  if #ids > 0 then
+    for i, till in ipairs(redis.call('ZMSCORE', REVOKED, unpack(ids))) do
+      local part = till and tonumber(till) > now() and found[1] or found[2]
+      part[#part + 1] = ids[i]
+    end
+  end
+  return found
+end
+
 local last = redis.call('HGET', claims, 's')
 if not last then return false end
 
 if tonumber(last) == sequence then
-  local reply = {0}
+  local reply = {0, false}
   local number = first
   local stored = redis.call('HGET', claims, number)
   while stored do
@@ -30,13 +50,22 @@ if tonumber(last) == sequence then
     number = number + 1
     stored = redis.call('HGET', claims, number)
   end
+  reply[2] = what_is_revoked(reply)
   return reply
 end
 
 -- Settle.
 local acks = cmsgpack.unpack(ARGV[4])
-for from = 1, #acks, 1000 do
+for from = 3, #acks, 1000 do
   redis.call('HDEL', claims, unpack(acks, from, math.min(from + 999, #acks)))
+end
+for i = 6, 4 + 2 * acks[1], 2 do
+  if acks[2] > 0 then
+    redis.call('SET', ARGV[i], ARGV[i + 1], 'PX', acks[2])
+  else
+    redis.call('SET', ARGV[i], ARGV[i + 1])
+  end
+  redis.call('PUBLISH', ARGV[i], ARGV[i + 1])
 end
 
 local sent, returned = 0, {}
@@ -85,7 +114,7 @@ for i = #returned, 1, -1 do give_back(returned[i][1], returned[i][2]) end
 
 -- Claim.
 local record = {'s', sequence}
-local reply = {0}
+local reply = {0, false}
 if want > 0 then
   local queues = cmsgpack.unpack(ARGV[3])
   for _, queue in ipairs(queues) do promote(queue[1]) end
@@ -124,7 +153,7 @@ if want > 0 then
     end
   end
 
-  if #reply == 1 then
+  if #reply == 2 then
     -- Nothing is ready, so every token is stale; left alone it would wake us for nothing.
     for _, queue in ipairs(queues) do
       redis.call('DEL', BELL .. queue[1])
@@ -137,4 +166,5 @@ end
 for from = 1, #record, 2000 do
   redis.call('HSET', claims, unpack(record, from, math.min(from + 1999, #record)))
 end
+reply[2] = what_is_revoked(reply)
 return reply
