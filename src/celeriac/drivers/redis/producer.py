@@ -43,6 +43,9 @@ class Producer:
         except IndexError:
             line = _Line(self._connect(), self._keys.sent)
         try:
+            if len(messages) == 1 and messages[0].eta is None and messages[0].queue in self._known:
+                self._send_one(line, messages[0])
+                return
             for part in _parts(messages):
                 self._send(line, part)
         finally:
@@ -53,6 +56,17 @@ class Producer:
         self._closed = True
         while self._free:
             self._free.pop().connection.close()
+
+    def _send_one(self, line: _Line, message: Message) -> None:
+        keys = self._keys
+        line.number += 1
+        ready = keys.ready(message.queue, message.priority)
+        script = scripts.SEND
+        self._deliver(
+            line.connection,
+            script,
+            script.packed([line.key, ready, keys.bell + message.queue], line.number, message.payload),
+        )
 
     def _send(self, line: _Line, messages: Sequence[Message]) -> None:
         known = self._known
@@ -66,19 +80,21 @@ class Producer:
             arguments += (queue, self._keys.ready(queue, message.priority), due, message.payload)
         line.number += 1
         packed = scripts.PUBLISH.packed([line.key], self._names, line.number, register, *arguments)
-        self._deliver(line.connection, packed)
+        self._deliver(line.connection, scripts.PUBLISH, packed)
         if register:
             known.update(message.queue for message in messages)
 
-    def _deliver(self, connection: Connection, packed: bytes) -> None:
+    def _deliver(self, connection: Connection, script: scripts.Script, packed: bytes) -> None:
         try:
-            scripts.PUBLISH.call(connection, packed)
+            script.call(connection, packed)
         except ServerError:
             raise
         except OperationalError as error:
-            self._deliver_again(connection, packed, error)
+            self._deliver_again(connection, script, packed, error)
 
-    def _deliver_again(self, connection: Connection, packed: bytes, error: OperationalError) -> None:
+    def _deliver_again(
+        self, connection: Connection, script: scripts.Script, packed: bytes, error: OperationalError
+    ) -> None:
         """The number in `packed` makes this safe: what was stored is not stored twice."""
         deadline = connection.last_use + self._limit
         for pause in PAUSES:
@@ -91,7 +107,7 @@ class Producer:
             again.connect_timeout = min(again.connect_timeout, left)
             again.timeout = left
             try:
-                scripts.PUBLISH.call(again, packed)
+                script.call(again, packed)
                 return
             except ServerError:
                 raise

@@ -19,8 +19,8 @@ _PRELUDE = (_FOLDER / "prelude.lua").read_text()
 class Script:
     """One script; loads itself into a server that does not know it (any more)."""
 
-    def __init__(self, name: str) -> None:
-        self.source = _PRELUDE + (_FOLDER / f"{name}.lua").read_text()
+    def __init__(self, name: str, prelude: str = _PRELUDE) -> None:
+        self.source = prelude + (_FOLDER / f"{name}.lua").read_text()
         self.digest = hashlib.sha1(self.source.encode()).hexdigest()
 
     def packed(self, keys: list[str], *arguments: Any) -> bytes:
@@ -62,6 +62,7 @@ def names(keys: Keys) -> bytes:
 
 TURN = Script("turn")
 PUBLISH = Script("publish")
+SEND = Script("send", prelude="")
 ENLIST = Script("enlist")
 BEAT = Script("beat")
 ADOPT = Script("adopt")

@@ -8,6 +8,7 @@ local NAMES = cmsgpack.unpack(ARGV[1])
 local CLAIMS, OWNERS, NODES, DELAYED, BELL = NAMES[1], NAMES[2], NAMES[3], NAMES[4], NAMES[5]
 local LETTERS, LETTER_TIMES, LETTER_COUNTS, QUEUES = NAMES[6], NAMES[7], NAMES[8], NAMES[9]
 local LOOKOUT, PREFIX_LENGTH, REVOKED = NAMES[10], NAMES[11], NAMES[12]
+local LISTENED, STOCK_WORKERS = NAMES[13], NAMES[14]
 
 -- Tokens that may lie in one bell: enough to wake a small crowd, who then wake the rest; more would only be stale.
 local MOST_TOKENS = 8
@@ -41,13 +42,23 @@ local function queue_of(ready)
   return string.sub(ready, PREFIX_LENGTH + 1, at and at - 1 or -1)
 end
 
--- Send one message: {queue, ready key, due in ms or 0, payload}; `unique` keeps equal payloads apart while they are delayed.
+-- A message is {queue, ready key, due in ms or 0, payload}; `unique` keeps equal payloads apart while they are delayed.
+local function delay(message, unique)
+  redis.call('ZADD', DELAYED .. message[1], message[3], message[2] .. '\n' .. unique .. '\n' .. message[4])
+  ring(message[1], 1)
+end
+
+-- A stock worker would never find what is delayed here. So where such are about and none of ours serves the queue, a message waits
+-- for its time among the ready ones: a stock worker keeps it until it is due, and one of ours would put it aside.
+local function may_be_delayed(queue)
+  local until_when = redis.call('ZSCORE', LISTENED, queue)
+  return until_when and tonumber(until_when) > now() or redis.call('EXISTS', STOCK_WORKERS) == 0
+end
+
+-- Send one message.
 local function send(message, unique)
-  if message[3] > 0 then
-    redis.call('ZADD', DELAYED .. message[1], message[3], message[2] .. '\n' .. unique .. '\n' .. message[4])
-  else
-    redis.call('LPUSH', message[2], message[4])
-  end
+  if message[3] > 0 and may_be_delayed(message[1]) then return delay(message, unique) end
+  redis.call('LPUSH', message[2], message[4])
   ring(message[1], 1)
 end
 

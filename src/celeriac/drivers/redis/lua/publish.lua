@@ -17,8 +17,7 @@ while ARGV[i] do
   local queue, ready, due = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2])
   count = count + 1
   if due > 0 then
-    redis.call('ZADD', DELAYED .. queue, due, ready .. '\n' .. KEYS[1] .. ':' .. number .. ':' .. count .. '\n' .. ARGV[i + 3])
-    ring(queue, 1)
+    send({queue, ready, due, ARGV[i + 3]}, KEYS[1] .. ':' .. number .. ':' .. count)
     i = i + 4
   else
     -- A run of messages for one list goes in one call.

@@ -84,7 +84,7 @@ for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
       redis.call('HDEL', claims, unpack(fields))
       if fate == 4 then -- DEFERRED
         local ready, envelope = split(held)
-        send({queue_of(ready), ready, outcome[5], envelope}, owner .. ':' .. fields[1])
+        delay({queue_of(ready), ready, outcome[5], envelope}, owner .. ':' .. fields[1])
       elseif fate == 5 then -- DEAD
         bury(held, outcome[7], outcome[6])
       else -- GIVEN_BACK, LOST
