@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import signal
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +37,7 @@ class Stand:
         environment = {
             "CELERY_BROKER_URL": self.url,
             "CELERY_RESULT_BACKEND": self.url,
-            "PYTHONPATH": str(APPS),
+            "PYTHONPATH": os.pathsep.join([str(APPS), os.environ.get("PYTHONPATH", "")]),
             **(env or {}),
         }
         worker = start_worker(app, self.folder, "-l", "INFO", *arguments, env=environment)
@@ -103,5 +102,3 @@ def reopened(url: str) -> Broker:
     return open_broker(url)
 
 
-__all__ = ["APPS", "DRIVERS", "POOLS", "Stand", "alive", "family", "lines", "reopened", "until"]
-_ = (re, signal)

@@ -18,6 +18,7 @@ LAYERS = (
     "config arguments converting einfo aio",
     "routing schedules request",
     "current log sending",
+    "revoking",
     "result",
     "canvas",
     "eager task",

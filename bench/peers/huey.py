@@ -46,7 +46,8 @@ def stamp():
 
 
 def round_trip():
-    append().get(blocking=True, timeout=10)
+    # Its default looks only every 0.05 s and rarer.
+    append().get(blocking=True, timeout=10, backoff=1, max_delay=0.0005)
 
 
 def spin(n, seconds):

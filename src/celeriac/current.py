@@ -9,7 +9,7 @@ from weakref import WeakSet
 
 from celeriac.config import Settings
 from celeriac.message import Message
-from celeriac.ports import ResultStore
+from celeriac.ports import Broker, ResultStore
 from celeriac.request import current
 from celeriac.routing import Router
 from celeriac.waiting import Waiting
@@ -25,6 +25,9 @@ class App(Protocol):
 
     @property
     def tasks(self) -> MutableMapping[str, Any]: ...
+
+    @property
+    def broker(self) -> Broker: ...
 
     @property
     def results(self) -> ResultStore | None: ...

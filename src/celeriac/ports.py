@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
 from celeriac.message import Claim, Depth, Letter, Message, Outcome, Result
@@ -71,6 +71,18 @@ class Broker(Protocol):
 
     def replay(self, ids: Sequence[str]) -> int:
         """Put dead letters back to the tail of their queues with deliveries 0; returns how many."""
+
+    def revoke(self, ids: Sequence[str], keep: float) -> list[str]:
+        """Say that these tasks shall not begin any more. Who claims a message from now on finds its task in
+        `revoked`: for `keep` seconds, which run only when the last message that is delayed now is due.
+        Returns the ids of tasks that may have begun, because an owner holds a message of theirs (or, unless
+        it shows its task's id, may hold one)."""
+
+    @property
+    def revoked(self) -> Container[str]:
+        """The ids of revoked tasks, as they were when `turn` gave the last claims: to be asked of each of
+        them before it begins, by the thread that calls `turn`. What `turn` could not look up, for no
+        envelope shows it, `in` asks of the store."""
 
     def close(self) -> None:
         """Free everything; may be called twice. Claims stay with their owner."""

@@ -8,14 +8,13 @@ from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
-from celeriac import aio, states
+from celeriac import aio, revoking, states
 from celeriac import request as requests
 from celeriac.current import App, get_current_app
 from celeriac.exceptions import ImproperlyConfigured, TaskRevokedError
-from celeriac.message import Result
 from celeriac.ports import ResultStore
 from celeriac.waiting import Waiting
-from celeriac.wire.result import decode_exception, decode_result, encode_result
+from celeriac.wire.result import decode_exception, decode_result
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
@@ -270,18 +269,12 @@ class AsyncResult(Generic[R_co]):
         self._store().forget([self.id])
 
     def revoke(self, **_named: object) -> None:
-        """Say that nobody needs it any more: its state becomes REVOKED, unless it has ended already."""
-        if self.ready():
-            return
-        conf = self.app.conf
-        payload = encode_result(
-            task_id=self.id,
-            status=states.REVOKED,
-            result=TaskRevokedError("revoked"),
-            date_done=None,
-            serializer=conf.result_serializer,
-        )
-        self._store().save([Result(self.id, payload, conf.seconds("result_expires") or None)])
+        """Say that it shall not begin any more, also to workers that start later; what runs is not touched.
+
+        It ends as REVOKED, and get() raises TaskRevokedError.
+        """
+        if self._meta is None:
+            revoking.revoke(self.app, [self.id], say=not self.ignored)
 
     # --- as a value ---------------------------------------------------------------------------------------
 

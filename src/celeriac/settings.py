@@ -118,6 +118,7 @@ _ROWS = (
     # --- ours ---------------------------------------------------------------------------------------------
     _ours("task_max_deliveries", 3, int, "Deaths of its child after which a task is a dead letter.", least=1),
     _ours("task_unknown_delay", 5.0, float, "Seconds a task that nobody registered waits for its next try."),
+    _ours("task_revokes_expire", timedelta(days=7), float, "Seconds to keep a revoke; None is for ever."),
     _ours("publish_timeout", 5.0, float, "Seconds a producer tries to reach the broker before it raises."),
     _ours(
         "worker_lease", 30.0, float, "Seconds of silence after which a node's claims go to others.", least=1

@@ -472,7 +472,7 @@ class Task(Generic[P, R]):
     def _sent(self, app: App, task_id: str, options: Mapping[str, Any]) -> AsyncResult[R]:
         result: AsyncResult[R] = AsyncResult(task_id, None, self.name, app)
         ignored = options.get("ignore_result") if options else None
-        result.ignored = self.constants(app).ignore_result if ignored is None else ignored
+        result.ignored = bool(self.constants(app).ignore_result if ignored is None else ignored)
         parent = requests.current()
         if parent is not None and self.trail and options.get("add_to_parent", True):
             parent.children.append(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -17,15 +17,16 @@ from celeriac import Celery
 from interop import shop
 from services import Program, RedisServer, clean_environment
 
-HERE = Path(__file__).parent
+#: From here every process imports `interop`, so that its classes have the same names everywhere.
+TESTS = Path(__file__).parents[1]
 
-#: `start(queues, *options, url=...)`: a worker of one of the libraries, once it is ready.
-StartWorker = Callable[..., Program]
+#: The workers that stay, by the library's name: "ours" and "theirs".
+Workers = dict[str, Program]
 
 
 @pytest.fixture(scope="session")
 def meeting(redis_server: RedisServer) -> Iterator[RedisServer]:
-    """The Redis on which both sides meet, with workers that stay: nothing may flush it, as the common one is."""
+    """The Redis on which both sides meet. Its workers stay, so nothing may flush it, as the common one is."""
     with RedisServer() as server:
         yield server
 
@@ -38,7 +39,7 @@ def url(meeting: RedisServer) -> str:
 @pytest.fixture(scope="session")
 def store(url: str) -> Iterator[redis.Redis]:
     """A plain look at that Redis."""
-    with redis.Redis.from_url(url, decode_responses=True) as client:
+    with redis.Redis.from_url(url, decode_responses=True, socket_timeout=30) as client:
         yield client
 
 
@@ -57,7 +58,7 @@ def stock(stock_celery: str, url: str) -> Iterator[Customer]:
 
 
 @pytest.fixture(scope="session")
-def workers(stock_celery: str, url: str) -> Iterator[dict[str, Program]]:
+def workers(stock_celery: str, url: str) -> Iterator[Workers]:
     """A worker of each library; each serves a queue of its own, and both serve `both`."""
     started = {
         "ours": our_worker(url, f"{shop.OURS},{shop.BOTH}"),
@@ -74,13 +75,14 @@ def workers(stock_celery: str, url: str) -> Iterator[dict[str, Program]]:
 
 def our_worker(url: str, queues: str, *options: str, accept: str = "json") -> Program:
     """Start a celeriac worker of the shop; the caller waits for it and stops it."""
-    words = ["-m", "celeriac", "-A", "ours", "worker", "-c", "2", "-n", "ours@%h"]
+    words = ["-m", "celeriac", "-A", "interop.ours", "worker", "-c", "1"]
     return _worker(sys.executable, words, url, queues, options, accept)
 
 
 def their_worker(python: str, url: str, queues: str, *options: str, accept: str = "json") -> Program:
     """Start a stock worker of the shop; the caller waits for it and stops it."""
-    words = "-m celery -A theirs worker -P threads -c 2 -n theirs@%h --without-gossip --without-mingle".split()
+    # In "solo": in pools of several a retry can end before its RETRY is stored, which then stands for ever.
+    words = "-m celery -A interop.theirs worker -P solo --without-gossip --without-mingle".split()
     return _worker(python, words, url, queues, options, accept)
 
 
@@ -88,11 +90,12 @@ def _worker(
     python: str, words: list[str], url: str, queues: str, options: tuple[str, ...], accept: str
 ) -> Program:
     library = words[1]
-    surroundings = environment(url) | {"SHOP_ACCEPT": accept, "LIBRARY": library}
+    # Stock Celery does not let root accept pickle otherwise, and in CI everybody is root.
+    own = {"SHOP_ACCEPT": accept, "LIBRARY": library, "C_FORCE_ROOT": "1"}
     worker = Program(
-        [python, *words, "-l", "info", "-Q", queues, *options],
-        cwd=HERE,
-        env=surroundings,
+        [python, *words, "-l", "info", "-Q", queues, "-n", f"{queues.replace(',', '-')}@%h", *options],
+        cwd=TESTS,
+        env=environment(url) | own,
     )
     worker.start()
     return worker
@@ -108,7 +111,7 @@ class Customer:
     """Runs code with stock Celery: `stock("answer = app.send_task(name).id", name="shop.add")`."""
 
     def __init__(self, python: str, url: str) -> None:
-        self._command = [python, "customer.py"]
+        self._command = [python, "-m", "interop.customer"]
         self._environment = environment(url) | {"SHOP_ACCEPT": "json pickle yaml msgpack"}
         self._process: subprocess.Popen[str] | None = None
 
@@ -128,7 +131,7 @@ class Customer:
     def __enter__(self) -> Customer:
         self._process = subprocess.Popen(
             self._command,
-            cwd=HERE,
+            cwd=TESTS,
             env=self._environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,6 +1,7 @@
 """A user of stock Celery who does what a test says: each line of input is JSON with Python code to run.
 
-The code finds `app` (of Celery), `shop` and what the test gave by name; what it leaves in `answer` is sent back.
+The code finds `app` (of Celery), `shop`, `errands` and what the test gave by name; what it leaves in `answer`
+goes back.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ import json
 import sys
 import traceback
 
-import shop
-from theirs import app
+from interop import errands, shop
+from interop.theirs import app
 
 
 def main() -> None:
     replies, sys.stdout = sys.stdout, sys.stderr
     for line in sys.stdin:
         order = json.loads(line)
-        names = {"app": app, "shop": shop, "answer": None, **order["names"]}
+        names = {"app": app, "errands": errands, "shop": shop, "answer": None, **order["names"]}
         try:
             exec(order["code"], names)
             reply = {"answer": names["answer"]}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 from datetime import time as clock_time
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -43,94 +44,105 @@ class Curious(Exception):
 def open_shop(library: Callable[..., Any], url: str, **settings: Any) -> Any:
     """An app of either library with all the tasks."""
     app = library("shop", broker=url, backend=url, **settings)
-    store = redis.Redis.from_url(url, decode_responses=True)
+    store = redis.Redis.from_url(url, decode_responses=True, socket_timeout=30)
+    task = partial(app.task, shared=False)
 
-    @app.task(name="shop.add")
+    @task(name="shop.add")
     def add(x: int = 0, y: int = 0) -> int:
         return x + y
 
-    @app.task(name="shop.echo")
+    @task(name="shop.echo")
     def echo(*args: Any, **kwargs: Any) -> list[Any]:
         return [list(args), kwargs]
 
-    @app.task(name="shop.describe")
+    @task(name="shop.describe")
     def describe(*args: Any, **kwargs: Any) -> str:
         return repr((args, kwargs))
 
-    @app.task(name="shop.rich")
+    @task(name="shop.rich")
     def rich() -> list[Any]:
         return RICH
 
-    @app.task(name="shop.boom")
+    @task(name="shop.boom")
     def boom(*_: Any) -> None:
         raise ValueError("no", 7)
 
-    @app.task(name="shop.curious")
+    @task(name="shop.curious")
     def curious() -> None:
         raise Curious(4, "there")
 
-    @app.task(name="shop.missing")
+    @task(name="shop.missing")
     def missing() -> None:
         {}["key"]
 
-    @app.task(name="shop.stubborn", bind=True, max_retries=2)
+    @task(name="shop.unencodable")
+    def unencodable() -> object:
+        return object()
+
+    @task(name="shop.tracked", bind=True, track_started=True)
+    def tracked(self: Any) -> None:
+        store.blpop([f"go:{self.request.id}"], timeout=20)
+
+    @task(name="shop.stubborn", bind=True, max_retries=2)
     def stubborn(self: Any, until: int) -> int:
         if self.request.retries < until:
             raise self.retry(countdown=0, exc=OSError(2, "gone"))
         retries: int = self.request.retries
         return retries
 
-    @app.task(name="shop.tomorrow", bind=True)
+    @task(name="shop.tomorrow", bind=True)
     def tomorrow(self: Any) -> None:
         raise self.retry(countdown=86_400, exc=OSError(2, "gone"))
 
-    @app.task(name="shop.progress", bind=True)
+    @task(name="shop.progress", bind=True)
     def progress(self: Any) -> str:
         self.update_state(state="PROGRESS", meta={"done": 3, "of": 4})
         store.blpop([f"go:{self.request.id}"], timeout=20)
         return "done"
 
-    @app.task(name="shop.parent", bind=True)
-    def parent(self: Any) -> str:
-        return str(add.apply_async((1, 1), queue=self.request.delivery_info["routing_key"]).id)
+    @task(name="shop.parent", bind=True)
+    def parent(self: Any, queue: str | None = None) -> str:
+        queue = queue or self.request.delivery_info["routing_key"]
+        return str(add.apply_async((1, 1), queue=queue).id)
 
-    @app.task(name="shop.look", bind=True)
+    @task(name="shop.look", bind=True)
     def look(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
         told = self.request
         names = (
             "id root_id parent_id retries eta expires group group_index timelimit shadow ignore_result "
-            "correlation_id reply_to origin argsrepr kwargsrepr stamps stamped_headers is_eager called_directly"
+            "correlation_id reply_to origin argsrepr kwargsrepr stamps stamped_headers called_directly"
         )
         seen = {name: getattr(told, name) for name in names.split()}
         own = dict(told.headers or {})
         place = {name: told.delivery_info.get(name) for name in ("exchange", "routing_key", "priority")}
         return {**seen, "args": args, "kwargs": kwargs, "tenant": own.get("tenant"), **place}
 
-    @app.task(name="shop.note")
+    @task(name="shop.note")
     def note(ledger: str, word: Any = None) -> None:
         store.rpush(ledger, str(word))
 
-    @app.task(name="shop.note_quietly", ignore_result=True)
+    @task(name="shop.note_quietly", ignore_result=True)
     def note_quietly(ledger: str, word: Any = None) -> None:
         store.rpush(ledger, str(word))
 
-    @app.task(name="shop.note_failure")
+    @task(name="shop.note_failure")
     def note_failure(request: Any, exc: Any, traceback: Any) -> None:
         store.rpush(f"failed:{request.id}", f"{type(exc).__name__}{exc.args}")
 
-    @app.task(name="shop.note_failed_id")
+    @task(name="shop.note_failed_id")
     def note_failed_id(task_id: str) -> None:
         store.rpush(f"failed:{task_id}", task_id)
 
-    @app.task(name="shop.serve", bind=True)
+    @task(name="shop.serve", bind=True)
     def serve(self: Any, number: int) -> None:
         store.rpush("served", f"{number} {os.environ.get('LIBRARY')}")
         time.sleep(0.002)
 
-    @app.task(name="shop.began")
+    @task(name="shop.began")
     def began() -> float:
         return time.time()
 
+    app.store = store
     return app
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 
 from celery import Celery
-from shop import open_shop
+from interop.shop import open_shop
 
-# The settings without which a stock worker would take over the root logger or poll its broker for a second.
 app = open_shop(
     Celery,
     os.environ["SHOP_URL"],

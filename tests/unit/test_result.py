@@ -9,6 +9,7 @@ import pickle
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -18,9 +19,10 @@ import pytest
 from celeriac import AsyncResult, Celery, EagerResult
 from celeriac import request as requests
 from celeriac.exceptions import ImproperlyConfigured, TaskRevokedError, TimeoutError
-from celeriac.message import Result
+from celeriac.message import Fate, Outcome, Result
 from celeriac.request import Request
 from celeriac.result import allow_join_result, denied_join_result, result_from_tuple
+from celeriac.revoking import revoke
 from celeriac.waiting import Waiting
 from celeriac.wire.result import encode_result
 
@@ -102,7 +104,7 @@ def test_an_empty_id_is_an_error(app: Celery) -> None:
 
 def test_without_a_backend_every_question_says_what_to_set() -> None:
     result = Celery("proj", broker="memory://").AsyncResult("i")
-    for ask in (result.get, result.ready, result.forget, result.revoke, lambda: result.status):
+    for ask in (result.get, result.ready, result.forget, lambda: result.status):
         with pytest.raises(ImproperlyConfigured, match="result_backend"):
             ask()
     with pytest.raises(ImproperlyConfigured, match="result_backend"):
@@ -304,15 +306,80 @@ def test_a_forgotten_result_is_pending_again(app: Celery) -> None:
     assert result.state == app.AsyncResult("parent").state == "PENDING"
 
 
-def test_a_revoked_task_says_so_unless_it_has_ended(app: Celery) -> None:
+def test_a_revoked_task_says_so_at_once(app: Celery) -> None:
     result = app.AsyncResult("i")
     result.revoke()
+    assert "i" in app.broker.revoked
     assert result.state == "REVOKED"
+    assert result.date_done is not None
     with pytest.raises(TaskRevokedError, match="revoked"):
         result.get()
-    save(app, "done", 5)
-    app.AsyncResult("done").revoke()
+    result.revoke()
+
+
+def test_who_waits_for_a_task_is_told_that_it_is_revoked(app: Celery) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(app.AsyncResult("i").get, timeout=10)
+        app.AsyncResult("i").revoke()
+        with pytest.raises(TaskRevokedError):
+            waiting.result()
+
+
+def test_a_task_that_ended_or_runs_keeps_its_state_when_it_is_revoked(app: Celery) -> None:
+    error = ValueError("no")
+    for task_id, status, value in (
+        ("done", "SUCCESS", 5),
+        ("bad", "FAILURE", error),
+        ("runs", "STARTED", {}),
+    ):
+        save(app, task_id, value, status)
+        app.AsyncResult(task_id).revoke()
+        assert app.AsyncResult(task_id).state == status
     assert app.AsyncResult("done").get() == 5
+    save(app, "again", ValueError("no"), "RETRY")
+    app.AsyncResult("again").revoke()
+    assert app.AsyncResult("again").state == "REVOKED"
+
+
+def test_a_task_that_a_worker_holds_is_not_said_to_be_revoked(app: Celery) -> None:
+    held, waits = app.send_task("held"), app.send_task("waits")
+    worker = app.open_worker_broker()
+    worker.consume(["celery"])
+    worker.enlist("worker", "node", 30.0)
+    (claim,) = worker.turn("worker", (), 1)
+    held.revoke()
+    waits.revoke()
+    assert (held.state, waits.state) == ("PENDING", "REVOKED")
+    worker.turn("worker", [Outcome(claim.number, Fate.GIVEN_BACK)], 2)
+    assert held.id in worker.revoked
+    worker.close()
+
+
+def test_a_revoke_needs_no_results_and_says_nothing_where_they_are_ignored(app: Celery) -> None:
+    with Celery("proj", broker=f"memory://{uuid4().hex}") as without:
+        without.AsyncResult("i").revoke()
+        assert "i" in without.broker.revoked
+    ignored = app.send_task("task", ignore_result=True)
+    ignored.revoke()
+    assert ignored.state == "PENDING"
+    assert ignored.id in app.broker.revoked
+
+
+def test_a_revoke_is_kept_as_long_as_the_settings_say(app: Celery) -> None:
+    app.conf.task_revokes_expire = 0.01
+    app.AsyncResult("i").revoke()
+    deadline = time.monotonic() + 10
+    while "i" in app.broker.revoked:
+        assert time.monotonic() < deadline
+    app.conf.task_revokes_expire = None
+    app.AsyncResult("j").revoke()
+    assert "j" in app.broker.revoked
+
+
+def test_many_tasks_are_revoked_in_one_call(app: Celery) -> None:
+    ids = [str(n) for n in range(2500)]
+    revoke(app, ids)
+    assert {app.AsyncResult(task_id).state for task_id in ids} == {"REVOKED"}
 
 
 # --- as a value -------------------------------------------------------------------------------------------

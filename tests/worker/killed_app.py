@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,9 +60,9 @@ def work(self: Any, word: str) -> str:
 
 @app.task(bind=True)
 def hold(self: Any, word: str) -> str:
-    """Runs until the test opens its gate."""
+    """Runs until the test opens its gate, or the gate of this process alone."""
     note(word, "begin", self.request.deliveries)
-    wait_for_file(FOLDER / f"gate {word}")
+    wait_for_file(FOLDER / f"gate {word}", FOLDER / f"gate {word} {os.getpid()}")
     note(word, "end", self.request.deliveries)
     return word
 
@@ -97,10 +98,10 @@ def follow(self: Any, word: str) -> None:
     note(f"after-{word}", "begin", self.request.deliveries)
 
 
-def wait_for_file(path: Path) -> None:
+def wait_for_file(*paths: Path) -> None:
     """The task's own waiting; it ends with its process, or after a minute if the tests went away."""
     deadline = time.monotonic() + 60
-    while not path.exists() and time.monotonic() < deadline:
+    while not any(path.exists() for path in paths) and time.monotonic() < deadline:
         time.sleep(0.005)
 
 
@@ -119,7 +120,7 @@ def fault(place: str, *, supervisor: bool = False) -> None:
         (FOLDER / f"fault {place}").unlink()
     except FileNotFoundError:
         return
-    note(place.replace(" ", "-"), "died")
+    note("fault", "died")
     if not supervisor:
         os.kill(os.getppid(), signal.SIGSTOP)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -135,7 +136,7 @@ def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
     setattr(owner, name, wrapped)
 
 
-#: Of this process: whether the turn that is under way settles a task, and whether one is under way.
+#: Of this process: whether the next exchange with the store settles a task, and whether one is under way.
 settling = False
 turning = False
 
@@ -145,10 +146,7 @@ def _turn(original: Any, self: Intake, *arguments: Any, **named: Any) -> bool:
     settling = any(outcome.fate is not Fate.BEGUN for outcome in self._outcomes)
     if settling:
         fault("before settling")
-    was_settling = settling
     answer: bool = original(self, *arguments, **named)
-    if was_settling and answer:
-        fault("settled")
     return answer
 
 
@@ -177,13 +175,17 @@ def _begin(original: Any, self: Slot, number: int) -> None:
 
 
 def _exchange(original: Any, self: Any, *arguments: Any, **named: Any) -> Any:
-    global turning
+    global turning, settling
     fault("before the turn")
     turning = True
     try:
-        return original(self, *arguments, **named)
+        answer = original(self, *arguments, **named)
     finally:
         turning = False
+    if settling:
+        fault("settled")
+    settling = False
+    return answer
 
 
 def after_the_script() -> str:
@@ -195,13 +197,17 @@ def _call(original: Any, self: scripts.Script, connection: Connection, packed: b
         connection.send(packed)
         # The reply has come, so the script has run; nobody reads it.
         readable(connection.fileno(), 10)
-        fault(after_the_script())
+        with socket.socket(fileno=os.dup(connection.fileno())) as peeking:
+            claims = b"killed_app" in peeking.recv(65536, socket.MSG_PEEK)
+        if settling or claims:
+            fault(after_the_script())
+        return connection.read()
     return original(self, connection, packed)
 
 
 def _write(original: Any, self: Store, *arguments: Any) -> Any:
     answer = original(self, *arguments)
-    if turning:
+    if turning and (settling or answer.claims):
         fault(after_the_script())
     return answer
 

@@ -18,7 +18,7 @@ from services import Program, start_worker
 #: Seconds within which "at once" must have happened.
 AT_ONCE = 1.0
 #: Seconds after which a wait gives up; generous, for a loaded machine.
-PATIENCE = 20.0
+PATIENCE = 10.0
 
 
 class Entry(NamedTuple):
@@ -44,40 +44,44 @@ def until(true: Callable[[], Any], what: str, timeout: float = PATIENCE) -> Any:
 class Scene:
     """One store with everything that a test of kills does to it."""
 
-    def __init__(self, folder: Path, url: str, acks: str = "late") -> None:
+    def __init__(self, folder: Path, url: str, acks: str = "late", queue: str | None = None) -> None:
         self.folder = folder
         self.url = url
         self.acks = acks
-        self.app = Celery("test", broker=url, backend=url)
+        #: Scenes on one store do not meet.
+        self.queue = queue or folder.name
+        self.app = Celery("test", broker=url, backend=url, set_as_current=False)
         self.broker = self.app.broker
-        self._workers: list[Program] = []
+        self.workers: list[Program] = []
+        self._used = 0
+        self._deaths = 0
 
     # --- workers
 
-    def start(self, *arguments: str, url: str | None = None, **env: str) -> Program:
-        """A worker that is ready."""
+    def start(self, *arguments: str, url: str | None = None, ready: bool = True) -> Program:
+        """A worker; `ready`: once it says so."""
         worker = start_worker(
             "killed_app",
-            Path(__file__).parent,
-            *("-l", "info", "-n", f"w{len(self._workers) + 1}@here", *(arguments or ("-c", "2"))),
+            self.folder,
+            *("-l", "info", "-Q", self.queue, "-n", f"w{len(self.workers) + 1}@here", *arguments),
             env={
                 "CELERY_BROKER_URL": url or self.url,
                 "CELERY_RESULT_BACKEND": url or self.url,
                 "KILLED_FOLDER": str(self.folder),
                 "KILLED_ACKS": self.acks,
-                "PYTHONDONTWRITEBYTECODE": "1",
-                **env,
+                "PYTHONPATH": str(Path(__file__).parent),
             },
         )
-        self._workers.append(worker)
-        worker.wait_for_line(r" ready\.")
+        self.workers.append(worker)
+        if ready:
+            worker.wait_for_line(r" ready\.")
         return worker
 
     def children(self, worker: Program) -> list[int]:
         return [child.pid for child in psutil.Process(worker.pid).children()]
 
     def close(self) -> None:
-        for worker in self._workers:
+        for worker in self.workers:
             worker.kill()
             print(f"--- {' '.join(worker.command[1:])}\n{worker.output}")
         if self.ledger.exists():
@@ -86,8 +90,17 @@ class Scene:
 
     # --- tasks
 
+    def words(self, *words: str) -> list[str]:
+        """Each with a number that makes it a new one."""
+        self._used += 1
+        return [f"{word}{self._used}" for word in words]
+
+    def last(self, word: str) -> str:
+        """The newest of these."""
+        return f"{word}{self._used}"
+
     def send(self, task: str, word: str, *more: Any, **options: Any) -> AsyncResult[Any]:
-        result: AsyncResult[Any] = self.app.send_task(f"killed_app.{task}", (word, *more), **options)
+        result: AsyncResult[Any] = self.app.send_task(f"killed_app.{task}", (word, *more), queue=self.queue, **options)
         return result
 
     def open_gate(self, word: str) -> None:
@@ -125,16 +138,17 @@ class Scene:
         """The next process that comes to that line dies."""
         (self.folder / f"fault {place}").touch()
 
-    def wait_for_death(self, place: str) -> int:
-        """The pid of the one that died there, once it is dead."""
-        pid = self.wait_for(place.replace(" ", "-"), "died").pid
+    def wait_for_death(self) -> int:
+        """The pid of the next one that died at a fault, once it is dead."""
+        self._deaths += 1
+        pid = self.wait_for("fault", "died", self._deaths).pid
         until(lambda: is_dead(pid), f"{pid} dies")
         return pid
 
     # --- the store
 
     def depth(self) -> Depth:
-        return self.broker.depth(["celery"])["celery"]
+        return self.broker.depth([self.queue])[self.queue]
 
     def wait_until_nothing_waits(self) -> Depth:
         """Once no message is ready, delayed or claimed; gives what is dead."""

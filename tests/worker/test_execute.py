@@ -17,6 +17,7 @@ import pytest
 from celeriac import Celery, signals
 from celeriac.exceptions import (
     Ignore,
+    OperationalError,
     Reject,
     Retry,
     SoftTimeLimitExceeded,
@@ -739,8 +740,36 @@ def test_a_revoked_task_does_not_run(world: World) -> None:
     def unwanted() -> None: ...
 
     world.executor.revoked = {"the-id"}
-    outcome = world.prepare("proj.unwanted")
+    heard: list[Any] = []
+    with hearing(heard, signals.task_revoked):
+        outcome = world.prepare("proj.unwanted")
     assert meta(outcome)["result"]["exc_message"] == ["revoked"]
+    assert heard[0][2]["expired"] is heard[0][2]["terminated"] is False
+
+
+def test_a_revoked_task_waits_neither_for_its_time_nor_for_its_module(world: World) -> None:
+    @world.task
+    def later() -> None: ...
+
+    world.executor.revoked = {"the-id"}
+    for outcome in (world.prepare("proj.later", eta=at(60)), world.prepare("proj.nobody_knows")):
+        assert isinstance(outcome, Outcome)
+        assert outcome.fate is Fate.ACKED
+        assert meta(outcome)["status"] == "REVOKED"
+
+
+def test_a_claim_goes_back_while_nobody_can_say_whether_it_is_revoked(world: World) -> None:
+    @world.task
+    def any_task() -> None: ...
+
+    class Away:
+        def __contains__(self, id: object) -> bool:
+            raise OperationalError("the store is away")
+
+    world.executor.revoked = Away()
+    outcome = world.prepare("proj.any_task")
+    assert isinstance(outcome, Outcome)
+    assert outcome.fate is Fate.GIVEN_BACK
 
 
 def test_a_foreign_eta_goes_to_the_delayed_messages_once(world: World) -> None:

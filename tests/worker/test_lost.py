@@ -43,6 +43,17 @@ def test_what_had_begun_is_lost_and_counted() -> None:
     ]
 
 
+def test_what_had_ended_before_the_running_task_goes_back_uncounted() -> None:
+    claims = [claim(4, deliveries=2), claim(5, begun=True), claim(6), claim(7)]
+    assert fates(judged(*claims, begun={4, 5, 6}, rooms=1)) == [
+        (4, Fate.GIVEN_BACK),
+        (5, Fate.ACKED),
+        (6, Fate.LOST),
+        (7, Fate.GIVEN_BACK),
+    ]
+    assert fates(judged(*claims, begun={4, 5, 6}, rooms=3))[0] == (4, Fate.DEAD)
+
+
 def test_what_was_acknowledged_early_fails_and_never_runs_again() -> None:
     (outcome,) = judged(claim(1, begun=True), begun={1})
     assert outcome.fate is Fate.ACKED

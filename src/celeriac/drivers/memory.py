@@ -6,7 +6,7 @@ import heapq
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, count, islice
 from queue import Empty, SimpleQueue
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from celeriac.drivers.opening import Options
+from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import (
     PRIORITY_STEPS,
@@ -61,6 +62,7 @@ class MemoryBroker:
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._woken = False
         self._closed = False
+        self._revoked = Revoked(self._is_revoked)
 
     def publish(self, messages: Sequence[Message]) -> None:
         with self._open() as store:
@@ -149,9 +151,21 @@ class MemoryBroker:
         with self._open() as store:
             return store.replay(set(ids))
 
+    def revoke(self, ids: Sequence[str], keep: float) -> list[str]:
+        with self._open() as store:
+            return store.revoke(ids, keep)
+
+    @property
+    def revoked(self) -> Container[str]:
+        return self._revoked
+
     def close(self) -> None:
         self._closed = True
         self.ring()
+
+    def _is_revoked(self, id: str) -> bool:
+        with self._open() as store:
+            return store.is_revoked(id)
 
     def _answer_wake(self) -> bool:
         woken, self._woken = self._woken, False
@@ -334,6 +348,9 @@ class MemoryStore:
         self._lines: dict[str, Line] = {}
         self._holders: dict[str, Holder] = {}
         self._leases: dict[str, float] = {}
+        #: By id of a revoked task: the tick until which it is revoked; and the same as a heap by that tick.
+        self._revoked: dict[str, float] = {}
+        self._revoked_ends: list[tuple[float, str]] = []
 
     def add(self, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -438,6 +455,28 @@ class MemoryStore:
         for dead in chosen:
             self._make_ready(Parcel(dead.parcel.message))
         return len(chosen)
+
+    def revoke(self, ids: Sequence[str], keep: float) -> list[str]:
+        self._drop_over_revokes()
+        # What is delayed now must still be revoked when it is due.
+        etas = [eta for line in self._lines.values() for eta, _, _ in line.delayed]
+        until = self.ticks() + max(0.0, max(etas, default=0.0) - self.now()) + keep
+        for id in ids:
+            if until > self._revoked.get(id, 0.0):
+                self._revoked[id] = until
+                heapq.heappush(self._revoked_ends, (until, id))
+        held = {parcel.message.id for parcel in self._claimed()}
+        return [id for id in ids if id in held]
+
+    def is_revoked(self, id: str) -> bool:
+        return self._revoked.get(id, 0.0) > self.ticks()
+
+    def _drop_over_revokes(self) -> None:
+        now = self.ticks()
+        while self._revoked_ends and self._revoked_ends[0][0] <= now:
+            until, id = heapq.heappop(self._revoked_ends)
+            if self._revoked.get(id) == until:
+                del self._revoked[id]
 
     def line(self, queue: str) -> Line:
         """The line of a queue, with what became due moved to its ready end."""

@@ -11,7 +11,7 @@ shortly before its claim is settled, never the other way round, and three things
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 import msgspec
 
@@ -90,6 +90,13 @@ class Paired:
 
     def replay(self, ids: Sequence[str]) -> int:
         return self._broker.replay(ids)
+
+    def revoke(self, ids: Sequence[str], keep: float) -> list[str]:
+        return self._broker.revoke(ids, keep)
+
+    @property
+    def revoked(self) -> Container[str]:
+        return self._broker.revoked
 
     def _still_held(self, owner: str, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """The outcomes that may settle: one for each number held, or all of an owner made known elsewhere."""

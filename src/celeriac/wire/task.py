@@ -106,7 +106,7 @@ def pack(
         f'"root_id": {json_string(root_id) if root_id else json_id}, "parent_id": {_text(parent_id)}, '
         f'"argsrepr": {json_string(argsrepr)}, "kwargsrepr": {json_string(kwargsrepr)}, '
         f'"origin": {json_string(origin or default_origin())}, '
-        f'"ignore_result": {_value(ignore_result)}, '
+        f'"ignore_result": {"true" if ignore_result else "null" if ignore_result is None else "false"}, '
         f'"replaced_task_nesting": {replaced_task_nesting:d}, "stamped_headers": {_value(stamped_headers)}, '
         f'"stamps": {{{_members("stamp", name, stamps)[2:] if stamps else ""}}}{more_headers}}}, '
         f'"properties": {{"correlation_id": {json_id}, "reply_to": {json_string(reply_to)}{more_properties}, '

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from celeriac.exceptions import OperationalError
 from celeriac.message import Claim, Fate, Outcome, Result
@@ -76,6 +77,8 @@ class Life:
         self.intake = Intake(broker, plan.owner, lost=self._say_lost, found=self._say_found)
         self.stopping = False
         self.retiring = False
+        #: Numbers of what runs and was acknowledged early.
+        self._marked: set[int] = set()
         self._results = results
         self._judge = judge
         self._ready = ready
@@ -121,7 +124,8 @@ class Life:
     def abandon(self, held: list[Claim]) -> None:
         """Return `held`, of which all up to the slot's number have begun, and what waits."""
         self.intake.give_back()
-        for outcome in self._judge(held, self.slot.begun):
+        known = [replace(claim, begun=True) if claim.number in self._marked else claim for claim in held]
+        for outcome in self._judge(known, self.slot.begun):
             self.intake.done(outcome)
         self.intake.turn()
         self.broker.dismiss(self.plan.owner)
@@ -141,6 +145,7 @@ class Life:
                     return None
                 time.sleep(PATIENCE)
                 marked = self.intake.turn()
+            self._marked.add(claim.number)
         soft, hard = job.time_limits
         if (soft or hard) and not self._said_limits:
             self._said_limits = True
@@ -151,6 +156,8 @@ class Life:
         """Count it; enough is enough for a child with a limited life."""
         self.slot.finish()
         self.intake.done(outcome)
+        if self._marked:
+            self._marked.discard(outcome.number)
         plan = self.plan
         if plan.max_tasks is not None and self.slot.done >= plan.max_tasks:
             self.retire(f"it has run its {plan.max_tasks} tasks")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from celeriac.exceptions import (
     DecodeError,
     InvalidTaskError,
     NotRegistered,
+    OperationalError,
     TaskRevokedError,
     WorkerLostError,
 )
@@ -57,7 +58,7 @@ class Executor:
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.perf_counter,
         save: Callable[[Result], None] | None = None,
-        revoked: Collection[str] = (),
+        revoked: Container[str] = (),
     ) -> None:
         self.hostname = hostname
         #: Epoch seconds: expiry, ETA, dates.
@@ -80,6 +81,9 @@ class Executor:
         """A job to run; or the outcome of a claim that must not run, or not now, or not here."""
         try:
             return self._admit(claim)
+        except OperationalError as error:
+            _refusals.warning("A message of queue %r goes back: %s", claim.queue, error)
+            return Outcome(claim.number, Fate.GIVEN_BACK)
         except Exception as error:
             # Bytes that break whoever looks at them must not come back to break the next worker too.
             _refusals.exception("A message of queue %r could not be looked at", claim.queue)
@@ -94,6 +98,11 @@ class Executor:
             return self.endings.fail(claim, lost_error("it had begun and was acknowledged early"))
         if claim.deliveries and killed_too_often(claim.deliveries, self._max_deliveries):
             return self._killer(claim)
+        # Before all that puts it off: it must not wait, for a date or its module, until the store forgets.
+        if message.id in self.revoked:
+            if _arrivals.isEnabledFor(logging.INFO):
+                _log_arrival(message)
+            return self._revoked(claim, message, "revoked")
         try:
             eta = None if message.eta is None else _moment(message.eta)
             expires = None if message.expires is None else _moment(message.expires)
@@ -111,9 +120,7 @@ class Executor:
         if _arrivals.isEnabledFor(logging.INFO):
             _log_arrival(message)
         if expires is not None and expires <= self.now():
-            return self._revoked(claim, message, habits, "expired")
-        if self.revoked and message.id in self.revoked:
-            return self._revoked(claim, message, habits, "revoked")
+            return self._revoked(claim, message, "expired")
         try:
             args, kwargs, embed = message.arguments(self._accept)
         except (DecodeError, ContentDisallowed) as error:
@@ -187,14 +194,16 @@ class Executor:
         error = WorkerLostError(death_note(claim.deliveries))
         return self.endings.fail(claim, error, f"WorkerLostError: {error}")
 
-    def _revoked(self, claim: Claim, message: TaskMessage, habits: Habits, why: str) -> Outcome:
+    def _revoked(self, claim: Claim, message: TaskMessage, why: str) -> Outcome:
+        """The task need not be known here."""
         _arrivals.info(LOG_REVOKED, message.name, message.id)
+        task = self._tasks.get(message.name)
         ended = self.endings.request_of(claim, message)
-        if habits.ignore_result and not ended.ignore_result:
+        if task is not None and task.ignore_result and not ended.ignore_result:
             ended.ignore_result = _says_nothing_of_results(message)
         if signals.task_revoked.receivers:
             signals.task_revoked.send(
-                habits.task, request=ended, terminated=False, signum=None, expired=why == "expired"
+                task, request=ended, terminated=False, signum=None, expired=why == "expired"
             )
         return self.endings.revoked(claim, ended, TaskRevokedError(why))
 

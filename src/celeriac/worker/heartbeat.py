@@ -36,6 +36,10 @@ class Heartbeat:
         self._next_beat = 0.0
         self._next_look = 0.0
         self._away = False
+        #: Owners whose lease ran out and whose claims are not settled yet, in the order of finding them.
+        self._orphans: dict[str, None] = {}
+        #: Dead owner -> who may hold its claims: itself, or an heir of whom we did not hear what it got.
+        self._holders: dict[str, list[str]] = {}
 
     def start(self) -> None:
         """After the queues are set with `broker.consume`."""
@@ -65,15 +69,22 @@ class Heartbeat:
     def take_over(self, owner: str, begun: int | None, how: str, judge: Judge | None = None) -> int:
         """Settle the claims of a dead owner; returns how many there were. Safe to try again after
         OperationalError."""
-        heir = heir_name(self._node)
-        claims = self._broker.adopt(owner, heir, self._node)
-        if not claims:
+        holders = self._holders.setdefault(owner, [owner])
+        count = 0
+        while holders:
+            holder, heir = holders[0], heir_name(self._node)
+            holders.append(heir)
+            claims = self._broker.adopt(holder, heir, self._node)
+            if holder != owner:
+                self._broker.dismiss(holder)  # so that what it left unanswered is not said again
+            del holders[0]
+            if claims:
+                self._broker.turn(heir, (judge or self._judge)(claims, begun, rooms_of(owner), how), 0)
             self._broker.dismiss(heir)
-            return 0
-        outcomes = (judge or self._judge)(claims, begun, rooms_of(owner), how)
-        self._broker.turn(heir, outcomes, 0)
-        self._broker.dismiss(heir)
-        return len(claims)
+            holders.remove(heir)
+            count += len(claims)
+        del self._holders[owner]
+        return count
 
     def stop(self) -> None:
         """May be called twice."""
@@ -82,8 +93,10 @@ class Heartbeat:
             lookout.close()
 
     def _renew(self) -> None:
-        for owner in self._broker.beat(self._node, self._lease):
+        self._orphans |= dict.fromkeys(self._broker.beat(self._node, self._lease))
+        for owner in list(self._orphans):
             count = self.take_over(owner, None, "its node fell silent")
+            del self._orphans[owner]
             if count:
                 logger.warning(
                     "Restoring %d unacknowledged message(s) of %s, whose lease ran out", count, owner

@@ -91,12 +91,14 @@ class Household:
     ) -> Life:
         """The common part of a child, with a broker of its own."""
 
+        broker = self.app.open_worker_broker()
+
         def executor(save: Callable[[Result], None] | None) -> Executor:
-            return Executor(self.app, plan.hostname, save=save)
+            return Executor(self.app, plan.hostname, save=save, revoked=broker.revoked)
 
         return Life(
             plan,
-            self.app.open_worker_broker(),
+            broker,
             self.app.results,
             executor,
             slot,
@@ -204,7 +206,7 @@ def _leave_signals_to_the_parent() -> None:
     Handlers that do nothing, and not SIG_IGN: that would be inherited by the programs that tasks start.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
-        originals.handle(number, lambda *_: None)
+        originals.handle_here(number, lambda *_: None)
     originals.handle(signal.SIGCHLD, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
 

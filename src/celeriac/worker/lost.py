@@ -31,10 +31,15 @@ def judge_lost(
     `begun` are the numbers that its slot says had begun and were not settled. None: the slot is gone with the
     whole node, and as many claims as it had `rooms`, the first by number, count as begun. `how` says for a
     person how it died (`signal 9 (SIGKILL)`). `max_deliveries` of 0 is no limit.
+
+    In one room only the last can have been running: the ones before had ended and were not settled yet. They
+    run again too, but no death is counted against them.
     """
     in_order = sorted(claims, key=lambda claim: claim.number)
     if begun is None:
         begun = {claim.number for claim in in_order[:rooms]}
+    elif rooms == 1 and begun:
+        begun = {max(begun)}
     return [
         _judge_begun(claim, max_deliveries, how, fail)
         if claim.begun or claim.number in begun

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from types import ModuleType
+from collections.abc import Callable
+from types import FrameType, ModuleType
 from typing import Any
 
 
@@ -39,4 +40,22 @@ def wait_for(pid: int) -> tuple[int, int]:
 
 def handle(number: int, handler: Any) -> Any:
     """Set a signal's handler; returns the one before."""
+    if number == signal.SIGCHLD and "gevent.monkey" in sys.modules:
+        # It takes its own handler for the one that is set, and would not set it again when a task starts a
+        # program: then nobody would notice that program's end.
+        sys.modules["gevent"].get_hub().loop.reset_sigchld()
     return original(signal, "signal")(number, handler)
+
+
+def handle_here(number: int, handler: Callable[[int, FrameType | None], None]) -> Any:
+    """As `handle`, for this process alone: one that a task forks from it ends by the signal like any other."""
+    here = os.getpid()
+
+    def act(number: int, frame: FrameType | None) -> None:
+        if os.getpid() == here:
+            handler(number, frame)
+        else:
+            handle(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    return handle(number, act)

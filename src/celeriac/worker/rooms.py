@@ -83,9 +83,10 @@ class RoomsChild:
             self._runner.submit(job)
 
     def _finished(self, job: Job, outcome: Outcome) -> None:
-        del self._running[job]
         self._limited.pop(job, None)
         self._life.finished(outcome)
+        # Last, since a child whose rooms are empty may leave at once: by now its outcome is at the door.
+        del self._running[job]
         self._changed.set()
         if self._at_the_door:
             self._intake.broker.wake()

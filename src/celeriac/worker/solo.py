@@ -13,7 +13,7 @@ from typing import Any
 
 from celeriac.exceptions import Fenced
 from celeriac.ports import Broker
-from celeriac.worker import banner
+from celeriac.worker import banner, originals
 from celeriac.worker.child import Plan
 from celeriac.worker.heartbeat import Heartbeat
 from celeriac.worker.living import Household
@@ -46,7 +46,7 @@ class Solo:
         )
         keeper.start()
         before = {
-            number: signal.signal(number, self._on_signal)
+            number: originals.handle_here(number, self._on_signal)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         }
         try:
@@ -55,7 +55,7 @@ class Solo:
         finally:
             self._over.set()
             for number, handler in before.items():
-                signal.signal(number, handler)
+                originals.handle(number, handler)
             keeper.join(1.0)
             heartbeat.stop()
             self._broker.close()

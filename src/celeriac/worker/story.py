@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Generator
 from inspect import isawaitable
+from types import CoroutineType
 from typing import Any
 
 from celeriac import aio
@@ -37,12 +38,12 @@ def drive(story: Story) -> Outcome:
 
 
 async def adrive(story: Story, meaning: Callable[[BaseException], BaseException]) -> Outcome:
-    """Run it in a coroutine; `meaning` may replace an error of what was awaited by another."""
+    """Run it in a coroutine; `meaning` may replace what is thrown into it by another error."""
     try:
         waiting = next(story)
         while True:
             try:
-                value = await waiting
+                value = await (_Meant(waiting, meaning) if type(waiting) is CoroutineType else waiting)
             except BaseException as error:
                 waiting = story.throw(meaning(error))
             else:
@@ -61,6 +62,35 @@ def tell(signal: Signal, sender: Any, **named: Any) -> Step:
             yield answer
         except Exception:
             _log.exception("receiver %r of signal %s raised", receiver, signal.name)
+
+
+class _Meant:
+    """A coroutine into which errors are thrown as what they mean: a task whose limit is over finds that out
+    where it waits, and not only that somebody has cancelled it."""
+
+    __slots__ = ("_meaning", "_steps")
+
+    def __init__(
+        self, waiting: CoroutineType[Any, Any, Any], meaning: Callable[[BaseException], BaseException]
+    ) -> None:
+        self._steps = waiting.__await__()
+        self._meaning = meaning
+
+    def __await__(self) -> Any:
+        return self
+
+    def __next__(self) -> Any:
+        return self._steps.send(None)
+
+    def send(self, value: Any) -> Any:
+        return self._steps.send(value)
+
+    def throw(self, kind: Any, error: Any = None, _traceback: Any = None) -> Any:
+        thrown = kind if isinstance(kind, BaseException) else kind() if error is None else error
+        return self._steps.throw(self._meaning(thrown))
+
+    def close(self) -> None:
+        self._steps.close()
 
 
 async def _awaited(waiting: Awaitable[Any]) -> Any:

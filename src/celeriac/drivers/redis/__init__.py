@@ -12,9 +12,10 @@ from celeriac.drivers.redis.keys import Keys, result_prefix
 from celeriac.drivers.redis.results import RedisResults
 from celeriac.ports import Broker, ResultStore
 
-#: Seconds that a worker waits for a reply before it counts the connection as broken; a script never takes
-#: near so long.
-REPLY_TIMEOUT = 10.0
+#: Seconds that a worker waits for a reply before it counts the connection as broken. A script never takes
+#: near so long, and a turn may be said again; with the pause before the next try it must stay below the 5 s
+#: after which a worker consumes again.
+REPLY_TIMEOUT = 3.0
 
 
 def open_broker(url: str, options: Options, with_results: bool) -> Broker:

@@ -16,13 +16,13 @@ from hiredis import ReplyError
 from celeriac.drivers.redis.connection import Connection, checked, pack, readable
 from celeriac.drivers.redis.keys import Keys
 
-#: Seconds after which the server calls off who stands in line, so that a child that vanished does not stand
-#: for ever. Our own deadlines are kept here, because the server looks at its own only about ten times a
-#: second.
-STAND = 30
-#: Seconds that a reply may come later than the server's own time limit before the connection counts as
-#: broken.
-SLACK = 5.0
+#: Seconds after which the server calls off who stands in line, who then stands again: its word that the
+#: connection lives. One that died in silence (a firewall forgot it) is noticed after these and SLACK, in time
+#: to consume again 5 s after the fault. Our own deadlines are kept here, because the server looks at its own
+#: only about ten times a second.
+STAND = 2
+#: Seconds that its word may be late before the connection counts as broken.
+SLACK = 1.5
 
 
 class Bell:
@@ -48,27 +48,30 @@ class Bell:
 
     def wait(self, seconds: float) -> bool:
         """Wait to be rung, at most so long. True only if `wake` ended it."""
-        now = time.monotonic()
-        deadline = now + max(0.0, seconds)
-        if not self._standing:
-            if self._woken(0.0):
+        deadline = time.monotonic() + max(0.0, seconds)
+        while True:
+            if not self._standing:
+                if self._woken(0.0):
+                    return True
+                if not self._bells:
+                    return self._woken(seconds)
+                self._stand()
+            ready = readable(
+                self._connection.fileno(), min(deadline, self._overdue) - time.monotonic(), self._wake_reader
+            )
+            if self._wake_reader in ready and self._drain():
                 return True
-            if not self._bells:
-                return self._woken(seconds)
-            self._connection.send(pack("BLPOP", *self._bells, STAND))
-            self._standing, self._overdue = True, now + STAND + SLACK
-        ready = readable(
-            self._connection.fileno(), min(deadline, self._overdue) - time.monotonic(), self._wake_reader
-        )
-        if self._wake_reader in ready and self._drain():
-            return True
-        if ready:
-            self._standing = False
-            checked(self._connection.read(), self._connection.address)
-        elif time.monotonic() >= self._overdue:
-            self._standing = False
-            raise self._connection.lost(TimeoutError("no answer while waiting for messages"))
-        return False
+            now = time.monotonic()
+            if self._connection.fileno() in ready:
+                self._standing = False
+                rung = checked(self._connection.read(), self._connection.address) is not None
+                if rung or now >= deadline:
+                    return False
+            elif now >= self._overdue:
+                self._standing = False
+                raise self._connection.lost(TimeoutError("no answer while waiting for messages"))
+            elif now >= deadline:
+                return False
 
     def leave(self) -> None:
         """Stop standing in line, so that the next token goes to somebody who is free."""
@@ -96,6 +99,15 @@ class Bell:
             self._connection.close()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
+
+    def hang_up(self) -> None:
+        """Forget the connection: what it stands on broke, and it may be as dead without having been told."""
+        self._standing = False
+        self._connection.close()
+
+    def _stand(self) -> None:
+        self._connection.send(pack("BLPOP", *self._bells, STAND))
+        self._standing, self._overdue = True, time.monotonic() + STAND + SLACK
 
     def _woken(self, seconds: float) -> bool:
         return bool(readable(self._wake_reader, seconds)) and self._drain()

@@ -53,7 +53,7 @@ class RedisBroker:
         self._connection = connect()
         #: Connections for the operator's calls, which may come from any thread.
         self._operators: deque[Connection] = deque()
-        self._producer = Producer(lambda: connect(timeout=publish_timeout), keys, publish_timeout)
+        self._producer = Producer(connect, keys, publish_timeout)
         self._bell = Bell(connect, keys, self._connection)
         self._queues: list[str] = []
         self._packed_queues: list[bytes] = [_encode(())]
@@ -223,8 +223,13 @@ class RedisBroker:
         owner = turn.owner
         # Until its reply is here nobody knows whether it happened; its number makes sending it again safe.
         self._unanswered = turn
-        self._bell.leave()
-        reply = scripts.TURN.call(self._connection, turn.packed)
+        try:
+            self._bell.leave()
+            reply = scripts.TURN.call(self._connection, turn.packed)
+        except OperationalError:
+            if not self._connection.is_open:
+                self._bell.hang_up()
+            raise
         self._unanswered = None
         if reply is None:
             raise Fenced(owner)
@@ -319,7 +324,12 @@ class RedisBroker:
             seconds = deadline - time.monotonic()
             if self._next_look:
                 seconds = min(seconds, self._next_look - time.time())
-            woken = self._bell.wait(seconds)
+            try:
+                woken = self._bell.wait(seconds)
+            except OperationalError:
+                # Of the two connections the quiet one may be dead without having been told.
+                self._connection.close()
+                raise
             if woken:
                 return []
             claims = self._exchange(self._next_turn(owner, (), want))

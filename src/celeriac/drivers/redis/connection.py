@@ -35,8 +35,12 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
+#: How errors begin that pass by themselves: after a restart, in a failover, during a script without end.
+PASSING = ("LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "BUSY ")
+
+
 class ServerError(OperationalError):
-    """Redis understood the command and refused it."""
+    """Redis understood the command and refused it; asking again will not help."""
 
 
 class Connection:
@@ -211,7 +215,7 @@ class Connection:
         for reply in replies:
             if isinstance(reply, ReplyError):
                 self.close()
-                raise ServerError(f"Redis at {address} refused the connection: {reply}")
+                raise _refusal(f"Redis at {address} refused the connection", reply)
         return int(replies[-1])
 
 
@@ -224,7 +228,7 @@ def pack(*command: Any) -> bytes:
 def checked(reply: Any, address: Address) -> Any:
     """The reply, or its error raised."""
     if isinstance(reply, ReplyError):
-        raise ServerError(f"Redis at {address} answered: {reply}") from reply
+        raise _refusal(f"Redis at {address} answered", reply) from reply
     return reply
 
 
@@ -249,6 +253,11 @@ def _limit_waiting(sock: socket.socket, seconds: float) -> None:
     limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
+def _refusal(what: str, reply: ReplyError) -> OperationalError:
+    kind = OperationalError if str(reply).startswith(PASSING) else ServerError
+    return kind(f"{what}: {reply}")
 
 
 def _words(error: Exception) -> str:

@@ -33,12 +33,14 @@ class Keys:
         self.queues = ours + "queues"
         #: sorted set queue -> until when some node listens to it, epoch milliseconds
         self.listened = ours + "listened"
+        #: written when a queue is new among those, so that the lookout hears of it
+        self.listened_news = ours + "listened:news"
         #: sorted set id of a revoked task -> until when it is revoked, epoch milliseconds
         self.revoked = ours + "revoked"
         #: which node is the lookout
         self.lookout = ours + "lookout"
-        #: stock Celery's, there while one of its workers runs: where their remote control listens
-        self.stock_workers = prefix + "_kombu.binding.celery.pidbox"
+        #: stock Celery's sets of queues by their exchange: its clients and workers write them
+        self.bindings = prefix + "_kombu.binding."
         #: per producer connection: number of its last publish
         self.sent = ours + "sent:"
         self.result = result_prefix + "celery-task-meta-"

@@ -80,10 +80,14 @@ class RedisLookout:
             connection.open()
             answer = connection.call_many([("CLIENT", "TRACKING", "ON", "NOLOOP")])[0]
             self._tracked = not isinstance(answer, ReplyError)
-        # The bells first: what is delayed after the look below has been taken also rings, and we are told.
-        tokens = self._lengths([self._keys.bell + queue for queue in self._known])
+        # The bells first: what is delayed after the look below has been taken also rings, and we are told. So we
+        # are of a node that begins to listen to a queue which nobody listened to.
+        news = ("GET", self._keys.listened_news)
+        tokens = self._lengths([self._keys.bell + queue for queue in self._known], news)
         office = int(OFFICE * 1000)
-        packed = scripts.LOOK.packed([], self._names, self._node, office, self._keys.listened, *self._queues)
+        packed = scripts.LOOK.packed(
+            [], self._names, self._node, office, self._keys.listened_news, *self._queues
+        )
         in_office, due, *listened = scripts.LOOK.call(connection, packed)
         if not in_office:
             return QUIET
@@ -113,11 +117,11 @@ class RedisLookout:
         if arguments:
             scripts.RING.call(self._connection, scripts.RING.packed([], self._names, *arguments))
 
-    def _lengths(self, keys: list[str]) -> list[int]:
-        if not keys:
-            return []
-        replies = self._connection.call_many([("LLEN", key) for key in keys])
-        return [int(checked(reply, self._connection.address)) for reply in replies]
+    def _lengths(self, keys: list[str], *before: tuple[str, ...]) -> list[int]:
+        """Of these lists; in one round trip with the commands before, whose replies nobody needs."""
+        commands = [*before, *(("LLEN", key) for key in keys)]
+        replies = self._connection.call_many(commands) if commands else []
+        return [int(checked(reply, self._connection.address)) for reply in replies[len(before) :]]
 
     def _notices(self) -> bool:
         while self._connection.buffered() is not False:

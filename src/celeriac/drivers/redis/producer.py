@@ -20,35 +20,46 @@ MOST_BYTES = 4 * 1024 * 1024
 #: Seconds before the 2nd, 3rd ... try. A dead server is told after about a second, a silent one at the time
 #: limit.
 PAUSES = (0.05, 0.25, 0.6)
+#: The part of the time limit after which a silent connection is given up for a new one: it may be long dead,
+#: and the server well.
+FIRST_PART = 0.4
+#: Publishes of which nobody knows whether they were stored, and for how many seconds each is remembered: a
+#: little less than its number in Redis (publish.lua).
+MOST_DOUBTS, DOUBT = 1000, 100.0
 
 
 class Producer:
-    """A pool of lines, one for each thread that sends at the same moment."""
+    """A pool of lines, one for each thread that sends at the same moment.
 
-    def __init__(self, connect: Callable[[], Connection], keys: Keys, limit: float) -> None:
+    A publish that failed may have been stored nevertheless. Whoever sends the same message (by its id) once
+    more speaks over the line of the first time and under the same number, so it is stored once.
+    """
+
+    def __init__(self, connect: Callable[..., Connection], keys: Keys, limit: float) -> None:
         self._connect = connect
         self._keys = keys
         self._names = scripts.names(keys)
         self._limit = limit
         self._free: deque[_Line] = deque()
         self._known: set[str] = set()
+        #: Ids of what failed -> the line of that publish, and until when (monotonic) it is remembered.
+        self._doubts: dict[tuple[str, ...], tuple[_Line, float]] = {}
         self._closed = False
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Send all; in one step up to MOST_MESSAGES."""
         if self._closed:
             raise OperationalError("this broker is closed")
-        try:
-            line = self._free.pop()
-        except IndexError:
-            line = _Line(self._connect(), self._keys.sent)
-        try:
-            if len(messages) == 1 and messages[0].eta is None and messages[0].queue in self._known:
-                self._send_one(line, messages[0])
-                return
-            for part in _parts(messages):
-                self._send(line, part)
-        finally:
+        for part in _parts(messages):
+            line = (self._line_of_doubt(part) if self._doubts else None) or self._free_line()
+            try:
+                if len(part) == 1 and part[0].eta is None and part[0].queue in self._known:
+                    self._send_one(line, part[0])
+                else:
+                    self._send(line, part)
+            except OperationalError:
+                self._remember(line, part)
+                raise
             self._free.append(line)
 
     def close(self) -> None:
@@ -56,6 +67,29 @@ class Producer:
         self._closed = True
         while self._free:
             self._free.pop().connection.close()
+
+    def _free_line(self) -> _Line:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return _Line(self._connect(timeout=self._limit * FIRST_PART), self._keys.sent)
+
+    def _line_of_doubt(self, messages: Sequence[Message]) -> _Line | None:
+        """The line over which these messages may have been stored, set back by one number."""
+        line, until = self._doubts.pop(tuple(message.id for message in messages), (None, 0.0))
+        if line is None or until < time.monotonic():
+            return None
+        line.number -= 1
+        return line
+
+    def _remember(self, line: _Line, messages: Sequence[Message]) -> None:
+        line.connection.close()
+        now = time.monotonic()
+        for ids, (_, until) in list(self._doubts.items()):  # the oldest first
+            if len(self._doubts) < MOST_DOUBTS and until > now:
+                break
+            self._doubts.pop(ids, None)
+        self._doubts[tuple(message.id for message in messages)] = (line, now + DOUBT)
 
     def _send_one(self, line: _Line, message: Message) -> None:
         keys = self._keys
@@ -102,10 +136,7 @@ class Producer:
                 break
             time.sleep(pause)
             # One more connection for this try, which may take what is left of the time and no more.
-            left = deadline - time.monotonic()
-            again = self._connect()
-            again.connect_timeout = min(again.connect_timeout, left)
-            again.timeout = left
+            again = self._connect(timeout=max(0.05, deadline - time.monotonic()))
             try:
                 script.call(again, packed)
                 return

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from hiredis import PushNotification, ReplyError
 
-from celeriac.drivers.redis.connection import Connection, pack
+from celeriac.drivers.redis.connection import Connection, ServerError, pack
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
 from celeriac.message import Result
@@ -21,8 +21,9 @@ from celeriac.ports import Watch
 
 #: Seconds between a lost watch and the next try, from the first to the longest.
 PAUSES = (0.05, 0.2, 0.5, 1.0)
-#: Seconds without a word after which a watch asks whether the server is still there.
-SILENCE = 10.0
+#: Seconds without a word after which a watch that somebody waits for asks whether the server is still there,
+#: and then the seconds for its answer.
+SILENCE = 2.0
 
 
 class RedisResults:
@@ -103,89 +104,120 @@ class RedisWatch:
     def __init__(
         self, connect: Callable[[], Connection], keys: Keys, told: Callable[[str, bytes], None]
     ) -> None:
-        self._connect = connect
         self._prefix = keys.result
         self._told = told
-        self._lock = threading.Lock()
+        #: Opened by the reader alone; others may send while it is up, under the lock.
+        self._connection = connect()
+        self._changed = threading.Condition()
+        self._up = False
         self._watched: set[str] = set()
         self._answers: deque[_Answer] = deque()
-        self._connection: Connection | None = None
+        #: Why it is not up.
+        self._trouble: OperationalError | None = None
+        self._reader: threading.Thread | None = None
         self._closed = False
 
     def add(self, ids: Sequence[str]) -> list[bytes | None]:
-        if not ids:
-            return []
-        answer = _Answer()
-        keys = [self._prefix + id for id in ids]
-        with self._lock:
-            connection = self._opened()
-            self._watched.update(ids)
-            # Expected before it is sent: the reader may be quicker than we are.
-            self._answers.append(answer)
-            try:
-                connection.send(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
-            except OperationalError:
-                self._watched.difference_update(ids)
-                raise
-        if not answer.done.wait(connection.timeout):
-            raise OperationalError(
-                f"Redis at {connection.address} gave no answer within {connection.timeout:g} s"
-            )
-        if answer.error is not None:
-            raise answer.error
-        return list(answer.payloads)
+        deadline = time.monotonic() + self._connection.timeout
+        while ids:
+            answer = self._ask(ids, deadline)
+            left = deadline - time.monotonic()
+            if not answer.done.wait(min(SILENCE, left)):
+                # Nobody told us that it is dead: let the reader find out now.
+                self._connection.shut()
+                if left <= SILENCE:
+                    raise OperationalError(f"no answer from Redis at {self._connection.address}")
+            elif answer.error is None:
+                return list(answer.payloads)
+            elif isinstance(answer.error, ServerError):
+                raise answer.error
+        return []
 
     def discard(self, ids: Sequence[str]) -> None:
-        with self._lock:
+        with self._changed:
             gone = [id for id in ids if id in self._watched]
             self._watched.difference_update(gone)
-            if gone and self._connection is not None:
+            if gone and self._up:
                 with contextlib.suppress(OperationalError):
                     self._connection.send(pack("UNSUBSCRIBE", *(self._prefix + id for id in gone)))
 
     def close(self) -> None:
-        with self._lock:
+        with self._changed:
             self._closed = True
-            connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.shut()
+            self._changed.notify_all()
+        self._connection.shut()
 
-    def _opened(self) -> Connection:
-        if self._closed:
-            raise OperationalError("this watch is closed")
-        if self._connection is None:
-            connection = self._connect()
-            connection.open()
-            self._connection = connection
-            threading.Thread(
-                target=self._read, args=(connection,), name="celeriac-results", daemon=True
-            ).start()
-        return self._connection
+    def _ask(self, ids: Sequence[str], deadline: float) -> _Answer:
+        """Subscribe, and ask for what is stored already, as soon as the connection is up."""
+        with self._changed:
+            if self._reader is None:
+                self._reader = threading.Thread(target=self._read, name="celeriac-results", daemon=True)
+                self._reader.start()
+            self._changed.wait_for(lambda: self._up or self._closed, max(0.0, deadline - time.monotonic()))
+            if self._closed:
+                raise OperationalError("this watch is closed")
+            if not self._up:
+                address = self._connection.address
+                raise self._trouble or OperationalError(f"no connection to Redis at {address} in time")
+            self._watched.update(ids)
+            keys = [self._prefix + id for id in ids]
+            answer = _Answer()
+            # Expected before it is sent: the reader may be quicker than we are.
+            self._answers.append(answer)
+            try:
+                self._connection.send(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
+            except OperationalError as error:
+                answer.fail(error)  # and is asked for again, once the reader has made a new connection
+                self._up = False
+            return answer
 
     # -- on the watch's own thread
 
-    def _read(self, connection: Connection) -> None:
-        while True:
+    def _read(self) -> None:
+        tries = 0
+        while not self._closed:
             try:
-                self._listen(connection)
+                self._open()
+                tries = 0
+                self._listen()
             except OperationalError as error:
-                with self._lock:
-                    answers, self._answers = self._answers, deque()
-                for answer in answers:
-                    answer.fail(error)
-                if not self._heal(connection):
-                    return
+                self._go_down(error)
+                time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
+                tries += 1
+        self._connection.close()
 
-    def _listen(self, connection: Connection) -> None:
+    def _open(self) -> None:
+        """Connect, subscribe to everything that is watched, and tell what was saved meanwhile."""
+        self._connection.open()
+        with self._changed:
+            ids = list(self._watched)
+            if ids:
+                keys = [self._prefix + id for id in ids]
+                self._answers.append(_Answer(partial(self._tell_all, ids)))
+                self._connection.send(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
+            self._up = True
+            self._changed.notify_all()
+
+    def _go_down(self, error: OperationalError) -> None:
+        with self._changed:
+            self._up = False
+            self._trouble = error
+            answers, self._answers = self._answers, deque()
+        for answer in answers:
+            answer.fail(error)
+
+    def _listen(self) -> None:
+        connection = self._connection
         asked = False
         while not self._closed:
             if not connection.has_more(SILENCE):
                 if asked:
                     raise connection.lost(TimeoutError(f"silent for {2 * SILENCE:g} s"))
-                with self._lock:
-                    self._answers.append(_Answer())
-                    connection.send(pack("PING"))
-                asked = True
+                if self._watched:
+                    with self._changed:
+                        self._answers.append(_Answer())
+                        connection.send(pack("PING"))
+                    asked = True
                 continue
             asked = False
             reply = connection.read_any()
@@ -194,29 +226,6 @@ class RedisWatch:
                     self._tell(reply[1].decode()[len(self._prefix) :], reply[2])
             else:
                 self._answers.popleft().give(reply)
-        raise OperationalError("this watch is closed")
-
-    def _heal(self, connection: Connection) -> bool:
-        """Connect again, subscribe to everything, and tell what was saved meanwhile. False when closed."""
-        tries = 0
-        while True:
-            with self._lock:
-                if self._closed:
-                    connection.close()
-                    return False
-                ids = list(self._watched)
-                try:
-                    connection.open()
-                    if ids:
-                        keys = [self._prefix + id for id in ids]
-                        answer = _Answer(partial(self._tell_all, ids))
-                        self._answers.append(answer)
-                        connection.send(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
-                    return True
-                except OperationalError:
-                    self._answers.clear()
-            time.sleep(PAUSES[min(tries, len(PAUSES) - 1)])
-            tries += 1
 
     def _tell_all(self, ids: Sequence[str], payloads: Sequence[bytes | None]) -> None:
         for id, payload in zip(ids, payloads, strict=True):
@@ -239,7 +248,7 @@ class _Answer:
 
     def give(self, reply: Any) -> None:
         if isinstance(reply, ReplyError):
-            self.error = OperationalError(f"Redis answered: {reply}")
+            self.error = ServerError(f"Redis answered: {reply}")
         elif isinstance(reply, list):
             self.payloads = reply
             if self._then is not None:

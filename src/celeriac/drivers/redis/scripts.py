@@ -55,7 +55,7 @@ def names(keys: Keys) -> bytes:
             len(keys.prefix.encode()),
             keys.revoked,
             keys.listened,
-            keys.stock_workers,
+            keys.bindings,
         )
     )
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
 
-from celeriac.drivers.sqlite import bench, moves
+from celeriac.drivers.revoked import Revoked
+from celeriac.drivers.sqlite import bench, moves, revokes
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.drivers.sqlite.bells import Ear, open_ear, ring
 from celeriac.drivers.sqlite.moves import Fresh
@@ -31,6 +32,8 @@ class Turned(msgspec.Struct):
     """What one transaction of a turn gave."""
 
     claims: list[Claim]
+    #: Which of their tasks are revoked, as `Revoked` learns it.
+    revoked: dict[str, bool] | None
     #: The largest number that its owner has got.
     last: int
     #: The last queue that gave a message.
@@ -56,6 +59,7 @@ class SqliteBroker:
         self._patience = patience
         self._open_ear = open_ear
         self._closed = False
+        self._revoked = Revoked(self._is_revoked)
         #: In the order in which the next turn serves them.
         self._queues: tuple[str, ...] = ()
         #: By owner, the largest number that `turn` or `adopt` has returned.
@@ -115,6 +119,8 @@ class SqliteBroker:
             raise
         self._in_doubt.discard(owner)
         self._last[owner] = turned.last
+        if turned.claims:
+            self._revoked.learn(turned.revoked)
         self._sits_until = wait_until if wait_until is not None and not turned.claims else 0.0
         if turned.gave:
             after = self._queues.index(turned.gave) + 1 if turned.gave in self._queues else 0
@@ -157,7 +163,8 @@ class SqliteBroker:
         elif self._sits_until > monotonic:
             bench.leave(db, self._address())
         waiters = bench.rouse(db, fresh, queues, monotonic, now)
-        return Turned(claims, last, gave, alarm, waiters, watchers)
+        revoked = revokes.of_claims(db, claims, now) if claims else None
+        return Turned(claims, revoked, last, gave, alarm, waiters, watchers)
 
     def _sleep(self, deadline: float, alarm: float | None) -> bool:
         """Sleep until there is something to see; returns whether `wake` ended it."""
@@ -193,6 +200,7 @@ class SqliteBroker:
             db.execute(sql.DELETE_ENDED_NODES, (now,))
             bench.tidy(db)
             sweep(db, time.time())
+            revokes.sweep(db, time.time())
             return [name for (name,) in db.execute(sql.ORPHANS, (now,)).fetchall()]
 
         return self._write(work)
@@ -282,6 +290,16 @@ class SqliteBroker:
 
     def replay(self, ids: Sequence[str]) -> int:
         return self._move(lambda db, fresh: moves.replay(db, ids, fresh))
+
+    def revoke(self, ids: Sequence[str], keep: float) -> list[str]:
+        return self._write(lambda db: revokes.revoke(db, ids, keep, time.time()))
+
+    @property
+    def revoked(self) -> Container[str]:
+        return self._revoked
+
+    def _is_revoked(self, id: str) -> bool:
+        return self._read(lambda db: bool(revokes.of_ids(db, [id], time.time())))
 
     def close(self) -> None:
         if not self._closed:

@@ -79,6 +79,15 @@ CREATE TABLE waiter (
 
 CREATE INDEX waiter_address ON waiter (address);
 
+-- Tasks that must not begin any more.
+CREATE TABLE revoked (
+    task    TEXT PRIMARY KEY,
+    -- Epoch seconds.
+    expires REAL NOT NULL
+) WITHOUT ROWID;
+
+CREATE INDEX revoked_expires ON revoked (expires);
+
 CREATE TABLE result (
     task    TEXT PRIMARY KEY,
     payload BLOB NOT NULL,

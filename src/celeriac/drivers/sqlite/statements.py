@@ -183,6 +183,31 @@ WAITS_BEYOND = "SELECT address, queue FROM waiter WHERE until > ? LIMIT 1"
 # monotonic time ->
 DELETE_OLD_WAITERS = "DELETE FROM waiter WHERE until < ?"
 
+# --- revoked tasks ----------------------------------------------------------------------------------------
+
+# -> a row if anything is revoked
+ANYTHING_REVOKED = "SELECT 1 FROM revoked LIMIT 1"
+
+# tasks (JSON), now -> those that are revoked
+REVOKED_OF = "SELECT task FROM revoked WHERE task IN (SELECT value FROM json_each(?)) AND expires > ?"
+
+# expires, tasks (JSON) -> ; the longer time of two counts
+REVOKE = """
+INSERT INTO revoked (task, expires) SELECT value, ?1 FROM json_each(?2) WHERE true
+ON CONFLICT (task) DO UPDATE SET expires = max(expires, excluded.expires)
+"""
+
+# -> the last eta, or NULL
+LAST_ETA = "SELECT max(eta) FROM delayed"
+
+# -> payloads of all that is claimed
+CLAIMED = "SELECT m.payload FROM claim c CROSS JOIN message m ON m.id = c.message"
+
+# now, limit ->
+DELETE_OVER_REVOKED = """
+DELETE FROM revoked WHERE task IN (SELECT task FROM revoked WHERE expires <= ? ORDER BY expires LIMIT ?)
+"""
+
 # --- looking ----------------------------------------------------------------------------------------------
 
 # queue -> how many

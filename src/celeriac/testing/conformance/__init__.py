@@ -21,11 +21,12 @@ from celeriac.testing.conformance.fates import Fates
 from celeriac.testing.conformance.looking import Looking
 from celeriac.testing.conformance.owners import Owners
 from celeriac.testing.conformance.results import ResultConformance
+from celeriac.testing.conformance.revokes import Revokes
 from celeriac.testing.conformance.sending import Sending
 from celeriac.testing.conformance.waiting import Waiting
 
 __all__ = ["BrokerConformance", "ResultConformance"]
 
 
-class BrokerConformance(Sending, Fates, Owners, Waiting, Looking, Conserving):
+class BrokerConformance(Sending, Fates, Owners, Revokes, Waiting, Looking, Conserving):
     """Everything that `Broker` promises, and the laws of delivery."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ from celeriac.message import Outcome
 from celeriac.worker.execute import Job
 from celeriac.worker.runners.loop import Loop
 from celeriac.worker.runners.port import Finished
+from celeriac.worker.runners.striking import strike
 
 #: Threads for the plain functions of a pool that is meant for coroutines.
 MOST_THREADS = 32
@@ -26,7 +28,10 @@ class CoroutineRunner:
         self._coming: deque[Job] = deque()
         self._called = False
         self._free: deque[None] = deque([None] * rooms)
-        self._running: dict[Job, asyncio.Task[None]] = {}
+        #: The loop itself holds its tasks only weakly.
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: Plain functions -> the threads that run them.
+        self._in_threads: dict[Job, int] = {}
 
     def start(self) -> None:
         self._loop.opened()
@@ -42,7 +47,10 @@ class CoroutineRunner:
             self._loop.opened().call_soon_threadsafe(self._begin)
 
     def interrupt(self, job: Job, error: type[BaseException]) -> None:
-        self._loop.opened().call_soon_threadsafe(self._cancel, job, error)
+        if job.is_async:
+            self._loop.interrupt(job, error)
+        elif (thread := self._in_threads.get(job)) is not None:
+            strike(job, thread, error)
 
     def stop(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -55,21 +63,25 @@ class CoroutineRunner:
         loop = asyncio.get_running_loop()
         while self._coming:
             job = self._coming.popleft()
-            self._running[job] = loop.create_task(self._live(job))
+            task = loop.create_task(self._live(job))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _live(self, job: Job) -> None:
         outcome = await self._outcome(job)
-        del self._running[job]
         self._free.append(None)
         self._finished(job, outcome)
 
     async def _outcome(self, job: Job) -> Outcome:
         if not job.is_async:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, job.run)
-        return await job.arun()
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, job)
+        return await self._loop.live(job)
 
-    def _cancel(self, job: Job, error: type[BaseException]) -> None:
-        task = self._running.get(job)
-        if task is not None and job.is_async and job.running:
-            job.interruption = error()
-            task.cancel()
+    # -- on a thread beside it
+
+    def _run(self, job: Job) -> Outcome:
+        self._in_threads[job] = threading.get_ident()
+        try:
+            return job.run()
+        finally:
+            del self._in_threads[job]

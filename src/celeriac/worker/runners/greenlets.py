@@ -29,12 +29,19 @@ class GreenletRunner:
         self._running[job] = gevent.spawn(self._live, job)
 
     def interrupt(self, job: Job, error: type[BaseException]) -> None:
-        greenlet = self._running.get(job)
-        if greenlet is not None and job.running:
-            greenlet.kill(error, block=False)
+        if job.is_async:
+            self._loop.interrupt(job, error)
+        else:
+            gevent.get_hub().loop.run_callback(self._throw, job, error)
 
     def stop(self) -> None:
         self._loop.stop()
+
+    def _throw(self, job: Job, error: type[BaseException]) -> None:
+        # In the hub, where the greenlet waits: while the job runs, that is in the task's own code.
+        greenlet = self._running.get(job)
+        if greenlet is not None and job.running:
+            greenlet.throw(error)
 
     def _live(self, job: Job) -> None:
         outcome = self._loop.run(job) if job.is_async else job.run()

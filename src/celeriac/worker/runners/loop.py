@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 from celeriac.message import Outcome
 from celeriac.worker.execute import Job
@@ -16,10 +17,25 @@ class Loop:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: dict[Job, asyncio.Task[Any]] = {}
 
     def run(self, job: Job) -> Outcome:
         """Run an async job to its end."""
-        return asyncio.run_coroutine_threadsafe(job.arun(), self.opened()).result()
+        return asyncio.run_coroutine_threadsafe(self.live(job), self.opened()).result()
+
+    async def live(self, job: Job) -> Outcome:
+        """The same, for those who are on the loop."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running[job] = task
+        try:
+            return await job.arun()
+        finally:
+            del self._running[job]
+
+    def interrupt(self, job: Job, error: type[BaseException]) -> None:
+        """Raise the error in an async job where it waits, if it still runs. From any thread."""
+        self.opened().call_soon_threadsafe(self._interrupt, job, error)
 
     def opened(self) -> asyncio.AbstractEventLoop:
         """The loop, started at its first use: most children never need it."""
@@ -37,6 +53,12 @@ class Loop:
             loop, self._loop = self._loop, None
         if loop is not None:
             loop.call_soon_threadsafe(loop.stop)
+
+    def _interrupt(self, job: Job, error: type[BaseException]) -> None:
+        task = self._running.get(job)
+        if task is not None and job.running:
+            job.interruption = error()
+            task.cancel()
 
     @staticmethod
     def _serve(loop: asyncio.AbstractEventLoop) -> None:

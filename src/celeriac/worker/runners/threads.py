@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import threading
 from collections import deque
 from queue import SimpleQueue
@@ -10,6 +9,7 @@ from queue import SimpleQueue
 from celeriac.worker.execute import Job
 from celeriac.worker.runners.loop import Loop
 from celeriac.worker.runners.port import Finished
+from celeriac.worker.runners.striking import strike
 
 
 class ThreadRunner:
@@ -46,9 +46,10 @@ class ThreadRunner:
 
     def interrupt(self, job: Job, error: type[BaseException]) -> None:
         thread = self._running.get(job)
-        if thread is not None and job.running:
-            # Takes effect when the thread runs Python again; a call into C is not cut short.
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+        if job.is_async:
+            self._loop.interrupt(job, error)
+        elif thread is not None:
+            strike(job, thread, error)
 
     def stop(self) -> None:
         for _ in self._threads:

@@ -5,6 +5,7 @@
 -- Result   {number, stored message, 1 if it had begun else 0, ...} in order of number; empty if the old owner is not known
 -- Atomic because of several who try only one may get the claims, and the old owner must be refused from that moment on.
 
+even_when_full()
 redis.call('HDEL', OWNERS, ARGV[2])
 if redis.call('EXISTS', KEYS[1]) == 0 then return {} end
 redis.call('RENAME', KEYS[1], KEYS[2])

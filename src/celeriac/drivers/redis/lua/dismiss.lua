@@ -4,6 +4,7 @@
 -- ARGV[2]  owner
 -- Atomic because no claim may stay behind without an owner.
 
+even_when_full()
 local numbers = numbers_of(KEYS[1])
 for i = #numbers, 1, -1 do give_back(redis.call('HGET', KEYS[1], numbers[i]), false) end
 redis.call('DEL', KEYS[1])

@@ -8,10 +8,15 @@ local NAMES = cmsgpack.unpack(ARGV[1])
 local CLAIMS, OWNERS, NODES, DELAYED, BELL = NAMES[1], NAMES[2], NAMES[3], NAMES[4], NAMES[5]
 local LETTERS, LETTER_TIMES, LETTER_COUNTS, QUEUES = NAMES[6], NAMES[7], NAMES[8], NAMES[9]
 local LOOKOUT, PREFIX_LENGTH, REVOKED = NAMES[10], NAMES[11], NAMES[12]
-local LISTENED, STOCK_WORKERS = NAMES[13], NAMES[14]
+local LISTENED, BINDINGS = NAMES[13], NAMES[14]
 
 -- Tokens that may lie in one bell: enough to wake a small crowd, who then wake the rest; more would only be stale.
 local MOST_TOKENS = 8
+
+-- A full Redis (maxmemory with noeviction) refuses a script at its first write if that may need memory, but not what comes after
+-- a write that needs none. Workers must go on there, since only they make room, so their scripts begin with this; a producer's
+-- do not. (The flag allow-oom would say the same to Redis 7 alone.)
+local function even_when_full() redis.call('HDEL', OWNERS, '') end
 
 local clock
 local function now()
@@ -48,11 +53,12 @@ local function delay(message, unique)
   ring(message[1], 1)
 end
 
--- A stock worker would never find what is delayed here. So where such are about and none of ours serves the queue, a message waits
--- for its time among the ready ones: a stock worker keeps it until it is due, and one of ours would put it aside.
+-- A stock worker would never find what is delayed here. So where such may be about and none of ours serves the queue, a message
+-- waits for its time among the ready ones: a stock worker keeps it until it is due, and one of ours would put it aside.
+-- Their signs are an exchange of the queue's name, as most have it, and that of remote control, which is there while one runs.
 local function may_be_delayed(queue)
   local until_when = redis.call('ZSCORE', LISTENED, queue)
-  return until_when and tonumber(until_when) > now() or redis.call('EXISTS', STOCK_WORKERS) == 0
+  return until_when and tonumber(until_when) > now() or redis.call('EXISTS', BINDINGS .. queue, BINDINGS .. 'celery.pidbox') == 0
 end
 
 -- Send one message.

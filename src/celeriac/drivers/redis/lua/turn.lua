@@ -39,6 +39,7 @@ end
 
 local last = redis.call('HGET', claims, 's')
 if not last then return false end
+even_when_full()
 
 if tonumber(last) == sequence then
   local reply = {0, false}

@@ -1,0 +1,1 @@
+"""What all questions share: systems under test, rounds, what a process used, the report."""

@@ -1,0 +1,438 @@
+"""Every line of docs/states.md: a true worker is killed there, and the message is where the page says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from celeriac import AsyncResult
+from celeriac.exceptions import WorkerLostError
+from celeriac.message import Depth
+from services import RedisServer
+from worker.killing import AT_ONCE, Scene, freeze, is_dead, kill, thaw, until
+
+#: Seconds of the lease, where a test waits for its end.
+LEASE = 2.0
+#: The end of a lease is seen at the next beat of another node, of which there are three in a lease.
+TAKEN_OVER = LEASE + LEASE / 3 + AT_ONCE
+
+
+@pytest.fixture(scope="module", params=["redis", "sqlite"])
+def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path_factory.mktemp('kills')}/kills.db"
+        return
+    with RedisServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="module", params=["late", "early"])
+def acks(request: pytest.FixtureRequest) -> str:
+    kind: str = request.param
+    return kind
+
+
+early = pytest.mark.parametrize("acks", ["early"], indirect=True, scope="module")
+late = pytest.mark.parametrize("acks", ["late"], indirect=True, scope="module")
+
+
+@pytest.fixture
+def scene(url: str, acks: str, tmp_path: Path) -> Iterator[Scene]:
+    """Nobody works here yet."""
+    scene = Scene(tmp_path, url, acks)
+    yield scene
+    scene.close()
+
+
+# --- a child is killed ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ward(url: str, acks: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """A worker of two children that lives through all the kills of its children."""
+    scene = Scene(tmp_path_factory.mktemp("ward"), url, acks)
+    scene.start("-c", "2")
+    yield scene
+    scene.close()
+
+
+class Killed(NamedTuple):
+    """What a kill at one line came to."""
+
+    #: Where the message was when its child was dead and nobody had heard of it yet.
+    place: str
+    begun: int
+    ended: int
+    #: That the last run was told; -1 if there was none.
+    deliveries: int
+    state: str
+
+
+READY, CLAIMED, DONE = "ready", "claimed", "done"
+FAILED = Killed(CLAIMED, 0, 0, -1, "FAILURE")
+UNTOUCHED = Killed(CLAIMED, 1, 1, 0, "SUCCESS")
+
+
+def kill_at(scene: Scene, place: str, **options: Any) -> Killed:
+    """Send a victim to a worker of two children, of which one is busy all the time and the other dies."""
+    (worker,) = scene.workers
+    neighbour, victim, following = scene.words("neighbour", "victim", "next")
+    scene.send("hold", neighbour)
+    neighbours_pid = scene.wait_for(neighbour, "begin").pid
+    scene.arm(f"running {victim}" if place == "running" else place)
+    result = scene.send("work", victim, **options)
+    dead = scene.wait_for_death()
+    where = scene.depth()
+    scene.send("work", following)
+
+    thawed = time.time()
+    thaw(worker.pid)
+    new_child = scene.wait_for(following, "begin")
+    assert new_child.pid not in (dead, neighbours_pid)
+    assert new_child.time - thawed < AT_ONCE, "the child is replaced at once"
+    result.get(timeout=10, propagate=False)
+    runs = scene.entries(victim, "begin")
+    if runs and where != Depth(claimed=1):
+        assert runs[-1].time - thawed < AT_ONCE, "the message is back at once"
+
+    assert not scene.entries(neighbour, "end")
+    scene.open_gate(neighbour)
+    assert scene.wait_for(neighbour, "end").pid == neighbours_pid
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs(neighbour) == scene.runs(following) == (1, 1)
+    if result.state == "FAILURE":
+        assert isinstance(result.result, WorkerLostError)
+        assert "signal 9 (SIGKILL)" in str(result.result)
+    begun, ended = scene.runs(victim)
+    return Killed(place_of(where), begun, ended, runs[-1].deliveries if runs else -1, result.state)
+
+
+def place_of(depth: Depth) -> str:
+    """Of the victim; beside it only the neighbour is there, and it is claimed."""
+    return {Depth(ready=1, claimed=1): READY, Depth(claimed=2): CLAIMED, Depth(claimed=1): DONE}[depth]
+
+
+def test_killed_before_the_turn_is_sent(ward: Scene) -> None:
+    assert kill_at(ward, "before the turn") == UNTOUCHED._replace(place=READY)
+
+
+def test_killed_when_the_claim_is_made_and_its_reply_unread(ward: Scene) -> None:
+    assert kill_at(ward, "claiming, reply unread") == UNTOUCHED
+
+
+def test_killed_with_a_claim_that_has_not_begun(ward: Scene) -> None:
+    assert kill_at(ward, "claimed") == UNTOUCHED
+
+
+@early
+def test_killed_before_the_mark_of_an_early_acknowledgement(ward: Scene) -> None:
+    assert kill_at(ward, "before the mark") == UNTOUCHED
+
+
+@early
+def test_killed_between_the_mark_and_the_beginning(ward: Scene) -> None:
+    assert kill_at(ward, "marked") == FAILED
+
+
+def test_killed_when_begun_but_before_the_first_line_of_the_task(ward: Scene) -> None:
+    again = Killed(CLAIMED, 1, 1, 1, "SUCCESS")
+    assert kill_at(ward, "begun") == (again if ward.acks == "late" else FAILED)
+
+
+def test_killed_while_the_task_runs(ward: Scene) -> None:
+    again, never = Killed(CLAIMED, 2, 1, 1, "SUCCESS"), Killed(CLAIMED, 1, 0, 0, "FAILURE")
+    assert kill_at(ward, "running") == (again if ward.acks == "late" else never)
+
+
+@pytest.mark.parametrize("place", ["finished", "before settling"])
+def test_killed_when_finished_but_not_settled(ward: Scene, place: str) -> None:
+    again, never = Killed(CLAIMED, 2, 2, 1, "SUCCESS"), Killed(CLAIMED, 1, 1, 0, "FAILURE")
+    assert kill_at(ward, place) == (again if ward.acks == "late" else never)
+
+
+@pytest.mark.parametrize("place", ["settling, reply unread", "settled"])
+def test_killed_when_settled(ward: Scene, place: str) -> None:
+    assert kill_at(ward, place) == UNTOUCHED._replace(place=DONE)
+
+
+@late
+@pytest.mark.parametrize("place", ["finished", "settling, reply unread", "settled"])
+def test_a_follow_up_is_sent_once_wherever_its_child_is_killed(ward: Scene, place: str) -> None:
+    link = ward.app.signature("killed_app.follow", queue=ward.queue)
+    killed = kill_at(ward, place, link=link)
+    # When the task is settled it is its follow-up that the dead child has claimed, in the same step.
+    assert killed.place == CLAIMED
+    assert killed.begun == (2 if place == "finished" else 1)
+    assert ward.runs(f"after-{ward.last('victim')}") == (1, 0)
+
+
+@late
+def test_a_delayed_message_waits_in_the_store_whoever_is_killed(scene: Scene) -> None:
+    worker = scene.start("-c", "2")
+    due = time.time() + 1.5
+    scene.send("work", "delayed", countdown=1.5)
+    assert scene.depth() == Depth(delayed=1)
+    kill(*scene.children(worker))
+    scene.send("work", "now")
+    scene.wait_for("now", "end")
+    assert scene.depth() == Depth(delayed=1)
+    run = scene.wait_for("delayed", "begin")
+    assert due - 0.01 <= run.time < due + AT_ONCE
+    assert run.deliveries == 0
+    assert scene.wait_until_nothing_waits() == Depth()
+
+
+def test_neighbours_in_the_batch_of_a_killed_task_lose_nothing_and_are_not_counted(scene: Scene) -> None:
+    """Before it those that finished and were not settled, behind it those that had not begun."""
+    before, behind = [f"before{n}" for n in range(150)], [f"behind{n}" for n in range(50)]
+    results = [scene.send("work", word) for word in [*before, "victim", *behind]]
+    scene.arm("running victim")
+    worker = scene.start("-c", "1", ready=False)
+    scene.wait_for_death()
+    thaw(worker.pid)
+    assert scene.wait_until_nothing_waits() == Depth()
+    for word in behind:
+        assert scene.runs(word) == (1, 1), f"{word} had not begun and runs once"
+    for word in before:
+        begun, ended = scene.runs(word)
+        assert begun == ended
+        assert begun == 1 or (begun == 2 and scene.acks == "late"), f"{word} ran {begun} times"
+    lives = {scene.entries(word, "begin")[-1].deliveries for word in before + behind}
+    assert lives == {0}, "only the one that ran is counted"
+    assert [scene.entries(word, "begin")[0].time for word in behind] == sorted(
+        scene.entries(word, "begin")[0].time for word in behind
+    )
+    assert scene.runs("victim") == ((2, 1) if scene.acks == "late" else (1, 0))
+    lost = sum(result.state == "FAILURE" for result in results)
+    # Early, who had finished and not been settled is told as lost: its end was never heard of.
+    assert (lost == 0) if scene.acks == "late" else (lost >= 1)
+
+
+@late
+def test_a_poisonous_task_costs_three_children_and_nobody_else_and_can_be_replayed(scene: Scene) -> None:
+    before, behind = [f"before{n}" for n in range(200)], [f"behind{n}" for n in range(20)]
+    crowd = [scene.send("work", word) for word in before]
+    told = scene.app.signature("killed_app.told", queue=scene.queue)
+    result = scene.send("poison", "poison", link_error=told)
+    crowd += [scene.send("work", word) for word in behind]
+    scene.start("-c", "2")
+
+    with pytest.raises(WorkerLostError, match="3 worker processes died while running this task"):
+        result.get(timeout=10)
+    scene.wait_for("told", "begin")
+    assert scene.wait_until_nothing_waits() == Depth(dead=1)
+    assert [entry.deliveries for entry in scene.entries("poison", "begin")] == [0, 1, 2]
+    assert len(scene.entries("told", "begin")) == 1
+    assert {one.get(timeout=10) for one in crowd} == {*before, *behind}
+    assert {scene.runs(word) for word in behind} <= {(1, 1), (2, 2)}
+    (letter,) = scene.broker.letters(10)
+    assert letter.id == result.id
+    assert "signal 9 (SIGKILL)" in letter.reason
+
+    scene.repair()
+    assert scene.broker.replay([letter.id]) == 1
+    assert scene.wait_for("poison", "end").deliveries == 0
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.app.AsyncResult(result.id).state == "SUCCESS"
+
+
+def test_all_rooms_of_a_killed_child_share_its_fate(scene: Scene) -> None:
+    """Threads die together: nobody can tell which one was the reason, so each that ran is counted."""
+    worker = scene.start("-P", "threads", "-c", "2")
+    running = [scene.send("hold", word) for word in ("one", "two")]
+    (pid,) = {scene.wait_for(word, "begin").pid for word in ("one", "two")}
+    scene.send("work", "waiting")
+    assert until(lambda: scene.depth() == Depth(ready=1, claimed=2), "the third waits for a room")
+    killed = time.time()
+    kill(pid)
+    scene.open_gate("one")
+    scene.open_gate("two")
+    assert scene.wait_for("waiting", "begin").time - killed < AT_ONCE
+    for result in running:
+        result.get(timeout=10, propagate=False)
+    assert scene.wait_until_nothing_waits() == Depth()
+    if scene.acks == "late":
+        assert [scene.runs(word) for word in ("one", "two")] == [(2, 1), (2, 1)]
+        assert {scene.entries(word, "begin")[1].deliveries for word in ("one", "two")} == {1}
+    else:
+        assert [scene.runs(word) for word in ("one", "two")] == [(1, 0), (1, 0)]
+        assert {type(result.result) for result in running} == {WorkerLostError}
+    assert scene.runs("waiting") == (1, 1)
+    assert worker.running
+
+
+# --- orders to stop ---------------------------------------------------------------------------------------
+
+
+def test_a_warm_stop_finishes_what_runs_and_leaves_the_rest_uncounted(scene: Scene) -> None:
+    worker = scene.start("-c", "2")
+    results = hold_two(scene)
+    scene.send("work", "waiting")
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_line("Warm shutdown")
+    assert scene.depth() == Depth(ready=1, claimed=2)
+    scene.open_gate("one")
+    scene.open_gate("two")
+    assert worker.wait() == 0
+    assert [result.get(timeout=10) for result in results] == ["one", "two"]
+    assert scene.depth() == Depth(ready=1)
+    assert scene.runs("one") == scene.runs("two") == (1, 1)
+    scene.start("-c", "1")
+    assert scene.wait_for("waiting", "end").deliveries == 0
+    assert scene.wait_until_nothing_waits() == Depth()
+
+
+def test_a_cold_stop_returns_what_ran_uncounted_or_fails_it(scene: Scene) -> None:
+    worker = scene.start("-c", "2")
+    results = hold_two(scene)
+    scene.send("work", "waiting")
+    worker.signal(signal.SIGINT)
+    worker.wait_for_line("Warm shutdown")
+    worker.signal(signal.SIGINT)
+    assert worker.wait() == 1
+    assert scene.depth() == Depth(ready=3 if scene.acks == "late" else 1)
+    both_run_again_or_never(scene, results, deliveries=0)
+
+
+def test_a_killed_supervisor_takes_its_children_along_and_they_return_everything(scene: Scene) -> None:
+    worker = scene.start("-c", "2")
+    children = scene.children(worker)
+    results = hold_two(scene)
+    other = scene.start("-c", "2")
+    scene.send("work", "elsewhere")
+    scene.wait_for("elsewhere", "end")
+    killed = time.time()
+    kill(worker.pid)
+    if scene.acks == "late":
+        assert scene.wait_for("one", "begin", times=2).time - killed < AT_ONCE
+        assert scene.wait_for("two", "begin", times=2).time - killed < AT_ONCE
+    until(lambda: all(is_dead(child) for child in children), "the children end", AT_ONCE)
+    assert time.time() - killed < 2 * AT_ONCE
+    both_run_again_or_never(scene, results, deliveries=1, start=False)
+    assert other.running
+
+
+def test_a_killed_node_is_taken_over_when_its_lease_ends(scene: Scene) -> None:
+    worker = scene.start("-c", "2", "--lease", str(LEASE))
+    results = hold_two(scene)
+    scene.start("-c", "2", "--lease", str(LEASE))
+    killed = time.time()
+    os.killpg(worker.pid, signal.SIGKILL)
+    if scene.acks == "late":
+        taken = [scene.wait_for(word, "begin", times=2).time for word in ("one", "two")]
+        assert max(taken) - killed < TAKEN_OVER
+        assert min(taken) - killed > LEASE / 2, "not before the lease ended"
+    both_run_again_or_never(scene, results, deliveries=1, start=False)
+
+
+def test_a_killed_solo_worker_is_taken_over_when_its_lease_ends(scene: Scene) -> None:
+    worker = scene.start("-P", "solo", "--lease", str(LEASE))
+    result = scene.send("hold", "one")
+    scene.wait_for("one", "begin")
+    scene.start("-c", "1", "--lease", str(LEASE))
+    kill(worker.pid)
+    scene.open_gate("one")
+    result.get(timeout=10, propagate=False)
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs("one") == ((2, 1) if scene.acks == "late" else (1, 0))
+
+
+@late
+def test_a_supervisor_killed_while_it_takes_over_is_taken_over_itself(scene: Scene) -> None:
+    worker = scene.start("-c", "1", "--lease", str(LEASE))
+    scene.send("hold", "one")
+    child = scene.wait_for("one", "begin").pid
+    scene.arm("adopted")
+    kill(child)
+    until(lambda: not worker.running, "the supervisor dies with the claims of its child in hand")
+    assert scene.depth() == Depth(claimed=1)
+    scene.open_gate("one")
+    scene.start("-c", "1", "--lease", str(LEASE))
+    assert scene.wait_for("one", "end").deliveries == 1
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs("one") == (2, 1)
+
+
+# --- thought dead, and alive ------------------------------------------------------------------------------
+
+
+def test_a_zombies_late_outcome_is_refused_and_it_works_on_as_a_new_owner(scene: Scene) -> None:
+    zombie = scene.start("-c", "1", "--lease", str(LEASE))
+    (child,) = scene.children(zombie)
+    result = scene.send("hold", "one")
+    scene.wait_for("one", "begin")
+    saviour = scene.start("-c", "1", "--lease", str(LEASE))
+    freeze(zombie.pid, child)
+    if scene.acks == "late":
+        assert scene.wait_for("one", "begin", times=2).deliveries == 1
+    else:
+        with pytest.raises(WorkerLostError):
+            result.get(timeout=10)
+    stored = scene.app.results
+    assert stored is not None
+    before = stored.load([result.id])
+    # The dead man walks: it ends the task first, and must not be heard.
+    (scene.folder / f"gate one {child}").touch()
+    thaw(zombie.pid, child)
+    zombie.wait_for_line("The lease of this node ran out and others took over")
+    assert scene.entries("one", "end")[0].pid == child
+    assert stored.load([result.id]) == before
+    assert scene.depth() == Depth(claimed=1 if scene.acks == "late" else 0)
+    scene.open_gate("one")
+    if scene.acks == "late":
+        assert result.get(timeout=10) == "one"
+        assert scene.runs("one") == (2, 2)
+    assert scene.wait_until_nothing_waits() == Depth()
+
+    saviour.stop()
+    scene.send("work", "more")
+    assert scene.wait_for("more", "end").pid in scene.children(zombie)
+    assert scene.wait_until_nothing_waits() == Depth()
+
+
+@late
+def test_a_task_that_holds_the_gil_longer_than_the_lease_runs_once(scene: Scene) -> None:
+    scene.start("-c", "1", "--lease", str(LEASE))
+    scene.start("-c", "1", "--lease", str(LEASE))
+    result = scene.send("grip", "one", LEASE + 1.0)
+    assert result.get(timeout=15) == "one"
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs("one") == (1, 1)
+    assert scene.entries("one", "begin")[0].deliveries == 0
+
+
+# --- what the tests above share ---------------------------------------------------------------------------
+
+
+def hold_two(scene: Scene) -> list[AsyncResult[Any]]:
+    """Two tasks that run until their gates open."""
+    results = [scene.send("hold", word) for word in ("one", "two")]
+    for word in ("one", "two"):
+        scene.wait_for(word, "begin")
+    return results
+
+
+def both_run_again_or_never(
+    scene: Scene, results: list[AsyncResult[Any]], deliveries: int, start: bool = True
+) -> None:
+    """Late: each runs a second time, to its end. Early: never, and its result says that it was lost."""
+    if start:
+        scene.start("-c", "2")
+    for word in ("one", "two"):
+        scene.open_gate(word)
+    for result in results:
+        result.get(timeout=10, propagate=False)
+    assert scene.wait_until_nothing_waits() == Depth()
+    for word, result in zip(("one", "two"), results, strict=True):
+        if scene.acks == "late":
+            assert (scene.runs(word), result.state) == ((2, 1), "SUCCESS")
+            assert scene.entries(word, "begin")[1].deliveries == deliveries
+        else:
+            assert (scene.runs(word), result.state) == ((1, 0), "FAILURE")
+            assert isinstance(result.result, WorkerLostError)
