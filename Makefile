@@ -30,9 +30,12 @@ format: ## Write the source as the house writes it
 	@$(python) -m ruff check --fix-only .
 	@$(python) -m ruff format .
 
-bench: ## Run every question of bench/ (or one: BENCH=bench/name.py)
+bench: ## Measure against celery, huey, dramatiq, taskiq, saq, rq (or one question: BENCH=bench/name.py)
 	@scripts/setup dev
-	@for script in $(or $(BENCH),$(wildcard bench/[a-z]*.py)); do \
+	@scripts/setup bench
+	@scripts/setup bench-saq
+	@scripts/ensure-redis
+	@for script in $(or $(BENCH),$(sort $(wildcard bench/[a-z]*.py))); do \
 		echo "== $$script"; $(python) "$$script" || exit 1; done
 
 worker: ## Start a worker of examples/two_files by hand; Ctrl-C ends it

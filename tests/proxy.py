@@ -32,7 +32,7 @@ class Cut(Enum):
 class _Trap:
     """Waits for one request that fits, and for an answer to it that fits."""
 
-    def __init__(self, request: bytes, reply: bytes, cut: Cut) -> None:
+    def __init__(self, cut: Cut, request: tuple[bytes, ...], reply: bytes) -> None:
         self.request = request
         self.reply = reply
         self.cut = cut
@@ -43,7 +43,7 @@ class Proxy:
     """Listens on a port of its own and forwards to `port` of 127.0.0.1.
 
     >>> with Proxy(6379) as proxy:
-    ...     broken = proxy.break_at(b"LPUSH", Cut.BEFORE_REPLY)
+    ...     broken = proxy.break_at(Cut.BEFORE_REPLY, b"LPUSH")
     ...     # a client at proxy.port sends LPUSH, which is done, and loses its connection
     ...     broken.wait(10)
     """
@@ -67,10 +67,10 @@ class Proxy:
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def break_at(self, request: bytes, cut: Cut, reply: bytes = b"") -> threading.Event:
-        """Break the wire once, at the next request with these bytes that gets an answer with those (and no
-        error); the event is set when it has happened."""
-        trap = _Trap(request, reply, cut)
+    def break_at(self, cut: Cut, *request: bytes, reply: bytes = b"") -> threading.Event:
+        """Break the wire once, at the next request that holds all these bytes and gets an answer that holds
+        those (and is no error); the event is set when it has happened."""
+        trap = _Trap(cut, request, reply)
         with self._lock:
             self._traps.append(trap)
         return trap.sprung
@@ -126,7 +126,7 @@ class Proxy:
     def _trap_for(self, data: bytes) -> _Trap | None:
         with self._lock:
             for trap in self._traps:
-                if trap.request in data:
+                if all(part in data for part in trap.request):
                     return trap
         return None
 

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 LAYERS = (
     "states exceptions signals clock",
     "message",
-    "ports",
+    "ports stepping",
     "wire drivers waiting settings",
     "config arguments converting einfo aio",
     "routing schedules request",

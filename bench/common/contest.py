@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -42,10 +42,11 @@ class Contest:
             "BENCH_LEDGER": str(self.folder / f"{name}.ledger"),
         }
 
-    def client(self, name: str) -> Client:
+    def client(self, name: str, *, ledger_of: str | None = None) -> Client:
         """The calling side of a system; it lives until the end."""
         if name not in self._clients:
-            self._clients[name] = Client(name, self)
+            environment = self.environment(ledger_of or name)
+            self._clients[name] = Client(name, environment, self.folder / f"{name}.client.log")
         return self._clients[name]
 
     @contextmanager
@@ -92,10 +93,9 @@ class Contest:
 class Client:
     """See peers/client.py."""
 
-    def __init__(self, name: str, contest: Contest) -> None:
+    def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        command = [python_of(name), "-m", "peers.client", name]
-        self._program = Program(command, contest.environment(name), contest.folder / f"{name}.client.log", **pipes)
+        self._program = Program([python_of(name), "-m", "peers.client", name], environment, log, **pipes)
 
     def do(self, word: str, *arguments: Any) -> float:
         """Let it do something; returns how many seconds it took."""

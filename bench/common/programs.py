@@ -44,11 +44,13 @@ class Program:
     def pause(self) -> None:
         """Freeze it with all below it."""
         for process in self.tree:
-            process.suspend()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def resume(self) -> None:
         for process in self.tree:
-            process.resume()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
     def stop(self) -> None:
         """KILL all of it: some take seconds to end by themselves, and nothing here is worth keeping."""
@@ -59,6 +61,8 @@ class Program:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self.process.wait()
+        # A connection that is not closed yet could be given the first message of the next round.
+        psutil.wait_procs(family, timeout=5)
 
 
 class Redis:

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable
-from pathlib import Path
 
 import psutil
 
 
 def cpu(family: Iterable[psutil.Process]) -> float:
-    """CPU seconds of these processes, and of those children that have ended; exact to 10 ms."""
+    """CPU seconds of these processes, and of those children of theirs that have ended."""
     seconds = 0.0
     for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess, OSError):
             times = process.cpu_times()
-            seconds += times.user + times.system + times.children_user + times.children_system
+            seconds += time.clock_gettime(_clock_of(process.pid)) + times.children_user + times.children_system
     return seconds
 
 
-def cpu_exact(family: Iterable[psutil.Process]) -> float:
-    """CPU seconds of all living threads of these processes, exact to the nanosecond."""
-    nanoseconds = 0
-    for process in family:
-        for thread in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
-            with contextlib.suppress(OSError):
-                nanoseconds += int(thread.read_text().split()[0])
-    return nanoseconds / 1e9
+def _clock_of(pid: int) -> int:
+    """The kernel's clock of another process's CPU time: exact to the nanosecond, where /proc has 10 ms."""
+    return (~pid << 3) | 2
 
 
 def memory(family: Iterable[psutil.Process]) -> tuple[float, list[float]]:

@@ -38,14 +38,14 @@ def obey(peer: Any, word: str, *arguments: Any) -> Any:
         return own[word](peer, *arguments)
     began = time.perf_counter()
     value = getattr(peer, word)(*arguments)
-    return [time.perf_counter() - began, value if word == "worker" else None]
+    return [time.perf_counter() - began, value if "worker" in word else None]
 
 
-def start_latencies(peer: Any, n: int) -> list[float]:
+def start_latencies(peer: Any, n: int, pause: float = 0.01) -> list[float]:
     """Seconds from the call to the task's first line, n times at moments that nothing is in step with."""
     ledger = os.open(os.environ["BENCH_LEDGER"], os.O_RDONLY)
     seconds = []
-    for _ in moments(n):
+    for _ in moments(n, pause):
         seen = os.fstat(ledger).st_size
         began = time.monotonic_ns()
         peer.stamp()
@@ -69,9 +69,10 @@ def round_trips(peer: Any, n: int) -> list[float]:
     return seconds
 
 
-def moments(n: int) -> Iterator[None]:
+def moments(n: int, pause: float = 0.01) -> Iterator[None]:
+    """n moments, `pause` seconds apart on average."""
     for _ in range(n):
-        time.sleep(random.uniform(0.005, 0.015))
+        time.sleep(random.uniform(0.5 * pause, 1.5 * pause))
         yield
 
 

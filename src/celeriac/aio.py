@@ -53,7 +53,7 @@ async def wait_for_result(
             loop.call_soon_threadsafe(land, task_id, payload)
 
     def enter() -> None:
-        waiting().enter(ids, put)
+        waiting().enter(ids, put, timeout)
 
     limit = asyncio.timeout(timeout)
     try:

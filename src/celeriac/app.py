@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
+from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
-from celeriac import canvas, current, signals
+from celeriac import canvas, clock, current, signals
 from celeriac import request as requests
 from celeriac.canvas import Signature
+from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
 from celeriac.drivers.opening import Options, open_broker, open_results
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, NotRegistered
@@ -26,6 +30,7 @@ from celeriac.routing import Router
 from celeriac.sending import compose, tell_after, told_before
 from celeriac.shared import BoundTaskDecorator, TaskDecorator
 from celeriac.signals import Signal
+from celeriac.stepping import Stepper
 from celeriac.task import AsyncTask, Task, task_class
 from celeriac.waiting import Waiting
 
@@ -36,8 +41,21 @@ AnyTask = Task[Any, Any]
 #: The file of the embedded default, in the working directory.
 DEFAULT_FILE = "celeriac.db"
 
+#: What serves `Celery.testing`. Imported by its name and at its first use: it stands above the app, as a
+#: worker does, and a program that tests nothing never loads it.
+_TESTING = "celeriac.testing.stepper"
+
 #: What a fork left to the child: it belongs to the parent, so it is neither closed nor collected here.
 _inherited: list[Any] = []
+
+
+class Ground(NamedTuple):
+    """What an app stands on in place of what its settings say; for tests."""
+
+    broker: Callable[[], Broker]
+    results: Callable[[], ResultStore]
+    waiting: Callable[[ResultStore], Waiting]
+    time: Clock
 
 
 class Celery:
@@ -91,6 +109,9 @@ class Celery:
         self._tasks = TaskRegistry()
         self._to_discover: list[tuple[Any, str | None]] = []
         self._source: tuple[Any, bool, str | None] | None = None
+        #: Epoch seconds: what a countdown is counted from. A test stops it.
+        self.time: Clock = clock.now
+        self._ground: Ground | None = None
         self._pid = 0
         self._broker: Broker | None = None
         self._results: ResultStore | None = None
@@ -280,17 +301,17 @@ class Celery:
         if signals.before_task_publish.receivers:
             message = told_before(message, name)
         self.broker.publish((message,))
-        if signals.after_task_publish.receivers:
-            tell_after(message, name)
+        if signals.after_task_publish.receivers or signals.task_sent.receivers:
+            tell_after(message)
 
     def send_many(self, messages: Sequence[Message], name: str) -> None:
         """Publish many messages of one task in one step, and tell those who listen for that."""
         if signals.before_task_publish.receivers:
             messages = [told_before(message, name) for message in messages]
         self.broker.publish(messages)
-        if signals.after_task_publish.receivers:
+        if signals.after_task_publish.receivers or signals.task_sent.receivers:
             for message in messages:
-                tell_after(message, name)
+                tell_after(message)
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Send what is composed already."""
@@ -333,8 +354,13 @@ class Celery:
             with self._opening():
                 broker = self._broker
                 if broker is None:
-                    broker = self._broker = open_broker(self.broker_url, None, self._broker_options())
+                    broker = self._broker = self._open_broker()
         return broker
+
+    def _open_broker(self) -> Broker:
+        if self._ground is not None:
+            return self._ground.broker()
+        return open_broker(self.broker_url, None, self._broker_options())
 
     @property
     def results(self) -> ResultStore | None:
@@ -347,7 +373,9 @@ class Celery:
             with self._opening():
                 results = self._results
                 if results is None:
-                    results = self._results = open_results(url, self._result_options())
+                    ground = self._ground
+                    results = ground.results() if ground else open_results(url, self._result_options())
+                    self._results = results
         return results
 
     @property
@@ -361,11 +389,14 @@ class Celery:
             with self._opening():
                 waiting = self._waiting
                 if waiting is None:
-                    waiting = self._waiting = Waiting(store)
+                    ground = self._ground
+                    waiting = self._waiting = ground.waiting(store) if ground else Waiting(store)
         return waiting
 
     def open_worker_broker(self) -> Broker:
         """A connection of its own for one who claims; he closes it."""
+        if self._ground is not None:
+            return self._ground.broker()
         conf = self.conf
         url = _one(conf.broker_read_url or conf.broker_url) or self._default_url
         return open_broker(url, self.result_url, self._broker_options())
@@ -397,6 +428,33 @@ class Celery:
             publish_timeout=conf.seconds("publish_timeout") or 5.0,
             extra=extra,
         )
+
+    # --- testing ------------------------------------------------------------------------------------------
+
+    def testing(self, now: datetime | float | None = None, throw: bool = False) -> Stepper:
+        """Inside, what is sent waits in this process, and runs when the test says so; see docs/testing.md.
+
+            with app.testing() as stepper:
+                order.delay(7)
+                stepper.run()
+
+        `now` is where the clock begins; with `throw` the first task that fails raises its error in the test.
+        """
+        stepper: Stepper = import_module(_TESTING).MemoryStepper(self, now=now, throw=throw)
+        return stepper
+
+    @contextlib.contextmanager
+    def standing_on(self, ground: Ground) -> Iterator[None]:
+        """Inside, nothing of what the settings name is reached: messages and results go to `ground`."""
+        with self._opening():
+            before = (self._ground, self._broker, self._results, self._waiting, self.time)
+            self._ground, self._broker, self._results, self._waiting = ground, None, None, None
+            self.time = ground.time
+        try:
+            yield
+        finally:
+            self._close_connections()
+            self._ground, self._broker, self._results, self._waiting, self.time = before
 
     # --- settings and modules -----------------------------------------------------------------------------
 
@@ -455,6 +513,15 @@ class Celery:
         request = requests.current()
         return self._tasks.get(request.task) if request is not None and request.task else None
 
+    def now(self) -> datetime:
+        """The time, in the app's time zone."""
+        return datetime.fromtimestamp(self.time(), self.timezone)
+
+    @property
+    def timezone(self) -> tzinfo:
+        """The time zone of naive times and of schedules."""
+        return ZoneInfo(self.conf.timezone) if self.conf.timezone else UTC
+
     def set_current(self) -> None:
         """Make it the app that is meant when nobody says which."""
         current.set_current_app(self)
@@ -465,13 +532,16 @@ class Celery:
 
     def close(self) -> None:
         """Close its connections; may be called twice. The next use opens them again."""
+        self._close_connections()
+        current.forget_app(self)
+
+    def _close_connections(self) -> None:
         with self._opening():
             opened = (self._waiting, self._results, self._broker)
             self._waiting, self._results, self._broker = None, None, None
         for connection in opened:
             if connection is not None:
                 connection.close()
-        current.forget_app(self)
 
     def __enter__(self) -> Self:
         return self

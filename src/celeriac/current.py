@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from celeriac.clock import Clock
 from celeriac.config import Settings
 from celeriac.message import Message
 from celeriac.ports import Broker, ResultStore
@@ -40,6 +42,9 @@ class App(Protocol):
 
     @property
     def strict_typing(self) -> bool: ...
+
+    @property
+    def time(self) -> Clock: ...
 
     def publish(self, messages: Sequence[Message]) -> None: ...
 
@@ -84,6 +89,18 @@ def set_default_app(app: Any) -> None:
     """The app of every thread that has set none."""
     global _default
     _default = app
+
+
+@contextmanager
+def only(app: Any) -> Iterator[None]:
+    """Inside, it is the current app of this thread and of those that have none; then all is as before."""
+    global _default, _latest, _fallback
+    before = (_thread.app, _default, _latest, _fallback)
+    _thread.app = _default = _latest = _fallback = app
+    try:
+        yield
+    finally:
+        _thread.app, _default, _latest, _fallback = before
 
 
 def forget_app(app: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from socket import gethostname
@@ -26,6 +27,8 @@ class _Verdict(NamedTuple):
     state: str
     value: Any = None
     einfo: ExceptionInfo | None = None
+    #: Seconds.
+    runtime: float = 0.0
 
 
 def run_eagerly(
@@ -105,13 +108,15 @@ def _try_once(task: Any, request: Request, throw: bool) -> _Verdict:
 
 
 def _run(task: Any, request: Request) -> _Verdict:
+    began = time.perf_counter()
     try:
         args, kwargs = request.args or (), request.kwargs or {}
         if task.converter is not None:
             args, kwargs = task.converter(args, kwargs)
         task.before_start(request.id, request.args, request.kwargs)
         value = task(*args, **kwargs) if task.calls_itself else task.run(*args, **kwargs)
-        return _Verdict(states.SUCCESS, aio.run(value) if task.is_async else value)
+        value = aio.run(value) if task.is_async else value
+        return _Verdict(states.SUCCESS, value, runtime=time.perf_counter() - began)
     except Retry as retry:
         return _Verdict(states.RETRY, retry, ExceptionInfo(retry))
     except Ignore as ignore:
@@ -128,7 +133,7 @@ def _succeed(task: Any, request: Request, verdict: _Verdict) -> None:
         if signature is not None:
             signature.apply((verdict.value,), root_id=request.root_id, parent_id=request.id)
     task.on_success(verdict.value, request.id, request.args, request.kwargs)
-    signals.task_success.send(task, result=verdict.value)
+    signals.task_success.send(task, result=verdict.value, runtime=verdict.runtime)
 
 
 def _retry(task: Any, request: Request, verdict: _Verdict) -> None:

@@ -41,7 +41,11 @@ class Broker(Protocol):
         """End the present (or else the next) wait of `turn` early. For any thread and for signal handlers."""
 
     def beat(self, node: str, lease: float) -> list[str]:
-        """Renew the node's lease; returns the owners of all nodes whose lease ran out, for `adopt`."""
+        """Renew the node's lease; returns the owners of all nodes whose lease ran out, for `adopt`.
+
+        A node whose own lease had run out is told of nobody, and the others get one more lease: the store may
+        have been away from them all, and a restart of it must not double what runs.
+        """
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
         """Fence `owner` and put its claims under the new owner `by` of `node`; returns them in order of

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from celeriac import signals
-from celeriac.clock import to_datetime
+from celeriac.clock import Clock, to_datetime
 from celeriac.config import Settings
 from celeriac.message import Message
 from celeriac.request import Request, current
@@ -49,6 +49,9 @@ class Sender(Protocol):
 
     @property
     def router(self) -> Router: ...
+
+    @property
+    def time(self) -> Clock: ...
 
 
 class Constants(NamedTuple):
@@ -118,7 +121,7 @@ def _compose_in_full(
     for word in ("route_name", "queue", "exchange", "routing_key", *_WITHOUT_EFFECT):
         say(word, None)
     task_id = say("task_id", None) or new_id()
-    eta = _eta(conf, say("countdown", None), say("eta", None))
+    eta = _eta(app, say("countdown", None), say("eta", None))
     expires = say("expires", None)
     priority = _priority(conf, route, parent, say("priority", None), task)
     shadow = say("shadow", None)
@@ -143,7 +146,7 @@ def _compose_in_full(
         routing_key=route.routing_key,
         priority=priority,
         eta=eta,
-        expires=None if expires is None else _moment(conf, expires),
+        expires=None if expires is None else _moment(app, expires),
         retries=say("retries", None) or 0,
         timelimit=_time_limits(say("time_limit", None), say("soft_time_limit", None)),
         root_id=root_id or task_id,
@@ -189,17 +192,18 @@ def _priority(conf: Settings, route: Route, parent: Request | None, said: int | 
     return route.priority if inherited is None else int(inherited)
 
 
-def _eta(conf: Settings, countdown: float | None, eta: Any) -> datetime | None:
+def _eta(app: Sender, countdown: float | None, eta: Any) -> datetime | None:
     if countdown is not None:
-        return to_datetime(countdown)
-    return None if eta is None else _moment(conf, eta)
+        return to_datetime(countdown, app.time())
+    return None if eta is None else _moment(app, eta)
 
 
-def _moment(conf: Settings, moment: Any) -> datetime:
+def _moment(app: Sender, moment: Any) -> datetime:
     """A datetime without an offset is one of the app's time zone."""
-    if isinstance(moment, datetime) and moment.tzinfo is None and conf.timezone:
-        return moment.replace(tzinfo=ZoneInfo(str(conf.timezone)))
-    return to_datetime(moment)
+    zone = app.conf.timezone
+    if isinstance(moment, datetime) and moment.tzinfo is None and zone:
+        return moment.replace(tzinfo=ZoneInfo(str(zone)))
+    return to_datetime(moment, app.time())
 
 
 def _time_limits(hard: float | None, soft: float | None) -> tuple[float | None, float | None]:
@@ -228,11 +232,7 @@ def told_before(message: Message, name: str) -> Message:
     envelope = msgspec.json.decode(message.payload)
     headers, properties = envelope["headers"], envelope["properties"]
     content_type, compression = envelope["content-type"], headers.get("compression")
-    data = base64.b64decode(envelope["body"])
-    if compression:
-        data = codecs.decompress(data, compression)
-    # One's own message, made a moment ago: its content type is as trusted as the caller.
-    body = tuple(codecs.decode(data, content_type, envelope["content-encoding"], accept=(content_type,)))
+    body = _body(envelope)
     place = properties["delivery_info"]
     signals.before_task_publish.send(
         name,
@@ -251,15 +251,37 @@ def told_before(message: Message, name: str) -> Message:
     return msgspec.structs.replace(message, payload=codecs.json_text(envelope).encode())
 
 
-def tell_after(message: Message, name: str) -> None:
-    """Tell `after_task_publish`."""
+def tell_after(message: Message) -> None:
+    """Tell `after_task_publish`, and `task_sent` to who still listens to that."""
     envelope = msgspec.json.decode(message.payload)
-    place = envelope["properties"]["delivery_info"]
-    signals.after_task_publish.send(
-        name,
-        body=envelope["body"],
-        exchange=place["exchange"],
-        routing_key=place["routing_key"],
-        headers=envelope["headers"],
-        properties=envelope["properties"],
-    )
+    headers, place = envelope["headers"], envelope["properties"]["delivery_info"]
+    body = _body(envelope)
+    if signals.after_task_publish.receivers:
+        signals.after_task_publish.send(
+            headers["task"],
+            body=body,
+            exchange=place["exchange"],
+            routing_key=place["routing_key"],
+            headers=headers,
+            properties=envelope["properties"],
+        )
+    if signals.task_sent.receivers:
+        signals.task_sent.send(
+            headers["task"],
+            task_id=headers["id"],
+            task=headers["task"],
+            args=body[0],
+            kwargs=body[1],
+            eta=headers["eta"],
+            taskset=headers["group"],
+        )
+
+
+def _body(envelope: dict[str, Any]) -> tuple[Any, ...]:
+    """(args, kwargs, embed) of one's own message, made a moment ago: its content type is as trusted as the
+    caller."""
+    content_type, compression = envelope["content-type"], envelope["headers"].get("compression")
+    data = base64.b64decode(envelope["body"])
+    if compression:
+        data = codecs.decompress(data, compression)
+    return tuple(codecs.decode(data, content_type, envelope["content-encoding"], accept=(content_type,)))

@@ -39,7 +39,7 @@ class Waiting:
             landed.append((task_id, payload))
             arrived.set()
 
-        self.enter(ids, put)
+        self.enter(ids, put, timeout)
         try:
             while True:
                 # Cleared before reading: what lands after the reading sets it again.
@@ -54,8 +54,11 @@ class Waiting:
         finally:
             self.leave(ids, put)
 
-    def enter(self, ids: Sequence[str], put: Put) -> None:
-        """From now on `put` hears of every result of these ids, first of those that are stored already."""
+    def enter(self, ids: Sequence[str], put: Put, timeout: float | None = None) -> None:
+        """From now on `put` hears of every result of these ids, first of those that are stored already.
+
+        `timeout` is for who does not wait for results but brings them about.
+        """
         with self._lock:
             for task_id in ids:
                 self._wanted.setdefault(task_id, []).append(put)

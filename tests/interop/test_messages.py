@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import redis
 
+from celeriac import Celery
 from celeriac.wire.task import unpack
 from interop import shop
 from interop.conftest import Customer
@@ -107,6 +108,27 @@ def test_their_waiting_messages_are_seen_by_ours(ours: Any, stock: Customer, sto
     finally:
         assert ours.broker.purge(shop.NOBODYS) == 3
     assert store.keys(f"{shop.NOBODYS}*") == []
+
+
+def test_a_common_prefix_of_all_keys_is_understood_by_both(
+    url: str, stock: Customer, store: redis.Redis
+) -> None:
+    prefix = {"global_keyprefix": "till:"}
+    options = {"broker_transport_options": prefix, "result_backend_transport_options": prefix}
+    stock(
+        """
+        from celery import Celery
+        till = shop.open_shop(Celery, app.conf.broker_url, set_as_current=False, **options)
+        till.tasks["shop.add"].apply_async((1, 2), queue="nobodys", task_id="of the till")
+        app.till = till
+        """,
+        options=options,
+    )
+    with shop.open_shop(Celery, url, set_as_current=False, **options) as ours:
+        assert [unpack(payload).id for payload in ours.broker.peek(shop.NOBODYS, 9)] == ["of the till"]
+        ours.tasks["shop.add"].update_state("of the till", "SUCCESS", 3)
+    assert stock("answer = app.till.AsyncResult('of the till').get(timeout=20); app.till.close()") == 3
+    assert store.delete("till:nobodys", "till:celery-task-meta-of the till") == 2
 
 
 # --- how messages are compared ----------------------------------------------------------------------------

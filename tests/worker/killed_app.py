@@ -113,7 +113,8 @@ def armed(place: str) -> bool:
 
 
 def fault(place: str, *, supervisor: bool = False) -> None:
-    """Die here if the test says so; a place of the supervisor kills the supervisor, any other a child."""
+    """Die here if the test says so: a child, or (`supervisor`) the process that imported this, which may also
+    be a producer."""
     if (os.getpid() == IMPORTER) is not supervisor:
         return
     try:
@@ -139,6 +140,7 @@ def wrap(owner: type, name: str, around: Callable[..., Any]) -> None:
 #: Of this process: whether the next exchange with the store settles a task, and whether one is under way.
 settling = False
 turning = False
+publishing = False
 
 
 def _turn(original: Any, self: Intake, *arguments: Any, **named: Any) -> bool:
@@ -202,6 +204,10 @@ def _call(original: Any, self: scripts.Script, connection: Connection, packed: b
         if settling or claims:
             fault(after_the_script())
         return connection.read()
+    if publishing and armed("published, reply unread"):
+        connection.send(packed)
+        readable(connection.fileno(), 10)
+        fault("published, reply unread", supervisor=True)
     return original(self, connection, packed)
 
 
@@ -209,7 +215,17 @@ def _write(original: Any, self: Store, *arguments: Any) -> Any:
     answer = original(self, *arguments)
     if turning and (settling or answer.claims):
         fault(after_the_script())
+    if publishing:
+        fault("published, reply unread", supervisor=True)
     return answer
+
+
+def _publish(original: Any, self: Any, *arguments: Any) -> None:
+    global publishing
+    fault("before publishing", supervisor=True)
+    publishing = True
+    original(self, *arguments)
+    publishing = False
 
 
 def _adopt(original: Any, self: Any, *arguments: Any) -> list[Claim]:
@@ -227,5 +243,7 @@ wrap(RedisBroker, "_exchange", _exchange)
 wrap(SqliteBroker, "_turn", _exchange)
 wrap(scripts.Script, "call", _call)
 wrap(Store, "write", _write)
+wrap(RedisBroker, "publish", _publish)
+wrap(SqliteBroker, "publish", _publish)
 wrap(RedisBroker, "adopt", _adopt)
 wrap(SqliteBroker, "adopt", _adopt)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import psutil
 
 from celeriac import AsyncResult, Celery
 from celeriac.message import Depth
-from services import Program, start_worker
+from services import Program, clean_environment, start_worker
 
 #: Seconds within which "at once" must have happened.
 AT_ONCE = 1.0
@@ -60,22 +61,37 @@ class Scene:
 
     def start(self, *arguments: str, url: str | None = None, ready: bool = True) -> Program:
         """A worker; `ready`: once it says so."""
+        name = f"w{len(self.workers) + 1}@here"
         worker = start_worker(
             "killed_app",
             self.folder,
-            *("-l", "info", "-Q", self.queue, "-n", f"w{len(self.workers) + 1}@here", *arguments),
-            env={
-                "CELERY_BROKER_URL": url or self.url,
-                "CELERY_RESULT_BACKEND": url or self.url,
-                "KILLED_FOLDER": str(self.folder),
-                "KILLED_ACKS": self.acks,
-                "PYTHONPATH": str(Path(__file__).parent),
-            },
+            *("-l", "info", "-Q", self.queue, "-n", name, *arguments),
+            env=self._environment(url or self.url),
         )
         self.workers.append(worker)
         if ready:
             worker.wait_for_line(r" ready\.")
         return worker
+
+    def produce(self, word: str) -> int:
+        """A program that sends one message and ends; gives its exit code."""
+        line = f"import killed_app; killed_app.work.apply_async(({word!r},), queue={self.queue!r})"
+        program = Program(
+            [sys.executable, "-c", line], cwd=self.folder, env=clean_environment(self._environment(self.url))
+        )
+        program.start()
+        code = program.wait()
+        program.stop()
+        return code
+
+    def _environment(self, url: str) -> dict[str, str]:
+        return {
+            "CELERY_BROKER_URL": url,
+            "CELERY_RESULT_BACKEND": url,
+            "KILLED_FOLDER": str(self.folder),
+            "KILLED_ACKS": self.acks,
+            "PYTHONPATH": str(Path(__file__).parent),
+        }
 
     def children(self, worker: Program) -> list[int]:
         return [child.pid for child in psutil.Process(worker.pid).children()]
@@ -100,7 +116,9 @@ class Scene:
         return f"{word}{self._used}"
 
     def send(self, task: str, word: str, *more: Any, **options: Any) -> AsyncResult[Any]:
-        result: AsyncResult[Any] = self.app.send_task(f"killed_app.{task}", (word, *more), queue=self.queue, **options)
+        result: AsyncResult[Any] = self.app.send_task(
+            f"killed_app.{task}", (word, *more), queue=self.queue, **options
+        )
         return result
 
     def open_gate(self, word: str) -> None:

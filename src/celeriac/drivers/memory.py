@@ -409,6 +409,10 @@ class MemoryStore:
 
     def beat(self, node: str, lease: float) -> list[str]:
         now = self.ticks()
+        if self._leases.get(node, now + 1) <= now:
+            # The process was stopped: the others get one more lease to say that they live.
+            late = [name for name, until in self._leases.items() if until <= now]
+            self._leases.update(dict.fromkeys(late, now + lease))
         self._leases[node] = now + lease
         ended = {name for name, until in self._leases.items() if until <= now}
         orphans = [owner for owner, holder in self._holders.items() if holder.node in ended]

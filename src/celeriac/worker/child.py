@@ -22,7 +22,7 @@ WAIT = 60.0
 #: Seconds that finished outcomes may stay unsettled, and unbegun claims unmoved, while a task runs (law 7).
 PATIENCE = 0.005
 #: Seconds that a stopping child tries to bring its outcomes to a store that is away.
-LAST_TRIES = 10.0
+LAST_TRIES = 5.0
 
 logger = logging.getLogger("celery.worker.consumer")
 
@@ -98,7 +98,7 @@ class Life:
                 return
             except OperationalError as error:
                 self._say_lost(error)
-                time.sleep(min(2.0, 0.1 * 2**tries))
+                time.sleep(min(1.0, 0.1 * 2**tries))
                 tries += 1
 
     def leave(self) -> None:

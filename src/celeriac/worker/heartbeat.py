@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from celeriac import signals
 from celeriac.exceptions import OperationalError
 from celeriac.message import Claim, Outcome
 from celeriac.ports import Broker, Lookout
@@ -94,6 +95,8 @@ class Heartbeat:
 
     def _renew(self) -> None:
         self._orphans |= dict.fromkeys(self._broker.beat(self._node, self._lease))
+        if signals.heartbeat_sent.receivers:
+            signals.heartbeat_sent.send(self)
         for owner in list(self._orphans):
             count = self.take_over(owner, None, "its node fell silent")
             del self._orphans[owner]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Lock
 
+from celeriac import signals
 from celeriac.exceptions import OperationalError
 from celeriac.message import Claim, Fate, Outcome
 from celeriac.ports import Broker
+from celeriac.sending import tell_after
 
 #: Seconds between tries while the store is away, from the first to the longest.
 PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -35,6 +38,8 @@ class Intake:
         self._lost = lost
         self._found = found
         self._lock = Lock()
+        #: Held while claims move to the outcomes: a turn that saw half of it would claim past the rest.
+        self._moving = Lock()
         self._waiting: deque[Claim] = deque()
         self._outcomes: list[Outcome] = []
         self._tries = 0
@@ -80,7 +85,8 @@ class Intake:
                 if not want:
                     return False
                 time.sleep(min(pause, wait))
-            outcomes = self._outcomes[:]
+            with self._moving:
+                outcomes = self._outcomes[:]
             try:
                 claims = self.broker.turn(self.owner, outcomes, want, wait)
             except OperationalError as error:
@@ -93,13 +99,23 @@ class Intake:
                 self._found()
             del self._outcomes[: len(outcomes)]
             self._waiting.extend(claims)
-            return True
+        if signals.after_task_publish.receivers or signals.task_sent.receivers:
+            _tell_sent(outcomes)
+        return True
 
     def give_back(self) -> None:
         """Everything that has not begun goes back with the next turn."""
-        while True:
-            try:
-                claim = self._waiting.pop()
-            except IndexError:
-                return
-            self._outcomes.append(Outcome(claim.number, Fate.GIVEN_BACK))
+        with self._moving:
+            returned = []
+            with contextlib.suppress(IndexError):
+                while True:
+                    returned.append(Outcome(self._waiting.pop().number, Fate.GIVEN_BACK))
+            # The first one first, which is how the store puts them back in their old order.
+            self._outcomes += reversed(returned)
+
+
+def _tell_sent(outcomes: Sequence[Outcome]) -> None:
+    """Retries and callbacks are sent by the turn that settles their task."""
+    for outcome in outcomes:
+        for message in outcome.follow_ups:
+            tell_after(message)

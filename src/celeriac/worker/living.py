@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from celeriac import signals
 from celeriac.app import Celery
@@ -24,13 +25,14 @@ from celeriac.exceptions import (
     WorkerTerminate,
 )
 from celeriac.message import Claim, Fate, Outcome, Result
-from celeriac.worker import originals
+from celeriac.worker import banner, originals
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Child, Life, Plan
 from celeriac.worker.endings import Endings
 from celeriac.worker.execute import Executor
 from celeriac.worker.heartbeat import Judge
 from celeriac.worker.inline import InlineChild
+from celeriac.worker.instance import Worker
 from celeriac.worker.log import WorkerLogging
 from celeriac.worker.lost import judge_lost
 from celeriac.worker.options import WorkerOptions
@@ -56,6 +58,8 @@ class Household:
         self.app = app
         self.options = options
         self.slots = slots
+        #: As the receivers of its signals see it.
+        self.worker = Worker(app, options)
         self.logging = WorkerLogging(
             app.conf,
             options.hostname,
@@ -76,6 +80,19 @@ class Household:
             app.conf.pin("include", (*(app.conf.include or ()), *options.include))
         app.import_modules()
         app.finalize()
+
+    def say_ready(self) -> None:
+        """The node serves its queues."""
+        logger.info(banner.READY, self.options.hostname)
+        if signals.worker_ready.receivers:
+            signals.worker_ready.send(self.worker)
+
+    def say_stopping(self, number: int, how: Literal["Warm", "Cold"]) -> None:
+        """A signal was heard that ends the node."""
+        if signals.worker_shutting_down.receivers:
+            signals.worker_shutting_down.send(
+                self.options.hostname, sig=signal.Signals(number).name, how=how, exitcode=int(how == "Cold")
+            )
 
     def start_logging(self) -> None:
         """For this process, and for those forked from it."""
@@ -172,7 +189,7 @@ class Household:
             code = wish.code if isinstance(wish.code, int) else 0
         finally:
             if signals.worker_process_shutdown.receivers:
-                signals.worker_process_shutdown.send(None, pid=os.getpid(), exitcode=code)
+                signals.worker_process_shutdown.send(plan.hostname, pid=os.getpid(), exitcode=code)
             logging.shutdown()
         return code
 

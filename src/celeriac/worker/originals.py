@@ -48,7 +48,8 @@ def handle(number: int, handler: Any) -> Any:
 
 
 def handle_here(number: int, handler: Callable[[int, FrameType | None], None]) -> Any:
-    """As `handle`, for this process alone: one that a task forks from it ends by the signal like any other."""
+    """As `handle`, but for this process alone: one that a task forks from it ends by the signal like any
+    other."""
     here = os.getpid()
 
     def act(number: int, frame: FrameType | None) -> None:

@@ -11,7 +11,8 @@ import signal
 import threading
 from typing import Any
 
-from celeriac.exceptions import Fenced
+from celeriac import signals
+from celeriac.exceptions import Fenced, OperationalError, WorkerTerminate
 from celeriac.ports import Broker
 from celeriac.worker import banner, originals
 from celeriac.worker.child import Plan
@@ -32,7 +33,12 @@ class Solo:
         self._node = node_name(household.options.hostname)
         self._lives = 0
         self._stopping = False
+        self._cold = False
         self._over = threading.Event()
+        #: Ends the keeper's wait.
+        self._over_reader, self._over_writer = os.pipe()
+        #: The child's name in the store.
+        self._owner = ""
         self._stop_child: Any = lambda: None
 
     def run(self) -> int:
@@ -49,17 +55,28 @@ class Solo:
             number: originals.handle_here(number, self._on_signal)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         }
+        if signals.worker_process_init.receivers:
+            signals.worker_process_init.send(self._household.options.hostname)
         try:
             while not self._stopping:
                 self._live()
+        except WorkerTerminate:
+            if not self._cold:
+                raise  # a task wished it
         finally:
             self._over.set()
+            os.close(self._over_writer)
+            keeper.join(1.0)
+            if self._cold:
+                # We ended what ran: that is no fault of its own.
+                with contextlib.suppress(OperationalError):
+                    self._broker.dismiss(self._owner)
             for number, handler in before.items():
                 originals.handle(number, handler)
-            keeper.join(1.0)
             heartbeat.stop()
             self._broker.close()
-        return 0
+            os.close(self._over_reader)
+        return 1 if self._cold else 0
 
     def _live(self) -> None:
         options = self._household.options
@@ -73,10 +90,11 @@ class Solo:
             pool="solo",
             rooms=1,
         )
+        self._owner = plan.owner
         slot = self._household.slots.slot(0)
         slot.clear()
         slot.pid = os.getpid()
-        life = self._household.life(plan, slot, ready=lambda: logger.info(banner.READY, options.hostname))
+        life = self._household.life(plan, slot, ready=self._say_ready)
         child = self._household.child(life)
         self._stop_child = child.stop
         if self._stopping:
@@ -89,12 +107,22 @@ class Solo:
                 "late outcomes are refused, it starts anew"
             )
 
+    def _say_ready(self) -> None:
+        if self._lives == 1:
+            self._household.say_ready()
+
     def _on_signal(self, number: int, _frame: Any) -> None:
         if number == signal.SIGQUIT or (number == signal.SIGINT and self._stopping):
+            if self._cold:
+                return
+            self._stopping = self._cold = True
+            self._household.say_stopping(number, "Cold")
             banner.say(banner.COLD_SHUTDOWN)
-            raise SystemExit(1)
+            # Not SystemExit: that would count as the end of the task that runs, and not as ours.
+            raise WorkerTerminate(1)
         if not self._stopping:
             self._stopping = True
+            self._household.say_stopping(number, "Warm")
             banner.say(banner.WARM_SHUTDOWN)
             if number == signal.SIGINT:
                 banner.say(banner.PRESS_AGAIN_FOR_COLD)
@@ -104,9 +132,8 @@ class Solo:
     def _keep(self, heartbeat: Heartbeat) -> None:
         while not self._over.is_set():
             pause = min(heartbeat.beat(), 1.0)
-            descriptor = heartbeat.fileno()
-            if descriptor is None:
-                self._over.wait(pause)
-            else:
-                with contextlib.suppress(ValueError, OSError):
-                    select.select([descriptor], [], [], pause)
+            heard = [self._over_reader]
+            if (descriptor := heartbeat.fileno()) is not None:
+                heard.append(descriptor)
+            with contextlib.suppress(ValueError, OSError):
+                select.select(heard, [], [], pause)

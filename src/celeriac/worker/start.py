@@ -28,7 +28,7 @@ from celeriac.worker.supervisor import Supervisor
 #: Rooms of a pool of threads and of one of greenlets or coroutines, where nobody says.
 THREADS, GREEN = 16, 100
 #: Seconds between two tries to reach the store at the start: grows by the first up to the second.
-STEP, LONGEST = 2.0, 32.0
+STEP, LONGEST = 2.0, 4.0
 
 #: After what banner.CANNOT_CONNECT says.
 TRYING_AGAIN = banner.CANNOT_CONNECT + "\nTrying again in %.2f seconds... (%d/%s)"
@@ -41,10 +41,19 @@ def run(app: Celery, options: WorkerOptions) -> int:
     children, rooms = sizes(options)
     household = Household(app, options, Slots(children))
     household.import_app()
+    worker = household.worker
+    worker.concurrency = children * rooms
+    # A receiver may still change settings, so nothing is read from them before.
+    if signals.celeryd_init.receivers:
+        signals.celeryd_init.send(options.hostname, instance=worker, conf=app.conf, options=worker.said())
+    if signals.worker_init.receivers:
+        signals.worker_init.send(worker)
     household.start_logging()
     try:
-        queues = Router(app.conf).consumed(options.queues, options.exclude)
-        return _run(household, tuple(queues), children, rooms)
+        worker.queues = Router(app.conf).consumed(options.queues, options.exclude)
+        if signals.celeryd_after_setup.receivers:
+            signals.celeryd_after_setup.send(options.hostname, instance=worker, conf=app.conf)
+        return _run(household, tuple(worker.queues), children, rooms)
     finally:
         household.logging.stop()
         app.close()
@@ -61,8 +70,6 @@ def sizes(options: WorkerOptions) -> tuple[int, int]:
 
 def _run(household: Household, queues: tuple[str, ...], children: int, rooms: int) -> int:
     app, options = household.app, household.options
-    if signals.celeryd_init.receivers:
-        signals.celeryd_init.send(options.hostname, instance=None, conf=app.conf, options=options)
     if not options.quiet:
         _greet(household, queues, children * rooms)
     if (
@@ -82,13 +89,13 @@ def _run(household: Household, queues: tuple[str, ...], children: int, rooms: in
             return 1
         if options.purge:
             logger.warning("Purged %d message(s)", sum(broker.purge(queue) for queue in queues))
-        _send(signals.worker_init)
         try:
             if options.pool == "solo":
                 return Solo(household, broker, queues).run()
             return Supervisor(household, broker, queues, children, rooms).run()
         finally:
-            _send(signals.worker_shutdown)
+            if signals.worker_shutdown.receivers:
+                signals.worker_shutdown.send(household.worker)
 
 
 def _greet(household: Household, queues: tuple[str, ...], concurrency: int) -> None:
@@ -143,11 +150,6 @@ def _reach_store(app: Celery) -> Broker | None:
                 most or "-",
             )
             time.sleep(pause)
-
-
-def _send(signal: signals.Signal) -> None:
-    if signal.receivers:
-        signal.send(None)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import signal
 import time
 from types import FrameType
 
+from celeriac import signals
 from celeriac.exceptions import OperationalError
 from celeriac.ports import Broker
 from celeriac.worker import banner, births, originals
@@ -84,17 +85,21 @@ class Supervisor:
         self._heartbeat.start()
         with _Signals(self._signals) as wake:
             self._vacant = dict.fromkeys(range(self._count), 0.0)
-            while self._kin or self._estates or not self._stopping:
+            while self._goes_on():
                 self._fill_vacancies()
                 self._obey_signals()
                 self._reap()
                 self._settle_estates()
                 pause = self._heartbeat.beat()
                 self._enforce_limits()
-                self._wait(min(pause, self._until_next_duty()), wake)
+                if self._goes_on():
+                    self._wait(min(pause, self._until_next_duty()), wake)
         self._heartbeat.stop()
         self._broker.close()
         return self._exit_code
+
+    def _goes_on(self) -> bool:
+        return bool(self._kin or self._estates) or not self._stopping
 
     # -- birth
 
@@ -122,6 +127,8 @@ class Supervisor:
         )
         slot = household.slots.slot(index)
         slot.clear()
+        if signals.worker_before_create_process.receivers:
+            signals.worker_before_create_process.send(household.worker)
         down_reader, down_writer = os.pipe()
         up_reader, up_writer = os.pipe()
         theirs, ours = Lines(down_reader, up_writer), Lines(down_writer, up_reader)
@@ -144,12 +151,13 @@ class Supervisor:
             if number == signal.SIGCHLD:
                 continue
             if number == signal.SIGQUIT or (number == signal.SIGINT and self._stopping):
-                self._stop_cold()
+                self._stop_cold(number)
             elif not self._stopping:
                 self._stop_warm(number)
 
     def _stop_warm(self, number: int) -> None:
         self._stopping = True
+        self._household.say_stopping(number, "Warm")
         banner.say(banner.WARM_SHUTDOWN)
         if number == signal.SIGINT:
             banner.say(banner.PRESS_AGAIN_FOR_COLD)
@@ -157,11 +165,12 @@ class Supervisor:
             with contextlib.suppress(OSError):
                 os.write(kin.lines.down, STOP)
 
-    def _stop_cold(self) -> None:
+    def _stop_cold(self, number: int) -> None:
         if self._cold:
             return
         self._stopping = self._cold = True
         self._exit_code = 1
+        self._household.say_stopping(number, "Cold")
         banner.say(banner.COLD_SHUTDOWN)
         for pid in self._kin:
             with contextlib.suppress(ProcessLookupError):
@@ -281,7 +290,7 @@ class Supervisor:
     def _say_ready(self) -> None:
         if not self._said_ready and all(kin.ready for kin in self._kin.values()) and not self._vacant:
             self._said_ready = True
-            logger.info(banner.READY, self._options.hostname)
+            self._household.say_ready()
 
     def _until_next_duty(self) -> float:
         duties = list(self._vacant.values())

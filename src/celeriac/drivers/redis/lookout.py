@@ -80,8 +80,8 @@ class RedisLookout:
             connection.open()
             answer = connection.call_many([("CLIENT", "TRACKING", "ON", "NOLOOP")])[0]
             self._tracked = not isinstance(answer, ReplyError)
-        # The bells first: what is delayed after the look below has been taken also rings, and we are told. So we
-        # are of a node that begins to listen to a queue which nobody listened to.
+        # The bells first: what is delayed after the look below has been taken also rings, and we are told.
+        # We also want to be told of a node that begins to listen to a queue which nobody listened to.
         news = ("GET", self._keys.listened_news)
         tokens = self._lengths([self._keys.bell + queue for queue in self._known], news)
         office = int(OFFICE * 1000)

@@ -196,6 +196,10 @@ class SqliteBroker:
     def beat(self, node: str, lease: float) -> list[str]:
         def work(db: sqlite3.Connection) -> list[str]:
             now = time.monotonic()
+            if db.execute(sql.OUT_OF_LEASE, (node, now)).fetchone() is not None:
+                # Perhaps the file was locked, or its disk full, for all of us: the others get one more lease
+                # to say that they live.
+                db.execute(sql.RENEW_ENDED_LEASES, (now, lease))
             db.execute(sql.RENEW_LEASE, (node, now, lease))
             db.execute(sql.DELETE_ENDED_NODES, (now,))
             bench.tidy(db)

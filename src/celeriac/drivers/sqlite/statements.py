@@ -122,6 +122,14 @@ INSERT INTO node (name, renewed, lease) VALUES (?1, ?2, ?3)
 ON CONFLICT (name) DO UPDATE SET renewed = ?2, lease = ?3
 """
 
+# name, monotonic now -> a row if it has a lease that ran out
+OUT_OF_LEASE = "SELECT 1 FROM node WHERE name = ?1 AND NOT (renewed <= ?2 AND ?2 < renewed + lease)"
+
+# monotonic now, lease -> ; every lease that ran out begins anew
+RENEW_ENDED_LEASES = """
+UPDATE node SET renewed = ?1, lease = ?2 WHERE NOT (renewed <= ?1 AND ?1 < renewed + lease)
+"""
+
 # name, monotonic now, name of another node -> ; a node without a lease gets one as long as the other's
 INHERIT_LEASE = """
 INSERT OR IGNORE INTO node (name, renewed, lease)

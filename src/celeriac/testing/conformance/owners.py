@@ -178,6 +178,17 @@ class Owners(Opened):
         late.settle(*acks(claims))
         assert late.depth() == Depth()
 
+    def test_a_node_that_was_late_itself_gives_the_others_one_more_lease(
+        self, hire: Callable[..., Child]
+    ) -> None:
+        late, other = hire("late", node="late", lease=0.05), hire("other", node="other", lease=0.05)
+        witness = hire("witness", node="witness")
+        until(lambda: sorted(witness.broker.beat("witness", 30.0)) == ["late", "other"])
+        assert late.broker.beat("late", 30.0) == []
+        assert witness.broker.beat("witness", 30.0) == []
+        other.broker.beat("other", 0.05)
+        until(lambda: witness.broker.beat("witness", 30.0) == ["other"])
+
     def test_nobody_takes_messages_from_a_node_that_is_merely_late(self, hire: Callable[..., Child]) -> None:
         late, other = hire("late", node="late", lease=0.05), hire("other", node="other")
         late.send(message("a"))

@@ -13,10 +13,13 @@ from celeriac.worker.runners.striking import strike
 
 
 class ThreadRunner:
-    """See `Runner`. Threads start when they are first needed."""
+    """See `Runner`. Threads start when they are first needed.
 
-    def __init__(self, rooms: int, finished: Finished) -> None:
-        self._rooms = rooms
+    No ThreadPoolExecutor: in a process that a task forks, its farewell would end with an error.
+    """
+
+    def __init__(self, rooms: int, finished: Finished, most_threads: int | None = None) -> None:
+        self._most_threads = most_threads or rooms
         self._finished = finished
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         #: One token a free room; a deque because its append and pop need no lock.
@@ -37,11 +40,8 @@ class ThreadRunner:
         try:
             self._idle.pop()
         except IndexError:
-            thread = threading.Thread(
-                target=self._live, name=f"celeriac-room-{len(self._threads) + 1}", daemon=True
-            )
-            self._threads.append(thread)
-            thread.start()
+            if len(self._threads) < self._most_threads:
+                self._start_thread()
         self._jobs.put(job)
 
     def interrupt(self, job: Job, error: type[BaseException]) -> None:
@@ -55,6 +55,12 @@ class ThreadRunner:
         for _ in self._threads:
             self._jobs.put(None)
         self._loop.stop()
+
+    def _start_thread(self) -> None:
+        name = f"celeriac-room-{len(self._threads) + 1}"
+        thread = threading.Thread(target=self._live, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def _live(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -12,8 +12,8 @@
 -- the owner. Plain acks go flat: tables and single deletes cost more than the commands that store the results.
 -- Result   false: the owner is not known. Otherwise {due of the next delayed message in ms or 0 (only if nothing was claimed;
 --          below zero if no lookout will wake anybody for it), false or what is revoked, {queue name, envelope, envelope ...}, ...};
---          claims are numbered in this order. What is revoked: {{ids of claimed tasks that are}, {ids of claimed tasks that are not}},
---          of those that show their id; false if nothing is claimed or no task at all is revoked.
+--          claims are numbered in this order. What is revoked: {all ids that the envelopes show, joined by newlines, and each
+--          of them that is revoked}; false if nothing is claimed or no task at all is revoked.
 -- Atomic because a claim must be settled and the next be held in one step, and because the sequence number makes a turn that is
 -- sent again (its reply was lost with the connection) answer the same without settling twice.
 
@@ -27,11 +27,10 @@ local function what_is_revoked(reply)
   for run = 3, #reply do
     for i = 2, #reply[run] do ids[#ids + 1] = shown_id(reply[run][i]) end
   end
-  local found = {{}, {}}
+  local found = {table.concat(ids, '\n')}
   if #ids > 0 then
     for i, till in ipairs(redis.call('ZMSCORE', REVOKED, unpack(ids))) do
-      local part = till and tonumber(till) > now() and found[1] or found[2]
-      part[#part + 1] = ids[i]
+      if till and tonumber(till) > now() then found[#found + 1] = ids[i] end
     end
   end
   return found

@@ -1,0 +1,196 @@
+"""A true worker in a thread of the test's process: for tests of what happens between processes' ends.
+
+    with start_worker(app):
+        assert add.delay(1, 2).get(timeout=10) == 3
+
+`app.testing()` is quicker and exact; this is for code that waits for results by itself, or for a true broker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from celeriac import signals
+from celeriac.app import Celery
+from celeriac.exceptions import ImproperlyConfigured
+from celeriac.routing import Router
+from celeriac.signals import Signal
+from celeriac.testing.tasks import ping
+from celeriac.worker.child import Child, Plan
+from celeriac.worker.heartbeat import Heartbeat
+from celeriac.worker.living import Household
+from celeriac.worker.names import node_name, owner_name
+from celeriac.worker.options import WorkerOptions
+from celeriac.worker.slots import Slots
+
+test_worker_starting = Signal(name="test_worker_starting")
+test_worker_started = Signal(("worker", "consumer"), name="test_worker_started")
+test_worker_stopped = Signal(("worker",), name="test_worker_stopped")
+# pytest collects what begins with test_ and can be called; a signal cannot.
+
+#: Pools that a thread can have. Both of Celery's defaults for tests become threads: they run one after the
+#: other there, too.
+_POOLS: dict[str, Literal["threads", "asyncio"]] = {
+    "solo": "threads",
+    "prefork": "threads",
+    "threads": "threads",
+    "asyncio": "asyncio",
+}
+
+
+class ThreadWorker:
+    """A worker without a process of its own; start it, stop it, both as often as you like."""
+
+    def __init__(
+        self,
+        app: Celery,
+        concurrency: int = 1,
+        pool: str = "solo",
+        queues: str | Iterable[str] | None = None,
+        hostname: str | None = None,
+    ) -> None:
+        if pool not in _POOLS:
+            raise ImproperlyConfigured(
+                f"a worker in a thread has no pool {pool!r}; take one of {', '.join(_POOLS)}"
+            )
+        self.app = app
+        self.hostname = hostname or f"test-{os.urandom(3).hex()}@thread"
+        options = WorkerOptions(hostname=self.hostname, pool=_POOLS[pool], concurrency=concurrency)
+        self._household = Household(app, options, Slots(1))
+        self._rooms = concurrency
+        self._queues = queues.split(",") if isinstance(queues, str) else queues
+        self._ready = threading.Event()
+        self._over = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._child: Child | None = None
+        self._error: BaseException | None = None
+
+    def start(self) -> None:
+        """Begin to serve its queues; returns when it does."""
+        if self._threads:
+            return
+        household = self._household
+        household.import_app()
+        queues = tuple(Router(self.app.conf).consumed(self._queues))
+        node = node_name(self.hostname)
+        broker = self.app.open_worker_broker()
+        broker.consume(queues)
+        heartbeat = Heartbeat(broker, node, household.options.lease, household.judge)
+        heartbeat.start()
+        heartbeat.beat()
+        plan = Plan(
+            node=node,
+            owner=owner_name(node, "thread", self._rooms),
+            hostname=self.hostname,
+            queues=queues,
+            lease=household.options.lease,
+            pool=household.options.pool,
+            rooms=self._rooms,
+        )
+        slot = household.slots.slot(0)
+        slot.clear()
+        slot.pid = os.getpid()
+        self._child = household.child(household.life(plan, slot, ready=self._ready.set))
+        self._threads = [
+            threading.Thread(target=self._live, args=(self._child,), name="celeriac-test-worker", daemon=True),
+            threading.Thread(target=self._keep, args=(heartbeat,), name="celeriac-test-lease", daemon=True),
+        ]
+        for signal in (signals.worker_init, signals.worker_process_init):
+            signal.send(household.worker)
+        for thread in self._threads:
+            thread.start()
+        self.ensure_started()
+        household.say_ready()
+
+    def ensure_started(self, timeout: float = 10.0) -> None:
+        """Wait until it serves its queues; raises what kept it from that."""
+        if not self._ready.wait(timeout):
+            raise RuntimeError(f"the worker did not start within {timeout:g} s: is its broker away?")
+        if self._error is not None:
+            raise self._error
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """Finish what runs, and end. RuntimeError if a task does not let it."""
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.stop()
+        self._over.set()
+        signals.worker_shutdown.send(self._household.worker)
+        for thread in self._threads:
+            thread.join(timeout)
+            if thread.is_alive():
+                raise RuntimeError(
+                    f"the worker did not end within {timeout:g} s: a task still runs in it. "
+                    "Give the test's worker a longer shutdown_timeout, or the task a shorter time"
+                )
+        self._threads.clear()
+        self._ready.clear()
+        self._over.clear()
+
+    def _live(self, child: Child) -> None:
+        try:
+            child.run()
+        except BaseException as error:  # it is raised again in the thread of the test
+            self._error = error
+        finally:
+            self._ready.set()
+
+    def _keep(self, heartbeat: Heartbeat) -> None:
+        while not self._over.is_set():
+            pause = min(heartbeat.beat(), 0.2)
+            descriptor = heartbeat.fileno()
+            if descriptor is None:
+                self._over.wait(pause)
+            else:
+                with contextlib.suppress(ValueError, OSError):
+                    select.select([descriptor], [], [], pause)
+        heartbeat.close()
+
+
+#: The name of its cousin in Celery.
+TestWorkController = ThreadWorker
+
+
+@contextlib.contextmanager
+def start_worker(
+    app: Celery,
+    concurrency: int = 1,
+    pool: str = "solo",
+    loglevel: object = None,
+    logfile: object = None,
+    perform_ping_check: bool = True,
+    ping_task_timeout: float = 10.0,
+    shutdown_timeout: float = 10.0,
+    queues: str | Iterable[str] | None = None,
+    hostname: str | None = None,
+    **_options: Any,
+) -> Iterator[ThreadWorker]:
+    """A worker while the block runs. It first runs one task of its own, if the app keeps results.
+
+    `loglevel`, `logfile` and other options of Celery's worker have no effect: the log is the test runner's.
+    """
+    test_worker_starting.send(app)
+    worker = ThreadWorker(app, concurrency, pool, queues, hostname)
+    worker.start()
+    try:
+        test_worker_started.send(app, worker=worker, consumer=worker)
+        if perform_ping_check and app.results is not None and queues is None:
+            answer = app.tasks[ping.name].delay().get(timeout=ping_task_timeout)
+            assert answer == "pong"
+        yield worker
+    finally:
+        test_worker_stopped.send(app, worker=worker)
+        worker.stop(shutdown_timeout)
+
+
+def setup_app_for_worker(app: Celery, loglevel: object = None, logfile: object = None) -> None:
+    """Make the app ready, as a worker does at its start."""
+    app.finalize()
+    app.set_current()
+    app.set_default()

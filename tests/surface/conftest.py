@@ -1,0 +1,18 @@
+"""Fixtures of the tests that are named by the ids of Celery's public surface (`pytest -k TSK_13`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from celeriac import Celery
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    """An app whose messages and results lie in this process, in a store of its own."""
+    url = f"memory://{uuid4().hex}"
+    with Celery("proj", broker=url, backend=url) as app:
+        yield app

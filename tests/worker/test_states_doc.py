@@ -1,0 +1,45 @@
+"""docs/states.md is kept true: each of its rows is a test, and each test of kills is a row."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).with_name("test_kills.py")
+PAGE = Path(__file__).parents[2] / "docs" / "states.md"
+
+ROWS = {
+    cells[1]: cells
+    for line in PAGE.read_text(encoding="utf-8").splitlines()
+    if re.match(r"\| K\d+ \|", line) and (cells := [cell.strip() for cell in line.split("|")])
+}
+
+
+def kill_tests() -> set[str]:
+    return {
+        node.name
+        for node in ast.parse(TESTS.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def named_by(cells: list[str]) -> set[str]:
+    return set(re.findall(r"`(test_\w+)`", " ".join(cells)))
+
+
+def test_the_rows_are_numbered_without_a_gap() -> None:
+    assert list(ROWS) == [f"K{number}" for number in range(1, len(ROWS) + 1)]
+    assert len(ROWS) > 30
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_test_of_a_row_exists(row: str) -> None:
+    assert named_by(ROWS[row]), f"{row} names no test"
+    assert named_by(ROWS[row]) <= kill_tests()
+
+
+def test_every_test_of_kills_has_a_row() -> None:
+    assert kill_tests() == {name for cells in ROWS.values() for name in named_by(cells)}
