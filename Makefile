@@ -43,6 +43,6 @@ worker: ## Start a worker of examples/two_files by hand; Ctrl-C ends it
 	@cd examples/two_files && ../../$(python) -m celeriac -A main.celery worker --loglevel=info
 
 clean: ## Remove environments, caches and what the examples left
-	@rm -rf .venv .venv-celery .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv .venv-celery .venv-bench .venv-bench-saq .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find examples -name 'celeriac.db*' -prune -exec rm -rf {} +

@@ -31,8 +31,18 @@ def main() -> None:
             "celeriac: long queues",
             [
                 Figure("drain", "tasks/s", drains),
-                Figure("ten immediate tasks", "ms", {row: [f[0] for f in all_] for row, all_ in found.items()}, more=False),
-                Figure("worker memory", "MiB", {row: [f[1] for f in all_] for row, all_ in found.items()}, more=False),
+                Figure(
+                    "ten immediate tasks",
+                    "ms",
+                    {row: [f[0] for f in all_] for row, all_ in found.items()},
+                    more=False,
+                ),
+                Figure(
+                    "worker memory",
+                    "MiB",
+                    {row: [f[1] for f in all_] for row, all_ in found.items()},
+                    more=False,
+                ),
             ],
             redis=contest.redis.version,
         )

@@ -45,7 +45,9 @@ def main() -> None:
             "Tasks of 50 ms of computing, two processes",
             [
                 Figure("speed", "tasks/s", speeds),
-                Figure("of a bare loop", "%", {name: relative(found, perfect) for name, found in speeds.items()}),
+                Figure(
+                    "of a bare loop", "%", {name: relative(found, perfect) for name, found in speeds.items()}
+                ),
                 Figure("CPU used", "times the tasks' own", column(rounds, 1), more=False),
             ],
             redis=contest.redis.version,

@@ -25,7 +25,8 @@ DRAINED = {"celeriac": 10_000, "huey": 1_500}
 def main() -> None:
     with ExitStack() as running:
         contests = {
-            row: running.enter_context(Contest(broker=broker, results=True)) for row, (_, broker) in ROWS.items()
+            row: running.enter_context(Contest(broker=broker, results=True))
+            for row, (_, broker) in ROWS.items()
         }
 
         def enqueue(row: str) -> float:

@@ -33,7 +33,9 @@ class Contest:
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process of this system is started with."""
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("CELERY_", "CELERIAC_"))}
+        clean = {
+            key: value for key, value in os.environ.items() if not key.startswith(("CELERY_", "CELERIAC_"))
+        }
         return {
             **clean,
             "PYTHONPATH": str(BENCH),

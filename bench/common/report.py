@@ -102,7 +102,9 @@ def rounded(value: float) -> float | int:
 
 def machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown"
+    )
     return {"cores": len(os.sched_getaffinity(0)), "cpu": model}
 
 

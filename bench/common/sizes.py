@@ -1,6 +1,6 @@
 """How long everything takes; each number can be set in the environment.
 
-    BENCH_ROUNDS=9 BENCH_SCALE=5 BENCH_PEERS=celeriac,huey python bench/drain.py
+BENCH_ROUNDS=9 BENCH_SCALE=5 BENCH_PEERS=celeriac,huey python bench/drain.py
 """
 
 from __future__ import annotations

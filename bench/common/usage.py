@@ -15,7 +15,9 @@ def cpu(family: Iterable[psutil.Process]) -> float:
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess, OSError):
             times = process.cpu_times()
-            seconds += time.clock_gettime(_clock_of(process.pid)) + times.children_user + times.children_system
+            seconds += (
+                time.clock_gettime(_clock_of(process.pid)) + times.children_user + times.children_system
+            )
     return seconds
 
 

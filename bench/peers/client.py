@@ -1,7 +1,7 @@
 """The calling side of one system, in a process of its own: obeys one line of JSON after another.
 
-    python -m peers.client huey
-    ["enqueue", 1000]  ->  [seconds it took, what it gave]
+python -m peers.client huey
+["enqueue", 1000]  ->  [seconds it took, what it gave]
 """
 
 from __future__ import annotations

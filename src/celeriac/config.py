@@ -16,6 +16,7 @@ from copy import copy
 from datetime import timedelta
 from enum import IntEnum
 from inspect import isclass, ismodule, isroutine
+from types import FrameType
 from typing import Any
 
 from celeriac.exceptions import ImproperlyConfigured
@@ -44,22 +45,25 @@ class _Rank(IntEnum):
 class Settings(MutableMapping[str, Any]):
     """All settings by attribute and by item. They lie in the instance's own dict: reading costs nothing."""
 
-    __slots__ = ("__dict__", "_ranks", "version")
+    __slots__ = ("__dict__", "_origins", "_ranks", "version")
 
     #: Grows with every change, for those who keep what they worked out of the settings.
     version: int
     _ranks: dict[str, _Rank]
+    #: Who set it: a line of the user's code, a module of settings, the environment.
+    _origins: dict[str, str]
 
     def __init__(
         self, values: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
     ) -> None:
         object.__setattr__(self, "_ranks", {})
+        object.__setattr__(self, "_origins", {})
         object.__setattr__(self, "version", 0)
         vars(self).update((name, _default(setting)) for name, setting in SETTINGS.items())
         surroundings = os.environ if environ is None else environ
         for variable, name in ENVIRONMENT.items():
             if surroundings.get(variable):
-                self.pin(name, surroundings[variable])
+                self.pin(name, surroundings[variable], f"{variable} in the environment")
         self.update(values or {})
 
     # --- setting --------------------------------------------------------------------------------------
@@ -68,17 +72,17 @@ class Settings(MutableMapping[str, Any]):
         """Set many; if one of them is wrong, none is set."""
         self._put({**dict(values), **named}, _Rank.DIRECT)
 
-    def load(self, values: Mapping[str, Any]) -> None:
+    def load(self, values: Mapping[str, Any], origin: str | None = None) -> None:
         """Set what a configuration module says: under what was or will be set directly."""
-        self._put(values, _Rank.SOURCE)
+        self._put(values, _Rank.SOURCE, origin)
 
     def add_defaults(self, values: Mapping[str, Any]) -> None:
         """Set other defaults: under everything that anybody sets."""
         self._put(values, _Rank.DEFAULTS)
 
-    def pin(self, name: str, value: Any) -> None:
+    def pin(self, name: str, value: Any, origin: str | None = None) -> None:
         """Set it for good, as the environment and the command line do."""
-        self._put({name: value}, _Rank.PINNED)
+        self._put({name: value}, _Rank.PINNED, origin)
 
     def setdefault(self, key: str, default: Any = None) -> Any:
         """Set it unless somebody did; returns what holds now."""
@@ -87,7 +91,9 @@ class Settings(MutableMapping[str, Any]):
             self[name] = default
         return vars(self)[name]
 
-    def _put(self, values: Mapping[str, Any], rank: _Rank) -> None:
+    def _put(self, values: Mapping[str, Any], rank: _Rank, origin: str | None = None) -> None:
+        if not values:
+            return
         checked = {}
         for given, value in values.items():
             name = known_name(given)
@@ -96,6 +102,7 @@ class Settings(MutableMapping[str, Any]):
             if rank >= self._ranks.get(name, rank):
                 vars(self)[name] = value
                 self._ranks[name] = rank
+                self._origins[name] = origin or _line_outside()
         object.__setattr__(self, "version", self.version + 1)
 
     # --- asking ---------------------------------------------------------------------------------------
@@ -104,6 +111,10 @@ class Settings(MutableMapping[str, Any]):
     def explicit(self) -> dict[str, Any]:
         """What somebody set, in place of the defaults."""
         return {name: vars(self)[name] for name, rank in self._ranks.items() if rank > _Rank.DEFAULTS}
+
+    def origin(self, name: str) -> str | None:
+        """Where it was set, for a person to look; None if it is the default."""
+        return self._origins.get(modern_name(name))
 
     def seconds(self, name: str) -> float | None:
         """A span of time as seconds, whether it was given as a number or a timedelta; None stays None."""
@@ -125,6 +136,7 @@ class Settings(MutableMapping[str, Any]):
         twin = Settings(environ={})
         vars(twin).update({name: _own(value) for name, value in vars(self).items()})
         twin._ranks.update(self._ranks)
+        twin._origins.update(self._origins)
         return twin
 
     # --- a mapping and an object ----------------------------------------------------------------------
@@ -144,6 +156,7 @@ class Settings(MutableMapping[str, Any]):
         if self._ranks.get(name) is _Rank.PINNED:
             return
         self._ranks.pop(name, None)
+        self._origins.pop(name, None)
         if name in SETTINGS:
             vars(self)[name] = _default(SETTINGS[name])
         else:
@@ -249,11 +262,35 @@ def read_source(source: object, namespace: str | None = None) -> dict[str, Any]:
             for name, value in items.items()
             if isinstance(name, str) and name.startswith(prefix)
         }
+    _refuse_mixture(items)
     return {
         name: value
         for name, value in items.items()
         if modern_name(name) in SETTINGS or (not name.startswith("_") and not _is_code(value))
     }
+
+
+def _refuse_mixture(items: Mapping[str, Any]) -> None:
+    """Who writes half of the names in the old way has left something half done, and which half is meant?"""
+    old = [name for name in items if name in OLD_NAMES and OLD_NAMES[name] not in items]
+    if not old or not any(name in SETTINGS for name in items):
+        return
+    width = max(map(len, old))
+    renames = "\n".join(f"  {name:<{width}} -> {OLD_NAMES[name]}" for name in sorted(old))
+    raise ImproperlyConfigured(
+        f"old and new names of settings are mixed in one source. Rename the old ones:\n{renames}"
+    )
+
+
+def _line_outside() -> str:
+    """The line of code outside of this library that led here, as `file.py:7`."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module != "celeriac" and not module.startswith(("celeriac.", "importlib", "_frozen")):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "celeriac itself"
 
 
 def _in_namespace(name: str, prefix: str) -> str:

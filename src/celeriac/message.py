@@ -49,7 +49,7 @@ class Fate(IntEnum):
     ACKED = 0
     #: Still held, but from now on it must never run again (acks_late=False).
     BEGUN = 1
-    #: Not begun: back to the head of its queue, uncounted.
+    #: Not begun: back to the head of its queue, uncounted and without a mark.
     GIVEN_BACK = 2
     #: Its owner died while running it: back to the head of its queue, deliveries + 1.
     LOST = 3

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from chaos.stage import RedisStore, Stage, frozen, group, kill, until
@@ -152,12 +153,23 @@ PROCESSES: tuple[Inflict, ...] = (kill_a_child, kill_a_child, kill_a_supervisor,
 CONNECTIONS: tuple[Inflict, ...] = (reset_connections, client_kill, cut_after_some_bytes, cut_replies)
 OUTAGES: tuple[Inflict, ...] = (refuse, black_hole, forgetful_black_hole, pause_redis, restart_redis)
 
-#: Seconds between which an outage lasts; the long run sets its own.
-outage: tuple[float, float] = (0.5, 2.0)
+#: Seconds between which an outage lasts.
+_between = [0.5, 2.0]
+
+
+@contextlib.contextmanager
+def lasting(least: float, most: float) -> Iterator[None]:
+    """How long outages last from now on."""
+    before = _between[:]
+    _between[:] = [least, most]
+    try:
+        yield
+    finally:
+        _between[:] = before
 
 
 def _outage(dice: random.Random) -> float:
-    return dice.uniform(*outage)
+    return dice.uniform(*_between)
 
 
 def _redis(stage: Stage) -> RedisStore:

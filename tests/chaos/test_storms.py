@@ -2,32 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
-
 from chaos import faults
-from chaos.stage import RedisStore, SqliteStore, Stage, Store
+from chaos.stage import Opened
 from chaos.storm import Storm
-
-Opened = Callable[..., Stage]
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Opened]:
-    """`opened("redis", lease=2.0)`: a stage, closed after the test."""
-    stages: list[Stage] = []
-
-    def open_stage(driver: str, *options: str, **more: object) -> Stage:
-        store: Store = RedisStore(*options) if driver == "redis" else SqliteStore(tmp_path)
-        stages.append(Stage(tmp_path, store, **more))  # type: ignore[arg-type]
-        return stages[-1]
-
-    yield open_stage
-    for stage in stages:
-        stage.close()
-
 
 def test_nothing_is_lost_or_miscounted_while_everything_is_killed_and_cut(opened: Opened) -> None:
     stage = opened("redis", lease=2.0)
@@ -47,4 +24,41 @@ def test_nothing_is_lost_or_miscounted_while_everything_is_killed_and_cut(opened
         ],
         pause=(0.1, 0.3),
     )
+    storm.end()
+
+
+def test_what_is_acknowledged_early_runs_once_at_most_whatever_is_killed(opened: Opened) -> None:
+    stage = opened("redis", lease=2.0, acks="early")
+    for _ in range(2):
+        stage.start_worker("-c", "2")
+    storm = Storm(stage, seed=2, most=1000, rate=400)
+    storm.begin()
+    storm.run(
+        [faults.kill_a_child, faults.cut_replies, faults.kill_a_supervisor, faults.kill_a_worker],
+        pause=(0.1, 0.3),
+    )
+    storm.end()
+
+
+def test_every_pool_consumes_again_soon_after_any_trouble_with_the_connection(opened: Opened) -> None:
+    stage = opened("redis")
+    for pool in ("prefork", "threads", "gevent", "asyncio"):
+        stage.start_worker("-P", pool, "-c", "2", ready=False)
+    stage.start_worker("-P", "solo", ready=False)
+    for worker in stage.workers:
+        worker.wait_for_line(r" ready\.")
+    storm = Storm(stage, seed=3, rate=20)
+    storm.begin()
+    with faults.lasting(2.0, 3.0):
+        storm.run(
+            [
+                faults.reset_connections,
+                faults.forgetful_black_hole,
+                faults.client_kill,
+                faults.refuse,
+                faults.restart_redis,
+                faults.pause_redis,
+            ],
+            pause=(0.1, 0.3),
+        )
     storm.end()

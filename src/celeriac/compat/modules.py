@@ -21,6 +21,12 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.app.registry": ("celeriac.compat.app",),
     "celery.app.task": ("celeriac.compat.task",),
     "celery.canvas": ("celeriac.canvas",),
+    "celery.contrib": ("celeriac.compat",),
+    "celery.contrib.pytest": ("celeriac.testing.plugin",),
+    "celery.contrib.testing": ("celeriac.testing",),
+    "celery.contrib.testing.app": ("celeriac.testing.app",),
+    "celery.contrib.testing.tasks": ("celeriac.testing.tasks",),
+    "celery.contrib.testing.worker": ("celeriac.testing.worker",),
     "celery.exceptions": ("celeriac.exceptions",),
     "celery.local": ("celeriac.compat.local",),
     "celery.result": ("celeriac.result",),
@@ -86,7 +92,9 @@ class CeleryFinder(MetaPathFinder, Loader):
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = Alias(spec.name)
         targets = tuple(_import_target(name, spec.name) for name in MODULES[spec.name])
-        module.__dict__.update(_targets=targets, __doc__=targets[0].__doc__)
+        # pytest looks for its hooks in the module itself, and asks no __getattr__.
+        hooks = {name: hook for name, hook in vars(targets[0]).items() if name.startswith("pytest_")}
+        module.__dict__.update(_targets=targets, __doc__=targets[0].__doc__, **hooks)
         return module
 
     def exec_module(self, module: ModuleType) -> None:

@@ -383,7 +383,10 @@ class MemoryStore:
             elif outcome.fate is Fate.DEFERRED:
                 self._delay(parcel, outcome.eta)
             elif outcome.fate in (Fate.GIVEN_BACK, Fate.LOST):
-                parcel.deliveries += outcome.fate is Fate.LOST
+                if outcome.fate is Fate.LOST:
+                    parcel.deliveries += 1
+                else:
+                    parcel.begun = False
                 back.append((outcome.number, parcel))
         self._put_back(back)
 

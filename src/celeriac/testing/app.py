@@ -40,9 +40,14 @@ def TestApp(
     """An app for tests. `config` are its settings; the environment's broker and backend do not count."""
     settings = {**deepcopy(DEFAULT_TEST_CONFIG), **(config or {})}
     app = Celery(name or "celery.tests", set_as_current=set_as_current, **options)
-    app.conf.update({key: value for key, value in settings.items() if key not in ("broker_url", "result_backend")})
+    app.conf.update(
+        {key: value for key, value in settings.items() if key not in ("broker_url", "result_backend")}
+    )
     memory = f"memory://{uuid4().hex}"
-    urls = {"broker_url": broker or settings["broker_url"], "result_backend": backend or settings["result_backend"]}
+    urls = {
+        "broker_url": broker or settings["broker_url"],
+        "result_backend": backend or settings["result_backend"],
+    }
     for key, url in urls.items():
         app.conf.pin(key, memory if url == "memory://" or url in _MEMORY_OF_CELERY else url)
     return app

@@ -31,10 +31,8 @@ from celeriac.worker.slots import Slots
 test_worker_starting = Signal(name="test_worker_starting")
 test_worker_started = Signal(("worker", "consumer"), name="test_worker_started")
 test_worker_stopped = Signal(("worker",), name="test_worker_stopped")
-# pytest collects what begins with test_ and can be called; a signal cannot.
 
-#: Pools that a thread can have. Both of Celery's defaults for tests become threads: they run one after the
-#: other there, too.
+#: Pools that a thread can have. What Celery's tests name, solo or prefork, becomes threads.
 _POOLS: dict[str, Literal["threads", "asyncio"]] = {
     "solo": "threads",
     "prefork": "threads",
@@ -45,6 +43,8 @@ _POOLS: dict[str, Literal["threads", "asyncio"]] = {
 
 class ThreadWorker:
     """A worker without a process of its own; start it, stop it, both as often as you like."""
+
+    __test__ = False  # under its name of Celery's, pytest would take it for a class of tests
 
     def __init__(
         self,
@@ -63,7 +63,9 @@ class ThreadWorker:
         options = WorkerOptions(hostname=self.hostname, pool=_POOLS[pool], concurrency=concurrency)
         self._household = Household(app, options, Slots(1))
         self._rooms = concurrency
-        self._queues = queues.split(",") if isinstance(queues, str) else queues
+        self._asked = queues.split(",") if isinstance(queues, str) else queues
+        #: What it serves, once it has started.
+        self.queues: tuple[str, ...] = ()
         self._ready = threading.Event()
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -76,9 +78,9 @@ class ThreadWorker:
             return
         household = self._household
         household.import_app()
-        queues = tuple(Router(self.app.conf).consumed(self._queues))
+        self.queues = queues = tuple(Router(self.app.conf).consumed(self._asked))
         node = node_name(self.hostname)
-        broker = self.app.open_worker_broker()
+        self._broker = broker = self.app.open_worker_broker()
         broker.consume(queues)
         heartbeat = Heartbeat(broker, node, household.options.lease, household.judge)
         heartbeat.start()
@@ -97,7 +99,9 @@ class ThreadWorker:
         slot.pid = os.getpid()
         self._child = household.child(household.life(plan, slot, ready=self._ready.set))
         self._threads = [
-            threading.Thread(target=self._live, args=(self._child,), name="celeriac-test-worker", daemon=True),
+            threading.Thread(
+                target=self._live, args=(self._child,), name="celeriac-test-worker", daemon=True
+            ),
             threading.Thread(target=self._keep, args=(heartbeat,), name="celeriac-test-lease", daemon=True),
         ]
         for signal in (signals.worker_init, signals.worker_process_init):
@@ -150,7 +154,8 @@ class ThreadWorker:
             else:
                 with contextlib.suppress(ValueError, OSError):
                     select.select([descriptor], [], [], pause)
-        heartbeat.close()
+        heartbeat.stop()
+        self._broker.close()
 
 
 #: The name of its cousin in Celery.
@@ -180,7 +185,8 @@ def start_worker(
     worker.start()
     try:
         test_worker_started.send(app, worker=worker, consumer=worker)
-        if perform_ping_check and app.results is not None and queues is None:
+        is_heard = app.results is not None and app.conf.task_default_queue in worker.queues
+        if perform_ping_check and is_heard:
             answer = app.tasks[ping.name].delay().get(timeout=ping_task_timeout)
             assert answer == "pong"
         yield worker

@@ -208,7 +208,7 @@ def new_id() -> str:
 
 
 def _new_tag() -> str:
-    """A UUID of version 7: it begins with the milliseconds, so a message tells its age without another header."""
+    """A UUID of version 7: it begins with the milliseconds, so a message tells its age."""
     milliseconds = int(time.time() * 1000)
     digits = os.urandom(9).hex()
     return f"{milliseconds >> 16:08x}-{milliseconds & 0xFFFF:04x}-7{digits[:3]}-a{digits[3:6]}-{digits[6:]}"

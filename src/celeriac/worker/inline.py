@@ -82,6 +82,9 @@ class InlineChild:
             self._busy.set()
         while not life.stopping and (claim := intake.take()) is not None:
             self._claim = claim
+            if claim.deliveries and intake.unsettled:
+                # It has killed a child before: what is done shall not be done again if it kills this one.
+                intake.turn()
             job = life.prepared(claim)
             if job is not None:
                 life.finished(self._run(job, claim.number))

@@ -34,7 +34,7 @@ from celeriac.worker.heartbeat import Judge
 from celeriac.worker.inline import InlineChild
 from celeriac.worker.instance import Worker
 from celeriac.worker.log import WorkerLogging
-from celeriac.worker.lost import judge_lost
+from celeriac.worker.lost import judge_lost, lost_error
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.rooms import RoomsChild
 from celeriac.worker.runners.port import Finished, Runner
@@ -150,11 +150,17 @@ class Household:
             return [
                 endings.fail(claim, TimeLimitExceeded(limit))
                 if claim.number == begun
-                else Outcome(claim.number, Fate.GIVEN_BACK)
+                else _unless_begun(endings, claim, how)
                 for claim in claims
             ]
 
         return judge
+
+    def judge_stopped(self, claims: list[Claim], begun: int | None, rooms: int, how: str) -> list[Outcome]:
+        """As `judge`, for a child that we killed to stop: that is no fault of what it ran, so nothing is
+        counted."""
+        endings = Endings(self.app, self.options.hostname, time.time, runs_user_code=False)
+        return [_unless_begun(endings, claim, how) for claim in claims]
 
     # -- in a child's own process
 
@@ -178,8 +184,8 @@ class Household:
             child.run()
         except Fenced:
             logger.error(
-                "The lease of this node ran out and others took over: "
-                "outcomes of %s are refused, it starts anew",
+                "The store does not know %s any more (others took over when the lease of this node ran out, "
+                "or the store was emptied): its outcomes are refused, it starts anew",
                 plan.owner,
             )
             code = FENCED
@@ -192,6 +198,13 @@ class Household:
                 signals.worker_process_shutdown.send(plan.hostname, pid=os.getpid(), exitcode=code)
             logging.shutdown()
         return code
+
+
+def _unless_begun(endings: Endings, claim: Claim, how: str) -> Outcome:
+    """Back to its queue; but what was acknowledged early has failed, for it must not run again."""
+    if claim.begun:
+        return endings.fail(claim, lost_error(how))
+    return Outcome(claim.number, Fate.GIVEN_BACK)
 
 
 def process_name(plan: Plan, index: int, options: WorkerOptions) -> str:

@@ -227,8 +227,7 @@ class Supervisor:
         if kin.overran is not None:
             self._heartbeat.take_over(owner, kin.begun, how, self._household.judge_overrun(kin.overran))
         elif self._cold:
-            # We killed it: that is no fault of what it ran.
-            self._broker.dismiss(owner)
+            self._heartbeat.take_over(owner, kin.begun, how, self._household.judge_stopped)
         else:
             count = self._heartbeat.take_over(owner, kin.begun, how)
             if count:

@@ -196,7 +196,7 @@ class Connection:
         else:
             sock = socket.create_connection((address.host, address.port), self.connect_timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _keep_alive(sock)
         _limit_waiting(sock, self.timeout)
         return sock
 
@@ -238,6 +238,14 @@ def readable(descriptor: int, seconds: float, *more: int) -> list[int]:
     for one in (descriptor, *more):
         poll.register(one, select.POLLIN)
     return [one for one, _ in poll.poll(max(0.0, seconds) * 1000)]
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """Let the kernel find out within about ten seconds that the other side is gone, also while we wait."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _limit_waiting(sock: socket.socket, seconds: float) -> None:

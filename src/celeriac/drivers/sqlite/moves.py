@@ -117,6 +117,7 @@ def settle(
             case Fate.ACKED:
                 done.append(message)
             case Fate.GIVEN_BACK:
+                db.execute(sql.UNBEGIN, (message,))
                 back.append((outcome.number, message))
             case Fate.LOST:
                 lost.append(message)

@@ -86,6 +86,9 @@ DELETE_MESSAGES = "DELETE FROM message WHERE id IN (SELECT value FROM json_each(
 # message -> one changed row, or none if it had begun before
 BEGIN_ONCE = "UPDATE message SET begun = 1 WHERE id = ? AND begun = 0"
 
+# message -> ; it was marked, but did not begin after all
+UNBEGIN = "UPDATE message SET begun = 0 WHERE id = ? AND begun = 1"
+
 # ids (JSON) ->
 COUNT_DELIVERY = "UPDATE message SET deliveries = deliveries + 1 WHERE id IN (SELECT value FROM json_each(?))"
 

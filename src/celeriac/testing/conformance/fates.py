@@ -70,6 +70,13 @@ class Fates(Opened):
             child.settle(Outcome(claim.number, Fate.GIVEN_BACK))
         assert child.claim_names(want=9) == ["b", "c", "d", "e"]
 
+    def test_what_was_marked_and_did_not_begin_after_all_loses_its_mark(self, child: Child) -> None:
+        child.send(message("a"))
+        (claim,) = child.claim()
+        child.settle(Outcome(claim.number, Fate.BEGUN), Outcome(claim.number, Fate.GIVEN_BACK))
+        (again,) = child.claim()
+        assert (name_of(again.payload), again.begun) == ("a", False)
+
     def test_what_is_given_back_keeps_its_queue_and_priority(self, hire: Callable[..., Child]) -> None:
         child = hire(queues=["one", "two"])
         child.send(
