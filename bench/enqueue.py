@@ -45,8 +45,8 @@ def main() -> None:
             "Calling, one process",
             [Figure("one after another", "calls/s", one), Figure("many at once", "calls/s", at_once)],
             redis=contest.redis.version,
-            notes=f"{BARE}: the same bytes pushed through a plain socket and hiredis, nothing else. Many at once: "
-            "apply_many in celeriac; Taskiq and SAQ have 20 coroutines calling; the others have no such way.",
+            notes=f"{BARE}: the same bytes pushed through a plain socket and hiredis, nothing else. "
+            "Many at once: apply_many in celeriac; 20 coroutines in Taskiq and SAQ; the others cannot.",
         )
 
 

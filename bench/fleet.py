@@ -1,4 +1,4 @@
-"""How many turns does one message cost where 200 children in 50 workers stand idle, and how soon does it start?"""
+"""What does one message cost where 200 children in 50 workers stand idle, and how soon does it start?"""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import time
 from contextlib import ExitStack
 from statistics import median, quantiles
 
-from celeriac.drivers.redis import scripts
 from common.contest import Contest
-from common.programs import Program
 from common.report import Figure, report
 from common.sizes import scaled
 from common.watching import Monitor
+
+from celeriac.drivers.redis import scripts
 
 WORKERS, CHILDREN = 50, 4
 MESSAGES = 100
@@ -24,15 +24,13 @@ SENDERS = {"our client": "celeriac", "stock Celery client": "celery_to_celeriac"
 def main() -> None:
     with ExitStack() as running:
         contest = running.enter_context(Contest())
-        fleet: list[Program] = []
-        for _ in range(scaled(WORKERS)):
-            fleet.append(running.enter_context(contest.worker("celeriac", CHILDREN)))
+        fleet = [running.enter_context(contest.worker("celeriac", CHILDREN)) for _ in range(scaled(WORKERS))]
         contest.warm_up("celeriac", fleet[-1], 200)
         wait_until_idle(contest)
         found = {sender: measure(contest, module) for sender, module in SENDERS.items()}
         report(
             "fleet",
-            f"{len(fleet) * CHILDREN} idle children in {len(fleet)} workers, a message every {1000 * PAUSE:.0f} ms",
+            f"{len(fleet) * CHILDREN} children in {len(fleet)} workers, 1 message in {PAUSE * 1000:.0f} ms",
             [
                 Figure("turns a message", "", {s: [f[0]] for s, f in found.items()}, more=False),
                 Figure("requests a message", "", {s: [f[1]] for s, f in found.items()}, more=False),

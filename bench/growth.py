@@ -33,7 +33,7 @@ def main() -> None:
                 Figure("Redis CPU", "us a task", column(rounds, 2), more=False),
             ],
             redis=contest.redis.version,
-            notes="Two children, one worker, one queue and no arguments, except where the row says otherwise.",
+            notes="Two children, one worker, one queue and no arguments, unless the row says otherwise.",
         )
 
 

@@ -43,8 +43,8 @@ def main() -> None:
                 Figure("CPU", "% of a core", column(rounds, 2), more=False, middle=mean),
             ],
             redis=next(iter(teams.values()))[0].redis.version,
-            notes="A request may hold several commands, as pipelines and scripts do. Means over all rounds, since one command in "
-            "several seconds falls into some rounds and not into others.",
+            notes="A request may hold several commands, as pipelines and scripts do. Means over "
+            "all rounds, since one command in several seconds falls into some rounds and not into others.",
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 
 from celeriac import Celery
-from celeriac.drivers.opening import open_broker
+from celeriac.message import Message
 from celeriac.ports import Broker
 from celeriac.result import AsyncResult
 from services import PATIENCE, Program, start_worker
@@ -60,8 +60,6 @@ class Stand:
 
     def put(self, payload: bytes, queue: str = "celery") -> None:
         """Bytes into a queue as they are, as a foreign program might."""
-        from celeriac.message import Message
-
         self.broker.publish([Message("foreign", queue, payload)])
 
     def close(self) -> None:
@@ -95,10 +93,3 @@ def alive(pid: int) -> bool:
 def family(worker: Program) -> list[psutil.Process]:
     """The children of a worker, not their own."""
     return psutil.Process(worker.pid).children()
-
-
-def reopened(url: str) -> Broker:
-    """A broker of nobody's, to look with."""
-    return open_broker(url)
-
-

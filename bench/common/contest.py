@@ -30,6 +30,7 @@ class Contest:
         self._broker = broker or self.redis.url
         self._results = results
         self._clients: dict[str, Client] = {}
+        self._keep = False
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process of this system is started with."""
@@ -38,7 +39,8 @@ class Contest:
         }
         return {
             **clean,
-            "PYTHONPATH": str(BENCH),
+            # Who puts another checkout of celeriac there measures that one.
+            "PYTHONPATH": os.pathsep.join((str(BENCH), *filter(None, [os.environ.get("PYTHONPATH")]))),
             "BENCH_BROKER": self._broker.format(name=name, folder=self.folder),
             "BENCH_RESULTS": "1" if self._results else "0",
             "BENCH_LEDGER": str(self.folder / f"{name}.ledger"),
@@ -60,6 +62,10 @@ class Contest:
             yield program
         finally:
             program.stop()
+            # A system that is in trouble is not measured, it is repaired first.
+            if "Traceback" in program.log.read_text(errors="replace"):
+                print(f"{name} printed a traceback, see {program.log}", file=sys.stderr)
+                self._keep = True
 
     def ledger(self, name: str) -> Ledger:
         return Ledger(self.folder / f"{name}.ledger")
@@ -86,7 +92,7 @@ class Contest:
         for client in self._clients.values():
             client.close()
         self.redis.stop()
-        if error is None:
+        if error is None and not self._keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         else:
             print(f"logs are in {self.folder}", file=sys.stderr)
@@ -109,16 +115,17 @@ class Client:
 
     def ask(self, word: str, *arguments: Any) -> Any:
         process = self._program.process
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         process.stdin.write(json.dumps([word, *arguments]) + "\n")
         process.stdin.flush()
         line = process.stdout.readline()
         if not line:
             raise RuntimeError(f"the client ended:\n{self._program.log.read_text()[-2000:]}")
         answer = json.loads(line)
-        if isinstance(answer, dict):
-            raise RuntimeError(answer["error"])
-        return answer
+        if isinstance(answer, list):
+            return answer
+        raise RuntimeError(answer["error"])
 
     def close(self) -> None:
         self._program.stop()

@@ -1,4 +1,4 @@
-"""One SVG of the questions that were answered: a panel of bars for each, the first system in its own colour."""
+"""One SVG of the questions that were answered: a panel of bars for each, the first system in its colour."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ PANELS = (
 
 WIDTH, COLUMNS = 1080, 3
 PANEL, LINE, HEAD, LABEL = WIDTH // COLUMNS, 19, 34, 74
+FONT = 'font-family="sans-serif" font-size="11"'
 OURS, OTHERS = "#2f9e44", "#adb5bd"
 
 
@@ -32,8 +33,7 @@ def draw(folder: Path) -> None:
     rows = -(-len(panels) // COLUMNS)
     height = rows * _height(panels)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
-        'font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" {FONT}>',
         f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>',
     ]
     for number, (title, more, bars) in enumerate(panels):

@@ -110,7 +110,7 @@ def machine() -> dict[str, Any]:
 
 def version(name: str) -> str:
     """What is installed of a system; a variant such as "celeriac, sqlite" is the system before the comma."""
-    name = name.split(",")[0].split(" ")[0]
+    name = name.partition(",")[0].partition(" ")[0]
     packages = PACKAGES.get(name, (name,))
     asked = "from importlib.metadata import version as v; print(' '.join(map(v, __import__('sys').argv[1:])))"
     command = [python_of(name), "-c", asked, *packages]

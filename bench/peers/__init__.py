@@ -8,6 +8,6 @@ Each file runs in its own environment and gives
     stamp()                          call `stamp` once
     round_trip()                     call `append` once and wait for its result (only with BENCH_RESULTS=1)
 
-and, where it can, `nap(n, seconds)` and `spin(n, seconds)` for coroutines that wait and for tasks that compute.
+and, where it can, `nap(n, seconds)` for coroutines that wait and `spin(n, seconds)` for tasks that compute.
 Settings are each system's own defaults, except that its log is quiet.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from huey import RedisHuey, SqliteHuey
+
 from peers import work
 
 if work.BROKER.startswith("sqlite:///"):

@@ -6,9 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-from peers import work
 from redis import Redis
 from rq import Queue
+
+from peers import work
 
 queue = Queue(connection=Redis.from_url(work.BROKER))
 #: Seconds that a result is kept.

@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 import saq
+
 from peers import work
 
 queue = saq.Queue.from_url(work.BROKER)

@@ -6,10 +6,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from peers import work
 from taskiq_redis import ListQueueBroker, RedisAsyncResultBackend
 
-broker = ListQueueBroker(work.BROKER)
+from peers import work
+
+# redis-py 8 gives up a read after 5 s by itself, and an idle worker would end and start anew all the time.
+broker = ListQueueBroker(work.BROKER, socket_timeout=None)
 if work.RESULTS:
     broker = broker.with_result_backend(RedisAsyncResultBackend(work.BROKER))
 

@@ -17,16 +17,18 @@ from celeriac.canvas import (
 )
 from celeriac.current import current_app, current_task
 from celeriac.result import AsyncResult, EagerResult
+from celeriac.resultset import GroupResult, ResultSet
 from celeriac.shared import shared_task
 from celeriac.task import Task
+from celeriac.version import __version__ as __version__
 from celeriac.wire.task import new_id as uuid
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AsyncResult",
     "Celery",
     "EagerResult",
+    "GroupResult",
+    "ResultSet",
     "Signature",
     "Task",
     "chain",

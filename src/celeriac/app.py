@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 import warnings
@@ -16,14 +17,17 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast, ove
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from celeriac import canvas, clock, current, signals
+from celeriac import builtin, canvas, clock, current, reporting, signals
 from celeriac import request as requests
 from celeriac.canvas import Signature
 from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
-from celeriac.drivers.opening import Options, open_broker, open_results
+from celeriac.control import Control
+from celeriac.drivers.opening import Options, one_store, open_broker, open_results
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, NotRegistered
+from celeriac.importing import import_if_there
 from celeriac.message import Message
+from celeriac.nearest import nearest
 from celeriac.ports import Broker, ResultStore
 from celeriac.result import AsyncResult
 from celeriac.routing import Router
@@ -44,6 +48,8 @@ DEFAULT_FILE = "celeriac.db"
 #: What serves `Celery.testing`. Imported by its name and at its first use: it stands above the app, as a
 #: worker does, and a program that tests nothing never loads it.
 _TESTING = "celeriac.testing.stepper"
+
+_log = logging.getLogger("celeriac.app")
 
 #: What a fork left to the child: it belongs to the parent, so it is neither closed nor collected here.
 _inherited: list[Any] = []
@@ -108,6 +114,7 @@ class Celery:
         self._lock = threading.RLock()
         self._tasks = TaskRegistry()
         self._to_discover: list[tuple[Any, str | None]] = []
+        self._periodic: list[tuple[str, dict[str, Any]]] = []
         self._source: tuple[Any, bool, str | None] | None = None
         #: Epoch seconds: what a countdown is counted from. A test stops it.
         self.time: Clock = clock.now
@@ -158,7 +165,10 @@ class Celery:
         if not function:
             return lambda function: self.task(function, **options)
         if len(function) > 1 or not callable(function[0]):
-            raise TypeError("app.task() takes one function, and options by name")
+            raise TypeError(
+                f"app.task() takes one function, and options by name, not {function[0]!r}: "
+                "a name of its own is given as @app.task(name='...')"
+            )
         return self._declare(function[0], **options)
 
     def _declare(
@@ -237,10 +247,13 @@ class Celery:
                     "a task is used, but this app has autofinalize=False: call app.finalize() first"
                 )
             self.finalized = True
+            builtin.register(self)
             for register in list(current.shared):
                 register(self)
             for task in list(self._tasks.values()):
                 self._annotate(task)
+            for key, entry in self._periodic:
+                self._plan(key, entry)
             self.on_configure.send(self)
             self.on_after_configure.send(self, source=self.conf)
             self.on_after_finalize.send(self)
@@ -249,9 +262,20 @@ class Celery:
         """What task_annotations says of this task."""
         annotations = self.conf.task_annotations
         for rules in annotations if isinstance(annotations, list | tuple) else (annotations,):
-            for name in ("*", task.name):
-                for attribute, value in ((rules or {}).get(name) or {}).items():
-                    setattr(task, attribute, value)
+            if isinstance(rules, Mapping):
+                found = (rules.get("*"), rules.get(task.name))
+            else:
+                found = tuple(
+                    say(task) if word == "annotate" else say()
+                    for word in ("annotate_any", "annotate")
+                    if (say := getattr(rules, word, None)) is not None
+                )
+            for attributes in found:
+                for attribute, value in (attributes or {}).items():
+                    # `@run` wraps what is there.
+                    around = attribute.startswith("@")
+                    name = attribute.removeprefix("@")
+                    setattr(task, name, value(getattr(task, name)) if around else value)
 
     # --- sending ------------------------------------------------------------------------------------------
 
@@ -292,9 +316,7 @@ class Celery:
     ) -> Message:
         """The message that a signature comes to, not sent: `args` go in front, options win over its own."""
         known = signature if isinstance(signature, Signature) else Signature.from_dict(signature, app=self)
-        call = known.call(args, kwargs, **options)
-        message = compose(self, call.task, call.args, call.kwargs, call.options, self.tasks.get(call.task))
-        return told_before(message, call.task) if signals.before_task_publish.receivers else message
+        return canvas.messages_of(self, known, args, kwargs, **options)[0][0]
 
     def send(self, message: Message, name: str) -> None:
         """Publish one task's message, and tell those who listen for that."""
@@ -316,6 +338,44 @@ class Celery:
     def publish(self, messages: Sequence[Message]) -> None:
         """Send what is composed already."""
         self.broker.publish(messages)
+
+    def add_periodic_task(
+        self,
+        schedule: Any,
+        sig: Any,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> str:
+        """Note a call to be sent again and again; returns its key in `conf.beat_schedule`.
+
+        @app.on_after_finalize.connect
+        def plan(sender, **kwargs):
+            sender.add_periodic_task(30.0, clean.s("tmp"), name="clean every half minute")
+        """
+        call = self.signature(sig, args, kwargs) if args or kwargs else self.signature(sig)
+        key = name or repr(call)
+        entry = {
+            "schedule": schedule,
+            "task": call.name,
+            "args": call.args,
+            "kwargs": call.kwargs,
+            "options": {**call.options, **options},
+        }
+        # Before the app is finalized a configuration may still be read, which shall not lose it.
+        if self.finalized:
+            self._plan(key, entry)
+        else:
+            self._periodic.append((key, entry))
+        return key
+
+    def _plan(self, key: str, entry: dict[str, Any]) -> None:
+        plan = dict(self.conf.beat_schedule or {})
+        if key in plan and plan[key] != entry:
+            _log.warning("Two periodic tasks have the key %r: the later one counts. Give them names", key)
+        plan[key] = entry
+        self.conf.beat_schedule = plan
 
     def signature(self, varies: Any, *args: Any, **kwargs: Any) -> Signature:
         """A call as a value, bound to this app."""
@@ -341,6 +401,12 @@ class Celery:
             return None if backend.partition(":")[0] == "disabled" else backend
         is_default = not (conf.broker_url or conf.broker_write_url or conf.broker_read_url)
         return self._default_url if is_default else None
+
+    @property
+    def counts_chords(self) -> bool:
+        """Messages and results lie in one store, which can count in the step that settles."""
+        results = self.result_url
+        return results is not None and one_store(self.broker_url, results)
 
     @cached_property
     def _default_url(self) -> str:
@@ -429,6 +495,16 @@ class Celery:
             extra=extra,
         )
 
+    @cached_property
+    def control(self) -> Control:
+        """Say something to all workers: `app.control.revoke(id)`."""
+        return Control(self)
+
+    def bugreport(self) -> str:
+        """What to tell somebody who shall help you: versions, platform, settings; without secrets."""
+        facts = reporting.facts(self.main or "(no name)", self.broker_url, self.result_url, self.conf)
+        return reporting.as_text(facts)
+
     # --- testing ------------------------------------------------------------------------------------------
 
     def testing(self, now: datetime | float | None = None, throw: bool = False) -> Stepper:
@@ -467,11 +543,13 @@ class Celery:
         """
         try:
             source = _named_object(obj) if isinstance(obj, str) else obj
-        except ImportError:
+        except ImportError as error:
             if silent:
                 return
+            error.add_note(f"(imported by config_from_object({obj!r}), to read settings from it)")
             raise
-        self.conf.load(read_source(source, namespace or self.namespace))
+        settings = read_source(source, namespace or self.namespace)
+        self.conf.load(settings, f"the module {obj}" if isinstance(obj, str) else None)
 
     def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> None:
         """Read settings from the module that an environment variable names."""
@@ -493,17 +571,23 @@ class Celery:
     ) -> None:
         """Have `<package>.tasks` of each package imported by the worker; with force, now."""
         if force:
-            _discover(packages, related_name)
+            for module, may_be_missing in _discovered(packages, related_name):
+                _import(module, may_be_missing)
         else:
             self._to_discover.append((packages, related_name))
 
     def import_modules(self) -> None:
         """Import all modules that declare tasks: imports, include, and what is to be discovered."""
         signals.import_modules.send(self)
+        for module, may_be_missing in self.task_modules():
+            _import(module, may_be_missing)
+
+    def task_modules(self) -> Iterator[tuple[str, bool]]:
+        """The modules that declare tasks, and of each whether it may as well not be there."""
         for module in (*(self.conf.imports or ()), *(self.conf.include or ())):
-            import_module(module)
+            yield module, False
         for packages, related_name in self._to_discover:
-            _discover(packages, related_name)
+            yield from _discovered(packages, related_name)
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -562,7 +646,15 @@ class TaskRegistry(dict[str, AnyTask]):
     """The tasks of an app by their names."""
 
     def __missing__(self, name: str) -> AnyTask:
-        raise NotRegistered(name)
+        error = NotRegistered(name)
+        near = nearest(str(name), self)
+        error.add_note(
+            f"No task of this name is registered; did you mean {near!r}?"
+            if near
+            else "No task of this name is registered: is the module that declares it imported (include, "
+            "imports, autodiscover_tasks)? `celeriac check` lists what is."
+        )
+        raise error
 
     def register(self, task: Any) -> None:
         """Add a task, given as instance or class."""
@@ -604,18 +696,28 @@ def _named_object(path: str) -> Any:
         return getattr(import_module(parent), name)
 
 
-def _discover(packages: Iterable[str] | Callable[[], Iterable[str]] | None, related_name: str | None) -> None:
+def _discovered(
+    packages: Iterable[str] | Callable[[], Iterable[str]] | None, related_name: str | None
+) -> Iterator[tuple[str, bool]]:
     for package in (packages() if callable(packages) else packages) or ():
-        import_module(package)
-        if not related_name:
-            continue
-        module = f"{package}.{related_name}"
-        try:
-            import_module(module)
-        except ModuleNotFoundError as missing:
+        yield package, False
+        if related_name:
             # A package without tasks is well; one whose tasks cannot be imported is not.
-            if missing.name != module:
-                raise
+            yield f"{package}.{related_name}", True
+
+
+def _import(module: str, may_be_missing: bool) -> None:
+    try:
+        if may_be_missing:
+            import_if_there(module)
+        else:
+            import_module(module)
+    except Exception as error:
+        error.add_note(
+            f"(imported since imports, include or autodiscover_tasks names {module!r}; `celeriac check` "
+            "shows all modules that fail)"
+        )
+        raise
 
 
 def _one(urls: Any) -> str:

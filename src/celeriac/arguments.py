@@ -52,4 +52,9 @@ class Parameters:
         except TypeError as error:
             bare = [p.replace(annotation=p.empty) for p in self._signature.parameters.values()]
             shown = inspect.Signature(bare)
-            raise TypeError(f"{name}{shown}: {error}") from None
+            hint = "; is `self` to be the task? then declare it with bind=True" if _has_self(bare) else ""
+            raise TypeError(f"{name}{shown}: {error}{hint}") from None
+
+
+def _has_self(parameters: Sequence[inspect.Parameter]) -> bool:
+    return bool(parameters) and parameters[0].name == "self"

@@ -28,7 +28,13 @@ def to_datetime(moment: float | timedelta | datetime | str, now: float | None = 
     if isinstance(moment, datetime):
         return aware(moment)
     if isinstance(moment, str):
-        return aware(datetime.fromisoformat(moment))
+        try:
+            return aware(datetime.fromisoformat(moment))
+        except ValueError:
+            raise ValueError(
+                f"{moment!r} is no time: give seconds from now as a number, a timedelta, a datetime, or a "
+                "text in ISO 8601 such as 2026-01-31T08:30:00+00:00"
+            ) from None
     if isinstance(moment, bool) or not isinstance(moment, int | float | timedelta):
         raise TypeError(
             f"a time is given as seconds, timedelta, datetime or ISO text, not {type(moment).__name__}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping, MutableMapping
 from copy import copy
 from datetime import timedelta
@@ -18,8 +19,10 @@ from enum import IntEnum
 from inspect import isclass, ismodule, isroutine
 from types import FrameType
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from celeriac.exceptions import ImproperlyConfigured
+from celeriac.nearest import nearest
 from celeriac.settings import OLD_NAMES, SETTINGS, Setting
 
 __all__ = ["OLD_NAMES", "SETTINGS", "Setting", "Settings", "censored", "coerce", "read_source"]
@@ -219,31 +222,7 @@ def known_name(given: str) -> str:
 
 def nearest_name(name: str) -> str | None:
     """The known name that this one is a misspelling of, if it is one."""
-    allowed = 1 if len(name) <= 8 else 2
-    letters = set(name)
-    candidates = []
-    for known in OLD_NAMES if name.isupper() else SETTINGS:
-        # Cheap tests first: only a few of the names are worth the true measure.
-        if abs(len(known) - len(name)) <= allowed and len(letters ^ set(known)) <= 2 * allowed:
-            distance = _distance(name, known)
-            if distance <= allowed:
-                candidates.append((distance, known))
-    return min(candidates)[1] if candidates else None
-
-
-def _distance(a: str, b: str) -> int:
-    """How many letters to insert, drop, replace or swap with their neighbour, to make one of the other."""
-    before: list[int] = []
-    above = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        row = [i]
-        for j, y in enumerate(b, 1):
-            best = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (x != y))
-            if i > 1 and j > 1 and x == b[j - 2] and a[i - 2] == y:
-                best = min(best, before[j - 2] + 1)
-            row.append(best)
-        before, above = above, row
-    return above[-1]
+    return nearest(name, OLD_NAMES if name.isupper() else SETTINGS)
 
 
 def read_source(source: object, namespace: str | None = None) -> dict[str, Any]:
@@ -267,6 +246,8 @@ def read_source(source: object, namespace: str | None = None) -> dict[str, Any]:
         name: value
         for name, value in items.items()
         if modern_name(name) in SETTINGS or (not name.startswith("_") and not _is_code(value))
+        # Who gives a setting by both of its names means the new one.
+        if OLD_NAMES.get(name) not in items
     }
 
 
@@ -341,6 +322,8 @@ def _checked(name: str, value: Any) -> Any:
     setting = SETTINGS.get(name)
     if setting is None or value is None or setting.type is object:
         return value
+    if name == "timezone":
+        return _as_zone(value)
     if isinstance(value, str) and value in setting.words:
         return value
     try:
@@ -356,6 +339,16 @@ def _checked(name: str, value: Any) -> Any:
                 f"{name} must be at least {setting.least}, not {value!r}: {setting.help}"
             )
     return kept
+
+
+def _as_zone(value: Any) -> str:
+    try:
+        return ZoneInfo(str(value)).key
+    except (ValueError, OSError, KeyError):
+        raise ImproperlyConfigured(
+            f"timezone: there is no time zone {value!r}. A name is like Europe/Paris or UTC (on a system "
+            "without time zones: pip install tzdata)"
+        ) from None
 
 
 def _as_bool(value: Any) -> bool:

@@ -14,7 +14,7 @@ class ExceptionInfo:
     def __init__(self, exception: BaseException, internal: bool = False) -> None:
         self.exception = exception
         self.type = type(exception)
-        self.tb: TracebackType | None = exception.__traceback__
+        self.tb = traceback_of(exception)
         self.internal = internal
         self.traceback = traceback_text(exception)
 
@@ -28,12 +28,18 @@ class ExceptionInfo:
         return _restored, (self.exception, self.traceback, self.internal)
 
 
+def traceback_of(exception: BaseException) -> TracebackType | None:
+    """Python's own traceback, whatever else the class may give under that name."""
+    found: TracebackType | None = vars(BaseException)["__traceback__"].__get__(exception)
+    return found
+
+
 def traceback_text(exception: BaseException) -> str:
     """The traceback as Python prints it; an exception that cannot show itself still gives its frames."""
     try:
         return "".join(tracebacks.format_exception(exception))
     except Exception:
-        frames = "".join(tracebacks.format_tb(exception.__traceback__))
+        frames = "".join(tracebacks.format_tb(traceback_of(exception)))
         last = f"{type(exception).__name__}: <its text cannot be shown>"
         return f"Traceback (most recent call last):\n{frames}{last}\n"
 

@@ -18,6 +18,28 @@ def priority_step(priority: int) -> int:
     return PRIORITY_STEPS[bisect_right(PRIORITY_STEPS, min(priority, 9)) - 1]
 
 
+#: Bytes that no JSON holds. Where one stands in the messages of a `Count`, the store puts in what it knows
+#: when the last member was counted, escaped as within a JSON string: the values of all as a JSON array, or
+#: in `broken` the item of the first member that failed ...
+VALUES_HOLE = b"\x00"
+#: ... the id of that member ...
+FAILED_HOLE = b"\x01"
+#: ... the id of the member that was counted last, and of its root.
+PARENT_HOLE = b"\x02"
+ROOT_HOLE = b"\x03"
+#: Stands in `Result.task_id` before the id of a group that was saved. Drivers may spell its key as they like.
+GROUP_MARK = "group:"
+
+
+class Members(msgspec.Struct, frozen=True):
+    """How many members a chord has: told with its first message, for stores where others count too."""
+
+    chord: str
+    size: int
+    #: Seconds to keep it; None is for ever.
+    ttl: float | None = None
+
+
 class Message(msgspec.Struct, frozen=True):
     """What travels: an envelope of bytes that the store carries and does not open."""
 
@@ -27,6 +49,8 @@ class Message(msgspec.Struct, frozen=True):
     priority: int = 0
     #: Epoch seconds before which nobody may claim it; None is now.
     eta: float | None = None
+    #: Drivers that alone count a store's chords may ignore it, for every `Count` tells the size too.
+    members: tuple[Members, ...] = ()
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -68,6 +92,31 @@ class Result(msgspec.Struct, frozen=True):
     ttl: float | None = None
 
 
+class Count(msgspec.Struct, frozen=True):
+    """A member of a chord has ended: the store counts it once, and the last one sets off what follows.
+
+    Whatever comes after that of the same member, or of a chord that is through, changes nothing.
+    """
+
+    #: The id of the chord's group.
+    chord: str
+    #: The member's task id, that of its root, and its place in the order of the values.
+    member: str
+    root: str
+    index: int
+    #: How many members there are; 0 if the store was told by `Message.members`.
+    size: int
+    #: `[1, "<member>", "<status>", <value>]` as JSON.
+    item: bytes
+    #: Sent when all have ended well; they have holes.
+    body: tuple[Message, ...] = ()
+    #: Sent in its place if one has failed.
+    broken: tuple[Message, ...] = ()
+    failed: bool = False
+    #: Seconds to keep what was counted while others are missing; None is for ever.
+    ttl: float | None = None
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What became of one claim, with all that must happen in the same step."""
 
@@ -76,6 +125,10 @@ class Outcome(msgspec.Struct, frozen=True):
     result: Result | None = None
     #: Messages to send in the same atomic step (retries, callbacks, the rest of a chain).
     follow_ups: tuple[Message, ...] = ()
+    #: Results of tasks that end with this one: those that will never run now.
+    also: tuple[Result, ...] = ()
+    #: What is counted in the same step.
+    counts: tuple[Count, ...] = ()
     #: DEFERRED: epoch seconds.
     eta: float = 0.0
     #: DEAD: why, in words for a person.

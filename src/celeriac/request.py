@@ -81,6 +81,9 @@ class Request:
     #: What the task itself said to `retry(max_retries=...)`, against its declaration.
     max_retries_said: int | None = None
 
+    #: Another task does its work, under its id (`task.replace`).
+    replaced: bool = False
+
     #: The message it came with; None for a call in this process.
     message: TaskMessage | None = None
     _below: Request | None = None

@@ -44,7 +44,7 @@ class AsyncResult(Generic[R_co]):
         backend: object = None,
         task_name: str | None = None,
         app: App | None = None,
-        parent: AsyncResult[Any] | None = None,
+        parent: Any = None,
     ) -> None:
         if not id:
             raise ValueError("task_id must not be empty")
@@ -188,10 +188,7 @@ class AsyncResult(Generic[R_co]):
         children = self._look().get("children")
         if children is None:
             return None
-        return [
-            child if isinstance(child, AsyncResult) else result_from_tuple(child, self.app)
-            for child in children
-        ]
+        return [result_from_tuple(child, self.app) for child in children]
 
     @property
     def date_done(self) -> datetime | None:
@@ -312,9 +309,11 @@ class AsyncResult(Generic[R_co]):
     # --- inside -------------------------------------------------------------------------------------------
 
     def _parents(self) -> Iterator[AsyncResult[Any]]:
-        node = self.parent
+        """The single tasks before it; the header of a chord, a group, is none."""
+        node: Any = self.parent
         while node is not None:
-            yield node
+            if isinstance(node, AsyncResult):
+                yield node
             node = node.parent
 
     def _waiting(self) -> Waiting:
@@ -405,13 +404,25 @@ class EagerResult(AsyncResult[R_co]):
         return type(self)(self.id, self._value, self.status, self.traceback, self.task_name)
 
 
-def result_from_tuple(r: Any, app: App | None = None) -> AsyncResult[Any]:
-    """The result that `as_tuple` wrote down."""
-    if isinstance(r, AsyncResult):
+def result_from_tuple(r: Any, app: App | None = None) -> Any:
+    """The result that `as_tuple` wrote down; with nodes it is that of a group."""
+    if not isinstance(r, list | tuple):
         return r
-    this, _nodes = r
+    this, nodes = r
     task_id, parent = this if isinstance(this, list | tuple) else (this, None)
-    return AsyncResult(task_id, app=app, parent=None if parent is None else result_from_tuple(parent, app))
+    before = None if parent is None else result_from_tuple(parent, app)
+    if nodes is not None:
+        return _group(task_id, nodes, before, app)
+    return AsyncResult(task_id, app=app, parent=before)
+
+
+def groups_are(made: Callable[[str, Any, Any, App | None], Any]) -> None:
+    """How to make the result of a group: known to resultset.py, which stands above this file."""
+    global _group
+    _group = made
+
+
+_group: Callable[[str, Any, Any, App | None], Any]
 
 
 def assert_will_not_block() -> None:

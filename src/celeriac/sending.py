@@ -14,6 +14,7 @@ from celeriac import signals
 from celeriac.clock import Clock, to_datetime
 from celeriac.config import Settings
 from celeriac.message import Message
+from celeriac.nearest import nearest
 from celeriac.request import Request, current
 from celeriac.routing import Route, Router
 from celeriac.wire import codecs
@@ -37,6 +38,19 @@ _WITHOUT_EFFECT = (
     "router",
     "task_type",
     "timeout",
+)
+#: All options that have a meaning of their own, to find out which one is meant.
+_OPTIONS = (
+    *_WITHOUT_EFFECT,
+    *"argsrepr chain chord compression countdown eta exchange expires group_id group_index headers".split(),
+    *"ignore_result kwargsrepr link link_error origin parent_id priority queue".split(),
+    *"replaced_task_nesting reply_to retries root_id route_name routing_key serializer shadow".split(),
+    *"soft_time_limit stamped_headers stamps task_id time_limit".split(),
+)
+#: Properties of AMQP messages, which may be given like options.
+_PROPERTIES = frozenset(
+    "app_id cluster_id content_encoding content_type correlation_id delivery_mode expiration message_id".split()
+    + "timestamp type user_id".split()
 )
 _NOTHING: dict[str, Any] = {}
 
@@ -121,6 +135,7 @@ def _compose_in_full(
     for word in ("route_name", "queue", "exchange", "routing_key", *_WITHOUT_EFFECT):
         say(word, None)
     task_id = say("task_id", None) or new_id()
+    callbacks, errbacks = _several("link", say("link", None)), _several("link_error", say("link_error", None))
     eta = _eta(app, say("countdown", None), say("eta", None))
     expires = say("expires", None)
     priority = _priority(conf, route, parent, say("priority", None), task)
@@ -162,14 +177,13 @@ def _compose_in_full(
         stamps=stamps,
         reply_to=say("reply_to", None) or "",
         origin=say("origin", None),
-        callbacks=_several(say("link", None)),
-        errbacks=_several(say("link_error", None)),
+        callbacks=callbacks,
+        errbacks=errbacks,
         chain=say("chain", None),
         chord=say("chord", None),
         headers=say("headers", None),
         compression=say("compression", None) or conf.task_compression,
-        # What is left are properties of the message (message_id, app_id, ...).
-        properties=options or None,
+        properties=_properties(options) if options else None,
     )
     return Message(task_id, route.queue, payload, priority, None if eta is None else eta.timestamp())
 
@@ -217,11 +231,24 @@ def _taken(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {name: options.pop(name) for name in names if name in options}
 
 
-def _several(signatures: Any) -> list[Any] | None:
+def _several(option: str, signatures: Any) -> list[Any] | None:
     """One signature or several as a list; a signature is a dict."""
     if signatures is None:
         return None
-    return list(signatures) if isinstance(signatures, list | tuple) else [signatures]
+    several = list(signatures) if isinstance(signatures, list | tuple) else [signatures]
+    for one in several:
+        if not isinstance(one, Mapping):
+            raise TypeError(f"{option} takes signatures of tasks, as in {option}=note.s(), not {one!r}")
+    return several
+
+
+def _properties(options: dict[str, Any]) -> dict[str, Any]:
+    """What is left are properties of the message (message_id, app_id, ...), unless it is a typing error."""
+    for name in options:
+        meant = None if name in _PROPERTIES else nearest(name, _OPTIONS)
+        if meant is not None:
+            raise TypeError(f"apply_async() has no option {name!r}: did you mean {meant!r}?")
+    return options
 
 
 # --- those who listen -------------------------------------------------------------------------------------

@@ -13,12 +13,15 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from celeriac import aio, exceptions
 from celeriac import request as requests
 from celeriac.arguments import Parameters
-from celeriac.canvas import Signature
+from celeriac.canvas import Signature, chunks, messages_of, xmap, xstarmap
+from celeriac.canvas.replacing import replacement_of
 from celeriac.converting import Converter, converter_of
 from celeriac.current import App, get_current_app
 from celeriac.eager import run_eagerly
-from celeriac.exceptions import EncodeError, MaxRetriesExceededError, Reject, Retry, TaskPredicate
+from celeriac.exceptions import EncodeError, Ignore, MaxRetriesExceededError, Reject, Retry, TaskPredicate
 from celeriac.message import Message, Result
+from celeriac.nearest import nearest
+from celeriac.rates import interval_of
 from celeriac.request import Request
 from celeriac.result import AsyncResult, EagerResult
 from celeriac.sending import Constants, compose
@@ -156,6 +159,8 @@ class Task(Generic[P, R]):
         link, link_error (signatures to call afterwards). TypeError if the arguments do not fit the function.
         """
         given: Sequence[Any] = args if isinstance(args, tuple | list) else _as_arguments(args)
+        if kwargs is not None and type(kwargs) is not dict and not isinstance(kwargs, Mapping):
+            raise TypeError(f"kwargs must be a dict of arguments by name, not {type(kwargs).__name__}")
         named = kwargs or {}
         app = self._app if self._app is not None else self.app
         if app.strict_typing if self.typing is None else self.typing:
@@ -247,6 +252,23 @@ class Task(Generic[P, R]):
         """The call as a value that nothing is added to."""
         return self.signature(args, kwargs, immutable=True)
 
+    def map(self, it: Iterable[Any]) -> Signature:
+        """A call that calls this for every item, in one message."""
+        return xmap(self.s(), it, app=self._app)
+
+    def starmap(self, it: Iterable[Any]) -> Signature:
+        """A call that calls this for every tuple of arguments, in one message."""
+        return xstarmap(self.s(), it, app=self._app)
+
+    def chunks(self, it: Iterable[Any], n: int) -> chunks:
+        """Calls for many tuples of arguments, `n` of them in one message."""
+        return chunks(self.s(), it, n, app=self._app)
+
+    def check_arguments(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """TypeError if these arguments do not fit the function, where calls are checked at all."""
+        if self.app.strict_typing if self.typing is None else self.typing:
+            self._parameters.check(self.name, args, kwargs)
+
     # --- for the running task -----------------------------------------------------------------------------
 
     @property
@@ -308,6 +330,22 @@ class Task(Generic[P, R]):
         if throw:
             raise retry
         return retry
+
+    def replace(self, sig: Signature) -> Any:
+        """End this run and do `sig` in its place: under its id, with what was to follow it, and in its chord.
+
+        raise self.replace(resize.s(path) | upload.s())
+        """
+        request = self.request
+        replacement = replacement_of(self.app, request, sig)
+        if request.is_eager:
+            return replacement.apply().get()
+        if request.called_directly:
+            return replacement.apply_async().get()
+        messages, _ = messages_of(self.app, replacement)
+        request.follow_ups += messages
+        request.replaced = True
+        raise Ignore("Replaced by new task")
 
     def signature_from_request(
         self,
@@ -547,6 +585,7 @@ def task_class(
         bases: tuple[type, ...] = (base, AsyncTask) if base is not Task else (AsyncTask,)
     else:
         bases = (base,)
+    _check_attributes(name, attributes, base)
     soft, hard = attributes.get("soft_time_limit"), attributes.get("time_limit")
     if soft and hard and soft > hard:
         raise ValueError("soft_time_limit must be less than or equal to time_limit")
@@ -654,7 +693,36 @@ def _as_arguments(args: Iterable[Any] | None) -> Sequence[Any]:
 def _several(classes: Any) -> tuple[type[BaseException], ...]:
     if not classes:
         return ()
-    return (classes,) if isinstance(classes, type) else tuple(classes)
+    several = (classes,) if isinstance(classes, type | str) else tuple(classes)
+    for kind in several:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(
+                f"autoretry_for, dont_autoretry_for and throws hold classes of exceptions, as in "
+                f"autoretry_for=(ConnectionError,), not {kind!r}"
+            )
+    return several
+
+
+#: Attributes that are numbers, or None.
+_NUMBERS = (
+    *("max_retries", "default_retry_delay", "time_limit", "soft_time_limit", "priority"),
+    *("retry_backoff", "retry_backoff_max"),
+)
+
+
+def _check_attributes(name: str, attributes: Mapping[str, Any], base: type[Task[Any, Any]]) -> None:
+    """What is wrong in a declaration is told there, and not when the task runs."""
+    interval_of(attributes.get("rate_limit"))
+    for number in _NUMBERS:
+        value = attributes.get(number)
+        if value is not None and not isinstance(value, int | float):
+            raise TypeError(f"{number} of task {name} is a number or None, not {value!r}")
+    for attribute in attributes:
+        if not hasattr(base, attribute) and attribute not in _OTHER_NAMES:
+            # Attributes of the user's own are welcome.
+            meant = nearest(attribute, (known for known in vars(Task) if not known.startswith("_")))
+            if meant is not None:
+                raise TypeError(f"tasks have no option {attribute!r}: did you mean {meant!r}? (task {name})")
 
 
 def _task_named(name: str) -> Any:

@@ -23,7 +23,7 @@ LEDGER = FOLDER / "ledger"
 
 app = Celery("chaos_app")
 app.conf.task_acks_late = os.environ.get("CHAOS_ACKS") != "early"
-app.conf.publish_timeout = 5.0
+app.conf.task_unknown_delay = float(os.environ.get("CHAOS_UNKNOWN_DELAY", "5"))
 
 
 @app.task(bind=True)

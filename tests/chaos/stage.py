@@ -157,6 +157,8 @@ class Stage:
         #: Words of messages that the store has confirmed, and of those of which nobody knows.
         self.sent: set[str] = set()
         self.doubtful: set[str] = set()
+        #: Epoch seconds at which the store confirmed them.
+        self.sent_at: dict[str, float] = {}
         #: Words that were settled, as the results tell it.
         self.done: set[str] = set()
         #: Words whose message became a dead letter.
@@ -194,6 +196,7 @@ class Stage:
         )
         with self._lock:
             self.sent.add(word)
+            self.sent_at[word] = time.time()
             self.doubtful.discard(word)
         return result
 

@@ -90,13 +90,13 @@ def test_a_silent_connection_is_given_up_for_a_new_one_within_the_time_limit(sta
 
 def test_a_publish_that_was_done_unheard_and_is_tried_again_is_stored_once(stage: Stage) -> None:
     url, proxy = stage.store.workers_url, redis_of(stage).proxy
-    proxy.cut_replies(0.9, seed=8)
-    tries = [stage.send_surely(f"t{number}", url=url) for number in range(30)]
-    tries += [stage.send_surely(f"d{number}", url=url, countdown=60) for number in range(10)]
+    proxy.cut_replies(0.6, seed=8)
+    tries = [stage.send_surely(f"t{number}", url=url) for number in range(12)]
+    tries += [stage.send_surely(f"d{number}", url=url, countdown=60) for number in range(4)]
     proxy.cut_replies(0.0)
     assert max(tries) > 1, "some were raised to the caller, who sent them again"
     depth = stage.check_the_law().depth
-    assert (depth.ready, depth.delayed) == (30, 10)
+    assert (depth.ready, depth.delayed) == (12, 4)
 
 
 def test_a_publish_that_arrives_late_after_its_caller_sent_it_again_is_stored_once(stage: Stage) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from celeriac import Celery, Signature, canvas, chain, chord, group, maybe_signature, signature
+from celeriac import Celery, Signature, canvas, chain, maybe_signature, signature
 from celeriac.request import Request
 from celeriac.task import Task
 from celeriac.wire.task import TaskMessage, unpack
@@ -198,20 +198,19 @@ def test_a_chain_runs_here_too(app: Celery, add: Task[..., int]) -> None:
         (fail.s() | add.s(1)).apply().get()
 
 
-def test_what_is_not_built_yet_says_so(add: Task[..., int]) -> None:
-    for make in (lambda: group(add.s(1)), lambda: chord([add.s(1)], add.s())):
-        with pytest.raises(NotImplementedError, match="coming"):
-            make()
-
-
 # --- what follows -----------------------------------------------------------------------------------------
 
 
 def follow(app: Celery, **request: Any) -> list[TaskMessage]:
     made = Request(id="me", root_id="root", task="add", **request)
-    messages = [unpack(message.payload) for message in canvas.follow_ups(app, made, 5)]
-    assert made.children == [message.id for message in messages]
-    return messages
+    return [unpack(message.payload) for message in canvas.follow_ups(app, made, 5)]
+
+
+def test_what_follows_is_a_child_and_of_a_chain_its_last_step(app: Celery, add: Task[..., int]) -> None:
+    made = Request(id="me", task="add", callbacks=[add.s(1).set(task_id="one"), add.s(1) | add.s(2)])
+    first, second = canvas.follow_ups(app, made, 5)
+    assert made.children[0] == first.id == "one"
+    assert made.children[1].parent == second.id
 
 
 def test_a_success_calls_callbacks_with_the_value(app: Celery, add: Task[..., int]) -> None:

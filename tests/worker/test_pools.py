@@ -241,7 +241,7 @@ def test_a_task_may_start_programs_and_end_them(pool: Pool) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_task_may_start_processes_itself_and_end_them(pool: Pool, method: str) -> None:
     if pool.kind == "gevent":
-        pytest.skip("with and without us gevent reaps what multiprocessing spawns, and its greenlets go on in forks")
+        pytest.skip("with or without us, it reaps what multiprocessing spawns, and greenlets go on in forks")
     assert pool.run("run_process", method) == 7
     assert pool.run("terminate_process", method) == -15
     assert pool.run("run_processes", method) == [1, 4, 9]
@@ -275,12 +275,25 @@ def test_priority_then_arrival_decides_and_no_queue_starves(place: tuple[str, st
         assert lines(ordered) == [f"{priority}-{number}" for priority in (0, 3, 6, 9) for number in range(8)]
         worker.stop()
 
-        stand.start("-P", kind, "-c", "1", "-Q", "flood,trickle,excluded", "-X", "excluded", "-n", "second@%h")
+        stand.start(
+            "-P", kind, "-c", "1", "-Q", "flood,trickle,excluded", "-X", "excluded", "-n", "second@%h"
+        )
         until(lambda: len(lines(mixed)) == 65)
         written = lines(mixed)
         assert [line for line in written if line.startswith("flood")] == [f"flood-{n}" for n in range(60)]
         assert written.index("trickle-4") < 55
         assert stand.broker.depth(["excluded"])["excluded"].ready == 1
+    finally:
+        stand.close()
+
+
+def test_a_pool_that_cannot_kill_a_task_says_so_where_that_is_asked_for(place: tuple[str, str, Path]) -> None:
+    kind, url, folder = place
+    stand = Stand(url, folder)
+    try:
+        worker = stand.start("-P", kind, "-c", "1", "-n", "limited@%h", "-Q", "limited", "--time-limit", "9")
+        warned = f"-P {kind} cannot kill a process at its hard time limit" in worker.output
+        assert warned == (kind != "prefork")
     finally:
         stand.close()
 

@@ -1,4 +1,4 @@
-"""A worker that is told to stop does so in order: nothing is lost, counted, left behind or waited for in vain."""
+"""A worker that is told to stop does so in order: nothing is lost, counted, or left behind."""
 
 from __future__ import annotations
 

@@ -27,10 +27,15 @@ def _read(text: str) -> tuple[str, object]:
             "as in task.time_limit=30"
         )
     try:
-        name = known_name(_name(key))
+        name = setting_name(key)
         return name, coerce(name, value)
     except ImproperlyConfigured as error:
         raise click.UsageError(f"{text}: {error}") from None
+
+
+def setting_name(key: str) -> str:
+    """The name of the setting that is meant by `task_time_limit`, `task.time_limit` or an old name."""
+    return known_name(_name(key))
 
 
 def _name(key: str) -> str:

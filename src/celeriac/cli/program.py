@@ -36,6 +36,8 @@ COMMANDS = {
     "purge": "celeriac.cli.queues",
     "call": "celeriac.cli.calling",
     "result": "celeriac.cli.calling",
+    "check": "celeriac.cli.check",
+    "config": "celeriac.cli.config",
     "report": "celeriac.cli.report",
 }
 

@@ -29,7 +29,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.contrib.testing.worker": ("celeriac.testing.worker",),
     "celery.exceptions": ("celeriac.exceptions",),
     "celery.local": ("celeriac.compat.local",),
-    "celery.result": ("celeriac.result",),
+    "celery.result": ("celeriac.result", "celeriac.resultset"),
     "celery.schedules": ("celeriac.schedules",),
     "celery.signals": ("celeriac.signals",),
     "celery.states": ("celeriac.states",),

@@ -18,7 +18,7 @@ from celeriac.canvas import (
     xstarmap,
 )
 from celeriac.compat.utils import uuid
-from celeriac.current import current_app, current_task
+from celeriac.current import current_app, current_task, get_current_app
 from celeriac.shared import shared_task
 from celeriac.task import Task
 
@@ -27,6 +27,7 @@ __all__ = [
     "Celery",
     "Signature",
     "Task",
+    "bugreport",
     "chain",
     "chord",
     "chunks",
@@ -42,6 +43,12 @@ __all__ = [
     "xmap",
     "xstarmap",
 ]
+
+
+def bugreport(app: Celery | None = None) -> str:
+    """What to tell somebody who shall help you, of this app or the current one."""
+    found: Celery = get_current_app() if app is None else app
+    return found.bugreport()
 
 
 class _Version(NamedTuple):

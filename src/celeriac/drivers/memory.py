@@ -15,12 +15,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from celeriac.counting import THROUGH, set_off
 from celeriac.drivers.opening import Options
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import (
     PRIORITY_STEPS,
     Claim,
+    Count,
     Depth,
     Fate,
     Letter,
@@ -351,6 +353,9 @@ class MemoryStore:
         #: By id of a revoked task: the tick until which it is revoked; and the same as a heap by that tick.
         self._revoked: dict[str, float] = {}
         self._revoked_ends: list[tuple[float, str]] = []
+        #: By chord: what was counted, by index and member; None when it is through. And until when.
+        self._chords: dict[str, dict[tuple[int, str], bytes] | None] = {}
+        self._chord_ends: dict[str, float] = {}
 
     def add(self, messages: Iterable[Message]) -> None:
         for message in messages:
@@ -373,7 +378,11 @@ class MemoryStore:
                 continue  # settled before
             if with_results and outcome.result is not None:
                 self.results.save((outcome.result,))
+            if with_results and outcome.also:
+                self.results.save(outcome.also)
             self.add(outcome.follow_ups)
+            for counted in outcome.counts:
+                self.add(self._count(counted))
             if outcome.fate is Fate.BEGUN:
                 parcel.begun = True
                 continue
@@ -477,6 +486,23 @@ class MemoryStore:
 
     def is_revoked(self, id: str) -> bool:
         return self._revoked.get(id, 0.0) > self.ticks()
+
+    def _count(self, counted: Count) -> list[Message]:
+        """Count one member of a chord; returns the messages that the last one sets off."""
+        now, chord = self.ticks(), counted.chord
+        for over in [name for name, until in self._chord_ends.items() if until <= now]:
+            del self._chords[over], self._chord_ends[over]
+        members = self._chords.setdefault(chord, {})
+        place = (counted.index, counted.member)
+        if members is None or place in members:
+            return []
+        members[place] = counted.item
+        if counted.ttl is not None:
+            self._chord_ends[chord] = now + counted.ttl
+        if len(members) < counted.size or not counted.size:
+            return []
+        self._chords[chord], self._chord_ends[chord] = None, now + THROUGH
+        return set_off(counted, [item for _, item in sorted(members.items())])
 
     def _drop_over_revokes(self) -> None:
         now = self.ticks()

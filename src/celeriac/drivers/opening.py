@@ -78,6 +78,12 @@ def open_results(url: str, options: Options = _DEFAULTS) -> ResultStore:
     return driver_of(url).open_results(url, options)
 
 
+def one_store(broker_url: str, result_url: str) -> bool:
+    """Whether messages and results of these URLs lie in one store, where one step can settle both."""
+    driver = driver_of(_only(broker_url))
+    return driver_of(result_url) is driver and driver.same_store(_only(broker_url), result_url)
+
+
 def known_schemes() -> list[str]:
     """The schemes that have a driver, sorted."""
     return sorted(_SCHEMES)
@@ -85,12 +91,13 @@ def known_schemes() -> list[str]:
 
 def driver_of(url: str) -> Driver:
     """The module that serves a URL, imported now if it was not yet."""
-    scheme, colon, _ = url.partition(":")
+    scheme, colon, rest = url.partition(":")
     place = _SCHEMES.get(scheme.lower())
     if place is None or not colon:
         raise ImproperlyConfigured(
-            f"No driver for {_named(scheme, colon)}; known are "
+            f"No driver for {_named(scheme, colon and rest.startswith('//'))}; known are "
             + ", ".join(f"{s}://" for s in known_schemes())
+            + ", as in redis://localhost:6379/0"
         )
     try:
         return cast(Driver, importlib.import_module(place.module))
@@ -102,7 +109,7 @@ def driver_of(url: str) -> Driver:
         ) from missing
 
 
-def _named(scheme: str, colon: str) -> str:
+def _named(scheme: str, colon: str | bool) -> str:
     # Only the scheme: the rest of a URL may hold a password.
     return f"{scheme}://" if colon else "a URL without a scheme"
 

@@ -31,6 +31,7 @@ class Paired:
     def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
         valid = self._still_held(owner, outcomes)
         results = [outcome.result for outcome in valid if outcome.result is not None]
+        results += [result for outcome in valid for result in outcome.also]
         if results:
             self._broker.turn(owner, (), 0)  # raises Fenced before anything is saved
             self._results.save(results)
@@ -119,4 +120,6 @@ class Paired:
 
 
 def _without_result(outcome: Outcome) -> Outcome:
-    return outcome if outcome.result is None else msgspec.structs.replace(outcome, result=None)
+    if outcome.result is None and not outcome.also:
+        return outcome
+    return msgspec.structs.replace(outcome, result=None, also=())

@@ -24,6 +24,7 @@ from celeriac.waiting import Put, Waiting
 from celeriac.wire.result import decode_result
 from celeriac.wire.task import TaskMessage, unpack
 from celeriac.worker.execute import Executor, Job
+from celeriac.worker.limits import Limits
 
 #: Tasks that one call may run. Who sends or retries without end would keep the test for ever.
 MOST = 10_000
@@ -44,6 +45,7 @@ class MemoryStepper:
         self._store = MemoryStore(now=self._clock)
         self._broker = MemoryBroker(self._store, with_results=app.result_url is not None)
         self._executor: Executor | None = None
+        self._limits: Limits | None = None
         self._ran: list[Ran] = []
         self._foreign: list[Queued] = []
         #: Task id -> (state, value) of the run that has just ended.
@@ -124,6 +126,8 @@ class MemoryStepper:
             )
         app.import_modules()
         app.finalize()
+        self._limits = Limits(sorted(app.tasks))
+        self._undo.callback(self._limits.close)
         self._loop = _running_loop()
         self._broker.enlist(_OWNER, _NODE, float("inf"))
         self._undo.enter_context(app.standing_on(self._ground()))
@@ -269,6 +273,7 @@ class MemoryStepper:
             now=self._clock,
             save=None if results is None else lambda result: results.save([result]),
             revoked=self._broker.revoked,
+            limits=self._limits,
         )
 
     def _claim(self) -> Claim | None:

@@ -60,8 +60,7 @@ class ThreadWorker:
             )
         self.app = app
         self.hostname = hostname or f"test-{os.urandom(3).hex()}@thread"
-        options = WorkerOptions(hostname=self.hostname, pool=_POOLS[pool], concurrency=concurrency)
-        self._household = Household(app, options, Slots(1))
+        self._options = WorkerOptions(hostname=self.hostname, pool=_POOLS[pool], concurrency=concurrency)
         self._rooms = concurrency
         self._asked = queues.split(",") if isinstance(queues, str) else queues
         #: What it serves, once it has started.
@@ -76,7 +75,7 @@ class ThreadWorker:
         """Begin to serve its queues; returns when it does."""
         if self._threads:
             return
-        household = self._household
+        self._household = household = Household(self.app, self._options, Slots(1))
         household.import_app()
         self.queues = queues = tuple(Router(self.app.conf).consumed(self._asked))
         node = node_name(self.hostname)
@@ -133,6 +132,8 @@ class ThreadWorker:
                     f"the worker did not end within {timeout:g} s: a task still runs in it. "
                     "Give the test's worker a longer shutdown_timeout, or the task a shorter time"
                 )
+        os.close(self._household.slots.descriptor)
+        self._household.limits.close()
         self._threads.clear()
         self._ready.clear()
         self._over.clear()

@@ -34,6 +34,7 @@ class Order(msgspec.Struct, frozen=True):
     index: int
     slots: int
     descriptor: int
+    limits: int
     lines: Lines
 
 
@@ -64,14 +65,14 @@ def fork(body: Body, plan: Plan, index: int, lines: Lines, to_close: Sequence[in
             os._exit(code)
 
 
-def spawn(plan: Plan, options: WorkerOptions, index: int, lines: Lines, slots: Slots) -> int:
+def spawn(plan: Plan, options: WorkerOptions, index: int, lines: Lines, slots: Slots, limits: int) -> int:
     """Start a fresh interpreter; returns the pid."""
-    order = Order(plan, options, index, slots.count, slots.descriptor, lines)
+    order = Order(plan, options, index, slots.count, slots.descriptor, limits, lines)
     environment = {**os.environ, ORDER: msgspec.json.encode(order).decode()}
     process = subprocess.Popen(
         [sys.executable, "-m", "celeriac.worker.spawned"],
         env=environment,
-        pass_fds=(slots.descriptor, lines.down, lines.up),
+        pass_fds=(slots.descriptor, limits, lines.down, lines.up),
         stdin=subprocess.DEVNULL,
     )
     process.returncode = 0  # we wait for it ourselves, by its pid

@@ -77,6 +77,7 @@ class Life:
         self.intake = Intake(broker, plan.owner, lost=self._say_lost, found=self._say_found)
         self.stopping = False
         self.retiring = False
+        self._entered = False
         #: Numbers of what runs and was acknowledged early.
         self._marked: set[int] = set()
         self._results = results
@@ -93,6 +94,7 @@ class Life:
         while not self.stopping:
             try:
                 self.broker.enlist(self.plan.owner, self.plan.node, self.plan.lease)
+                self._entered = True
                 self.slot.state = State.READY
                 self._ready()
                 return
@@ -106,7 +108,7 @@ class Life:
         self.intake.give_back()
         deadline = time.monotonic() + LAST_TRIES
         try:
-            while not self.intake.turn():
+            while self._entered and not self.intake.turn():
                 if time.monotonic() > deadline:
                     logger.error(
                         "The store is away: %d outcomes could not be settled, their messages run again",

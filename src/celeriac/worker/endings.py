@@ -16,11 +16,13 @@ from uuid import uuid4
 from celeriac import aio, canvas, signals, states
 from celeriac import request as requests
 from celeriac.app import Celery
-from celeriac.einfo import ExceptionInfo
-from celeriac.exceptions import CeleriacError
-from celeriac.message import Claim, Fate, Message, Outcome, Result
+from celeriac.canvas import counting
+from celeriac.canvas.signature import as_signature
+from celeriac.einfo import ExceptionInfo, traceback_of
+from celeriac.exceptions import CeleriacError, ChordError
+from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
-from celeriac.wire.result import encode_result
+from celeriac.wire.result import decode_exception, encode_result
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack
 from celeriac.worker.habits import Habits
@@ -93,9 +95,56 @@ class Endings:
             return None
         return self._result(request, status, error, traceback)
 
+    def aftermath(
+        self, request: Request, error: BaseException, status: str = states.FAILURE
+    ) -> tuple[tuple[Result, ...], tuple[Count, ...]]:
+        """What else ends with a task that failed: the rest of its chain, and its place in a chord."""
+        if not request.chain and not request.chord:
+            return (), ()
+        never = [failing.request for failing in counting.never_run(self._app, request)]
+        results = [self.failure(ended, error, status=status) for ended in never]
+        counts = counting.failure(self._app, (request, *never), error, status)
+        return tuple(result for result in results if result is not None), counts
+
     def revoked(self, claim: Claim, request: Request, error: BaseException) -> Outcome:
         """The end of a claim whose task shall not run any more."""
-        return Outcome(claim.number, Fate.ACKED, self.failure(request, error, status=states.REVOKED))
+        also, counts = self.aftermath(request, error, states.REVOKED)
+        result = self.failure(request, error, status=states.REVOKED)
+        return Outcome(claim.number, Fate.ACKED, result, also=also, counts=counts)
+
+    def chord_failed(self, claim: Claim, request: Request, body: Any, item: Sequence[Any]) -> Outcome:
+        """The end of a chord's body that will never run, for `item` tells of a member that failed."""
+        _, member, _, reason = item
+        cause = decode_exception(reason)
+        error = ChordError(f"Dependency {member} raised {cause!r}")
+        error.__cause__ = cause
+        results: list[Result] = []
+        counts: list[Count] = []
+        follow_ups: list[Message] = []
+        failing_ones = list(counting.inside(self._app, as_signature(body, self._app), request))
+        for failing in failing_ones:
+            ended = failing.request
+            result = self.failure(ended, error)
+            if result is not None:
+                results.append(result)
+            counts += counting.failure(self._app, (ended,), error)
+            if failing.tells and ended.errbacks:
+                sent = canvas.error_follow_ups(self._app, ended, error)
+                follow_ups += sent
+                if len(sent) < len(ended.errbacks):
+                    self._aside(partial(canvas.call_errbacks, self._app, ended, error, None))
+        first = next((failing.request for failing in failing_ones if failing.tells), request)
+        data = {
+            "id": first.id,
+            "name": first.task,
+            "hostname": self._hostname,
+            "description": "raised unexpected",
+            "exc": safe_repr(error),
+        }
+        _log.error(LOG_FAILURE, data, extra={"data": data})
+        return Outcome(
+            claim.number, Fate.ACKED, None, tuple(follow_ups), also=tuple(results), counts=tuple(counts)
+        )
 
     def fail(self, claim: Claim, error: BaseException, reason: str = "") -> Outcome:
         """The end of a claim that must not run again: acknowledged with `error` as its result, and with a
@@ -119,9 +168,10 @@ class Endings:
         }
         _log.error(LOG_FAILURE, data, extra={"data": data})
         result = self.failure(request, error)
-        if reason:
-            return self.bury(claim, reason, request.id, result, follow_ups)
-        return Outcome(claim.number, Fate.ACKED, result, follow_ups)
+        also, counts = self.aftermath(request, error)
+        fate = Fate.DEAD if reason else Fate.ACKED
+        name = (request.id or str(uuid4())) if reason else ""
+        return Outcome(claim.number, fate, result, follow_ups, also, counts, reason=reason, id=name)
 
     def _somebody_listens(self, request: Request, sent: Sequence[Message]) -> bool:
         task = self._app.tasks.get(request.task or "")
@@ -276,11 +326,12 @@ def _call(handler: Callable[..., Any], *arguments: Any) -> None:
 def explained(error: BaseException, internal: bool = False) -> ExceptionInfo:
     """The error with its traceback, from the first line on that is the user's."""
     # Set the way that no class can turn into something else.
-    BaseException.with_traceback(error, _without_our_frames(error.__traceback__))
+    BaseException.with_traceback(error, users_part(traceback_of(error)))
     return ExceptionInfo(error, internal)
 
 
-def _without_our_frames(tb: TracebackType | None) -> TracebackType | None:
+def users_part(tb: TracebackType | None) -> TracebackType | None:
+    """A traceback from the first line on that is the user's; None if none is."""
     while tb is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("celeriac.worker."):
         tb = tb.tb_next
     return tb

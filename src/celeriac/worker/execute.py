@@ -9,6 +9,7 @@ Pure: no socket is touched, and no clock but those passed in.
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from typing import Any
 
 from celeriac import signals
 from celeriac.app import Celery
+from celeriac.canvas.counting import BREAK
 from celeriac.exceptions import (
     ContentDisallowed,
     DecodeError,
@@ -32,6 +34,7 @@ from celeriac.wire.task import TaskMessage, unpack
 from celeriac.worker.endings import Endings
 from celeriac.worker.habits import Habits
 from celeriac.worker.job import LOG_REVOKED, Job, Surroundings
+from celeriac.worker.limits import Limits
 from celeriac.worker.lost import death_note, killed_too_often, lost_error
 
 __all__ = ["Executor", "Job"]
@@ -59,12 +62,14 @@ class Executor:
         clock: Callable[[], float] = time.perf_counter,
         save: Callable[[Result], None] | None = None,
         revoked: Container[str] = (),
+        limits: Limits | None = None,
     ) -> None:
         self.hostname = hostname
         #: Epoch seconds: expiry, ETA, dates.
         self.now = now
         #: Ids of tasks that shall not run any more.
         self.revoked = revoked
+        self._limits = limits
         self.endings = Endings(app, hostname, now)
         self._around = Surroundings(app, hostname, self.endings, clock, save)
         self._tasks = app.tasks
@@ -112,14 +117,21 @@ class Executor:
             return Outcome(claim.number, Fate.DEFERRED, eta=eta)
         name = message.name
         task = self._tasks.get(name)
+        if name == BREAK and task is None:
+            return self._break(claim, message)
         if task is None:
             return self._unknown(claim, message)
         habits = self._habits.get(name)
         if habits is None or habits.task is not task:
             habits = self._habits[name] = Habits(task)
+        expired = expires is not None and expires <= self.now()
+        if habits.interval is not None and self._limits is not None and not expired:
+            moment = self._limits.admit(name, habits.interval, self.now())
+            if moment is not None:
+                return Outcome(claim.number, Fate.DEFERRED, eta=moment)
         if _arrivals.isEnabledFor(logging.INFO):
             _log_arrival(message)
-        if expires is not None and expires <= self.now():
+        if expired:
             return self._revoked(claim, message, "expired")
         try:
             args, kwargs, embed = message.arguments(self._accept)
@@ -158,7 +170,7 @@ class Executor:
             self._told[name] = now
             _refusals.error(
                 "Received unregistered task of type %r.\n"
-                "Nothing is lost: message %s waits in queue %r and is offered again every %gs, here and to\n"
+                "Nothing is lost: message %s waits in queue %r and is offered again within %gs, here and to\n"
                 "other workers, until one knows the task. Is the module that declares it imported (include,\n"
                 "imports, -I), and under this very name? Sent by %s. Headers: %s",
                 name,
@@ -172,7 +184,20 @@ class Executor:
             signals.task_unknown.send(
                 self.hostname, message=message, exc=NotRegistered(name), name=name, id=message.id
             )
-        return Outcome(claim.number, Fate.DEFERRED, eta=now + self._unknown_delay)
+        # At different moments: what comes back in one bunch, one and the same worker takes again and again.
+        return Outcome(claim.number, Fate.DEFERRED, eta=now + self._unknown_delay * random.uniform(0.5, 1.0))
+
+    def _break(self, claim: Claim, message: TaskMessage) -> Outcome:
+        """A chord whose header failed: its body ends here, without having begun."""
+        try:
+            (_, body, *_), kwargs, _ = message.arguments(self._accept)
+            item = kwargs["failed"]
+        except (DecodeError, ContentDisallowed) as error:
+            return self._invalid(claim, message, error)
+        except (KeyError, ValueError):
+            # A stock worker polls like this for chords on stores that we do not know.
+            return self._unknown(claim, message)
+        return self.endings.chord_failed(claim, self.endings.request_of(claim, message), body, item)
 
     def _invalid(self, claim: Claim, message: TaskMessage | None, error: Exception) -> Outcome:
         _refusals.error(

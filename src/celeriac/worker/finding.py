@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 
 from celeriac.app import Celery
 from celeriac.exceptions import CeleriacError
+from celeriac.importing import import_if_there, told
 
 
 class AppNotFound(CeleriacError):
@@ -111,32 +110,9 @@ def _import_if_there(path: str) -> ModuleType | None:
     if not all(path.split(".")):
         raise AppNotFound(_no_module(path) if "/" in path else f"{path!r} is no module's name.")
     try:
-        return import_module(path)
-    except ModuleNotFoundError as error:
-        # Missing is only what the path itself names: `a`, `a.b`. Other names are imports that failed inside.
-        if error.name is not None and f"{path}.".startswith(f"{error.name}."):
-            return None
-        raise AppNotFound(_failed(path, error)) from error
+        return import_if_there(path)
     except (Exception, SystemExit) as error:
-        raise AppNotFound(_failed(path, error)) from error
-
-
-def _failed(path: str, error: BaseException) -> str:
-    lines = traceback.format_exception(type(error), error, _from_the_users_file(error.__traceback__))
-    said = "".join(lines).rstrip()
-    if isinstance(error, SystemExit):
-        said += "\n(a module that an app is in must not end the program while it is imported)"
-    return f"The module {path!r} failed while it was imported:\n\n{said}"
-
-
-def _from_the_users_file(frames: TracebackType | None) -> TracebackType | None:
-    """Leaves out our own frame and those of the import machinery, which stand before the user's."""
-    while frames is not None:
-        name = frames.tb_frame.f_code.co_filename
-        if name != __file__ and not name.startswith("<frozen importlib") and "/importlib/" not in name:
-            break
-        frames = frames.tb_next
-    return frames
+        raise AppNotFound(told(path, error)) from error
 
 
 def _no_module(path: str) -> str:

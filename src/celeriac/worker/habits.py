@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from celeriac.exceptions import ImproperlyConfigured
+from celeriac.rates import interval_of
 from celeriac.task import Task
 
 Handler = Callable[..., Any]
@@ -17,6 +19,7 @@ class Habits:
         "after_return",
         "before_start",
         "ignore_result",
+        "interval",
         "is_async",
         "on_failure",
         "on_success",
@@ -29,10 +32,21 @@ class Habits:
         self.is_async = task.is_async
         self.ignore_result = bool(task.ignore_result)
         self.track_started = bool(task.track_started)
+        #: Seconds between two runs on this node; None is no limit.
+        self.interval = _interval(task)
         self.before_start = _overridden(task, "before_start")
         self.on_success = _overridden(task, "on_success")
         self.on_failure = _overridden(task, "on_failure")
         self.after_return = _overridden(task, "after_return")
+
+
+def _interval(task: Task[..., Any]) -> float | None:
+    if task.app.conf.worker_disable_rate_limits:
+        return None
+    try:
+        return interval_of(task.rate_limit)
+    except ImproperlyConfigured:
+        return None  # told at the start of the worker, and by `celeriac check`
 
 
 def _overridden(task: Task[..., Any], name: str) -> Handler | None:

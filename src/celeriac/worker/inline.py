@@ -36,6 +36,8 @@ class InlineChild:
         self._busy = threading.Event()
         self._over = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: The coroutine that the loop runs for the present job.
+        self._task: asyncio.Task[Outcome] | None = None
         self._signals = threading.current_thread() is threading.main_thread()
 
     def run(self) -> None:
@@ -119,7 +121,8 @@ class InlineChild:
             # One loop for the whole life of the child: what a task leaves open on it serves the next.
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
-        return self._loop.run_until_complete(job.arun())
+        self._task = self._loop.create_task(job.arun())
+        return self._loop.run_until_complete(self._task)
 
     # -- the watchdog
 
@@ -158,7 +161,15 @@ class InlineChild:
         soft, hard = job.time_limits
         if self._hard_deadline and now >= self._hard_deadline:
             self._soft_deadline = self._hard_deadline = 0.0
-            raise TimeLimitExceeded(hard)
-        if self._soft_deadline and now >= self._soft_deadline:
+            self._strike(job, TimeLimitExceeded(hard))
+        elif self._soft_deadline and now >= self._soft_deadline:
             self._soft_deadline = 0.0
-            raise SoftTimeLimitExceeded(soft)
+            self._strike(job, SoftTimeLimitExceeded(soft))
+
+    def _strike(self, job: Job, error: BaseException) -> None:
+        """Raise where the task stands: here, or where its coroutine waits while the loop has the thread."""
+        loop, task = self._loop, self._task
+        if not job.is_async or loop is None or task is None or asyncio.current_task(loop) is task:
+            raise error
+        job.interruption = error
+        loop.call_soon_threadsafe(task.cancel)

@@ -12,6 +12,7 @@ from typing import Any
 
 from celeriac import canvas, request, signals, states
 from celeriac.app import Celery
+from celeriac.canvas import counting
 from celeriac.einfo import ExceptionInfo
 from celeriac.exceptions import (
     EncodeError,
@@ -25,11 +26,11 @@ from celeriac.exceptions import (
     WorkerShutdown,
     WorkerTerminate,
 )
-from celeriac.message import Claim, Fate, Message, Outcome, Result
+from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
 from celeriac.wire.saferepr import safe_repr
 from celeriac.worker import printed
-from celeriac.worker.endings import LOG_FAILURE, Endings, explained
+from celeriac.worker.endings import LOG_FAILURE, Endings, explained, users_part
 from celeriac.worker.habits import Habits
 from celeriac.worker.story import Step, Story, adrive, drive, tell
 
@@ -205,6 +206,7 @@ class Job:
         made, habits = self.request, self._habits
         try:
             follow_ups = canvas.follow_ups(self._around.app, made, value)
+            counts = counting.success(self._around.app, made, value) if made.chord else ()
             result = self._endings.success(made, value)
         except Exception as error:
             return (yield from self._failed(_as_encode_error(error)))
@@ -222,10 +224,10 @@ class Job:
             yield from self._tell(habits.after_return, *arguments)
         if signals.task_postrun.receivers:
             yield from self._postrun(value, states.SUCCESS)
-        return self._outcome(Fate.ACKED, result, follow_ups)
+        return self._outcome(Fate.ACKED, result, follow_ups, counts=counts)
 
     def _judge(self, error: BaseException) -> Story:
-        if not error.args and isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded):
+        if isinstance(error, SoftTimeLimitExceeded | TimeLimitExceeded) and not error.args:
             # Threads and greenlets can only be hit by a class, which knows no limit.
             error.args = (self.time_limits[isinstance(error, TimeLimitExceeded)],)
         if isinstance(error, Retry):
@@ -253,7 +255,9 @@ class Job:
     def _ignored(self, ignore: Ignore) -> Story:
         self._log(logging.INFO, LOG_IGNORED, description="ignored")
         yield from self._postrun(ignore, states.IGNORED)
-        return self._outcome(Fate.ACKED)
+        # Whoever was to wait for its value must not wait for ever, unless another task will give it.
+        counts = () if self.request.replaced else self._endings.aftermath(self.request, ignore)[1]
+        return self._outcome(Fate.ACKED, counts=counts)
 
     def _rejected(self, reject: Reject) -> Story:
         made = self.request
@@ -271,9 +275,10 @@ class Job:
         if signals.task_failure.receivers:
             yield from self._send_failure(reject, info)
         yield from self._postrun(reject, states.REJECTED)
+        also, counts = self._endings.aftermath(made, reject)
         if self.early_ack:
-            return self._outcome(Fate.ACKED, result, errbacks)
-        return self._outcome(Fate.DEAD, result, errbacks, str(reject))
+            return self._outcome(Fate.ACKED, result, errbacks, "", also, counts)
+        return self._outcome(Fate.DEAD, result, errbacks, str(reject), also, counts)
 
     def _failed(self, error: BaseException) -> Story:
         made, task = self.request, self.task
@@ -287,9 +292,11 @@ class Job:
         self._log_failure(error, info)
         yield from self._tell(task.after_return, states.FAILURE, error, made.id, made.args, made.kwargs, info)
         yield from self._postrun(error, states.FAILURE)
+        also, counts = self._endings.aftermath(made, error)
         if self._acknowledges(error):
-            return self._outcome(Fate.ACKED, result, errbacks)
-        return self._outcome(Fate.DEAD, result, errbacks, f"{type(error).__name__}: {_text(error)}")
+            return self._outcome(Fate.ACKED, result, errbacks, "", also, counts)
+        reason = f"{type(error).__name__}: {_text(error)}"
+        return self._outcome(Fate.DEAD, result, errbacks, reason, also, counts)
 
     def _ended_from_outside(self, error: BaseException) -> Story:
         self.running = False
@@ -310,7 +317,9 @@ class Job:
                 signals.task_revoked, self.task, request=made, terminated=True, signum=signum, expired=False
             )
         _arrivals.info(LOG_REVOKED, self.name, self.id)
-        return self._outcome(Fate.ACKED, self._endings.failure(made, revoked, status=states.REVOKED))
+        result = self._endings.failure(made, revoked, status=states.REVOKED)
+        also, counts = self._endings.aftermath(made, revoked, states.REVOKED)
+        return self._outcome(Fate.ACKED, result, also=also, counts=counts)
 
     # --- what the steps say and hand back -----------------------------------------------------------------
 
@@ -320,12 +329,13 @@ class Job:
         result: Result | None = None,
         follow_ups: tuple[Message, ...] = (),
         reason: str = "",
+        also: tuple[Result, ...] = (),
+        counts: tuple[Count, ...] = (),
     ) -> Outcome:
         if self.request.follow_ups:
             follow_ups = (*self.request.follow_ups, *follow_ups)
-        return Outcome(
-            self.claim.number, fate, result, follow_ups, reason=reason, id=self.id if reason else ""
-        )
+        name = self.id if reason else ""
+        return Outcome(self.claim.number, fate, result, follow_ups, also, counts, reason=reason, id=name)
 
     def _failure(self, error: BaseException, traceback: str | None) -> Result | None:
         return self._endings.failure(
@@ -410,7 +420,11 @@ class Job:
         if info is not None:
             data["traceback"] = info.traceback
         exc_info = (info.type, info.exception, info.tb) if info is not None else None
-        _ends.log(level, line, data, exc_info=exc_info, extra={"data": data})
+        try:
+            _ends.log(level, line, data, exc_info=exc_info, extra={"data": data})
+        except Exception:
+            # An error that breaks whoever looks at its traceback: the line is worth more than that.
+            _ends.log(level, line, data, extra={"data": data})
 
     # --- the two ways of running --------------------------------------------------------------------------
 
@@ -464,19 +478,25 @@ class Job:
                 einfo=info,
             )
         reason = f"internal error of the worker: {safe_repr(error)}"
+        also: tuple[Result, ...] = ()
+        counts: tuple[Count, ...] = ()
         try:
             result = self._failure(error, info.traceback)
+            also, counts = self._endings.aftermath(self.request, error)
         except Exception:
             result = None
-        return self._outcome(Fate.DEAD, result, (), reason)
+        return self._outcome(Fate.DEAD, result, (), reason, also, counts)
 
 
 def _concerns_the_worker(error: BaseException) -> bool:
     """Not the task's end but the worker's: it goes on to whoever called."""
     if isinstance(error, Exception):
         return False
-    if isinstance(error, WorkerShutdown | WorkerTerminate | GeneratorExit):
+    if isinstance(error, WorkerShutdown | WorkerTerminate):
         return True
+    if isinstance(error, GeneratorExit):
+        # It ends us if we are closed; a task that raises it has just failed.
+        return users_part(error.__traceback__) is None
     if isinstance(error, KeyboardInterrupt):
         # In a worker's process SIGINT has a handler of ours, so only the task can have raised this.
         return signal.getsignal(signal.SIGINT) is signal.default_int_handler

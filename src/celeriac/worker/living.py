@@ -33,6 +33,7 @@ from celeriac.worker.execute import Executor
 from celeriac.worker.heartbeat import Judge
 from celeriac.worker.inline import InlineChild
 from celeriac.worker.instance import Worker
+from celeriac.worker.limits import Limits
 from celeriac.worker.log import WorkerLogging
 from celeriac.worker.lost import judge_lost, lost_error
 from celeriac.worker.options import WorkerOptions
@@ -54,10 +55,13 @@ logger = logging.getLogger("celery.worker")
 class Household:
     """What supervisor and children of one node have in common."""
 
-    def __init__(self, app: Celery, options: WorkerOptions, slots: Slots) -> None:
+    def __init__(
+        self, app: Celery, options: WorkerOptions, slots: Slots, limits_descriptor: int | None = None
+    ) -> None:
         self.app = app
         self.options = options
         self.slots = slots
+        self._limits_descriptor = limits_descriptor
         #: As the receivers of its signals see it.
         self.worker = Worker(app, options)
         self.logging = WorkerLogging(
@@ -80,6 +84,8 @@ class Household:
             app.conf.pin("include", (*(app.conf.include or ()), *options.include))
         app.import_modules()
         app.finalize()
+        #: Of all children together; it needs the names of the tasks.
+        self.limits = Limits(sorted(app.tasks), self._limits_descriptor)
 
     def say_ready(self) -> None:
         """The node serves its queues."""
@@ -111,7 +117,7 @@ class Household:
         broker = self.app.open_worker_broker()
 
         def executor(save: Callable[[Result], None] | None) -> Executor:
-            return Executor(self.app, plan.hostname, save=save, revoked=broker.revoked)
+            return Executor(self.app, plan.hostname, save=save, revoked=broker.revoked, limits=self.limits)
 
         return Life(
             plan,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from celeriac import __version__, signals
 from celeriac.app import Celery
+from celeriac.checking import findings
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from celeriac.ports import Broker
 from celeriac.routing import Router
@@ -29,6 +30,9 @@ from celeriac.worker.supervisor import Supervisor
 THREADS, GREEN = 16, 100
 #: Seconds between two tries to reach the store at the start: grows by the first up to the second.
 STEP, LONGEST = 2.0, 4.0
+
+#: How loud a finding about the settings is.
+_LEVELS = {"error": logging.ERROR, "warning": logging.WARNING, "note": logging.INFO}
 
 #: After what banner.CANNOT_CONNECT says.
 TRYING_AGAIN = banner.CANNOT_CONNECT + "\nTrying again in %.2f seconds... (%d/%s)"
@@ -53,6 +57,8 @@ def run(app: Celery, options: WorkerOptions) -> int:
         worker.queues = Router(app.conf).consumed(options.queues, options.exclude)
         if signals.celeryd_after_setup.receivers:
             signals.celeryd_after_setup.send(options.hostname, instance=worker, conf=app.conf)
+        for finding in findings(app):
+            logger.log(_LEVELS[finding.grade], "%s: %s", finding.about, finding.says)
         return _run(household, tuple(worker.queues), children, rooms)
     finally:
         household.logging.stop()
@@ -83,6 +89,12 @@ def _run(household: Household, queues: tuple[str, ...], children: int, rooms: in
             "or use --pool-start-method spawn",
             threading.active_count() - 1,
         )
+    if options.pool != "prefork" and _has_hard_limits(app):
+        logger.warning(
+            "-P %s cannot kill a process at its hard time limit: TimeLimitExceeded is raised in the task, "
+            "which a call into C or a task that catches everything holds up. Only -P prefork ends any task",
+            options.pool,
+        )
     with _pidfile(options.pidfile):
         broker = _reach_store(app)
         if broker is None:
@@ -96,6 +108,10 @@ def _run(household: Household, queues: tuple[str, ...], children: int, rooms: in
         finally:
             if signals.worker_shutdown.receivers:
                 signals.worker_shutdown.send(household.worker)
+
+
+def _has_hard_limits(app: Celery) -> bool:
+    return bool(app.conf.task_time_limit) or any(task.time_limit for task in app.tasks.values())
 
 
 def _greet(household: Household, queues: tuple[str, ...], concurrency: int) -> None:

@@ -133,7 +133,7 @@ class Supervisor:
         up_reader, up_writer = os.pipe()
         theirs, ours = Lines(down_reader, up_writer), Lines(down_writer, up_reader)
         if options.start_method == "spawn":
-            pid = births.spawn(plan, options, index, theirs, household.slots)
+            pid = births.spawn(plan, options, index, theirs, household.slots, household.limits.descriptor)
         else:
             inherited = [down_writer, up_reader]
             for other in self._kin.values():

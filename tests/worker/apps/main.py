@@ -133,7 +133,7 @@ async def wait_for_async(path: str, begun: str = "", seconds: float = 30.0) -> s
     if begun:
         write(begun, "begun")
     deadline = time.monotonic() + seconds
-    while not Path(path).exists():
+    while not Path(path).exists():  # noqa: ASYNC240 - a look that takes microseconds
         if time.monotonic() > deadline:
             return "waited in vain"
         await asyncio.sleep(0.01)
@@ -147,7 +147,7 @@ def meet(folder: str, name: str, count: int) -> bool:
     """True if `count` of these run at the same moment."""
     (Path(folder) / name).touch()
     deadline = time.monotonic() + 15
-    while len(os.listdir(folder)) < count:
+    while sum(1 for _ in Path(folder).iterdir()) < count:
         if time.monotonic() > deadline:
             return False
         time.sleep(0.01)
@@ -244,7 +244,7 @@ def sleep_long(up: Any) -> None:
 
 @app.task
 def terminate_process(method: str) -> int | None:
-    """A process that is asked to end does so, though it was forked from one that leaves that to its parent."""
+    """A process that is asked to end does so, though forked from one that leaves that to its parent."""
     context = multiprocessing.get_context(method)
     up = context.Event()
     process = context.Process(target=sleep_long, args=(up,))
@@ -363,12 +363,14 @@ HOSTILE: dict[str, Any] = {
 
 @app.task
 def hostile(kind: str) -> None:
-    raise HOSTILE[kind]()
+    error: BaseException = HOSTILE[kind]()
+    raise error
 
 
 @app.task
 async def hostile_async(kind: str) -> None:
-    raise HOSTILE[kind]()
+    error: BaseException = HOSTILE[kind]()
+    raise error
 
 
 class Shy:

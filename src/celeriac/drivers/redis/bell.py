@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,10 +17,10 @@ from hiredis import ReplyError
 from celeriac.drivers.redis.connection import Connection, checked, pack, readable
 from celeriac.drivers.redis.keys import Keys
 
-#: Seconds after which the server calls off who stands in line, who then stands again: its word that the
-#: connection lives. One that died in silence (a firewall forgot it) is noticed after these and SLACK, in time
-#: to consume again 5 s after the fault. Our own deadlines are kept here, because the server looks at its own
-#: only about ten times a second.
+#: Seconds after which, at the latest, the server calls off who stands in line, who then stands again: its
+#: word that the connection lives. One that died in silence (a firewall forgot it) is noticed after these and
+#: SLACK, in time to consume again 5 s after the fault. Our own deadlines are kept here, because the server
+#: looks at its own only about ten times a second.
 STAND = 2
 #: Seconds that its word may be late before the connection counts as broken.
 SLACK = 1.5
@@ -106,8 +107,11 @@ class Bell:
         self._connection.close()
 
     def _stand(self) -> None:
-        self._connection.send(pack("BLPOP", *self._bells, STAND))
-        self._standing, self._overdue = True, time.monotonic() + STAND + SLACK
+        # Not all for the same time: who woke together would stand in the same order for ever, and what the
+        # first cannot use (a task that it does not know) would never reach the second.
+        stand = random.uniform(0.5, 1.0) * STAND
+        self._connection.send(pack("BLPOP", *self._bells, f"{stand:.3f}"))
+        self._standing, self._overdue = True, time.monotonic() + stand + SLACK
 
     def _woken(self, seconds: float) -> bool:
         return bool(readable(self._wake_reader, seconds)) and self._drain()

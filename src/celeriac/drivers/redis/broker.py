@@ -17,7 +17,7 @@ from celeriac.drivers.redis.lookout import RedisLookout
 from celeriac.drivers.redis.producer import Producer
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
-from celeriac.message import PRIORITY_STEPS, Claim, Depth, Fate, Letter, Message, Outcome
+from celeriac.message import PRIORITY_STEPS, Claim, Depth, Fate, Letter, Message, Outcome, Result
 from celeriac.ports import Lookout
 
 #: Most messages that one script call claims; what a child wants is mostly far less (law 7).
@@ -270,7 +270,7 @@ class RedisBroker:
             if number not in held:
                 continue
             result = outcome.result if self._with_results else None
-            if outcome.fate is not Fate.ACKED or outcome.follow_ups:
+            if outcome.fate is not Fate.ACKED or outcome.follow_ups or outcome.counts or outcome.also:
                 others.append(outcome)
                 continue
             if result is not None:
@@ -286,14 +286,36 @@ class RedisBroker:
         acks[0] = len(flat) // 2
         first = FIRST_PAYLOAD + len(flat)
         payloads: list[bytes] = []
-        packed = _encode([self._packed_outcome(owner, outcome, first, payloads) for outcome in others])
+        #: Where in `payloads` one stands, by its identity.
+        places: dict[int, int] = {}
+        packed = _encode([self._packed_outcome(owner, o, first, payloads, places) for o in others])
         flat += payloads
         return _encode(acks), packed, flat
 
-    def _packed_outcome(self, owner: str, outcome: Outcome, first: int, payloads: list[bytes]) -> Any:
+    def _packed_outcome(
+        self, owner: str, outcome: Outcome, first: int, payloads: list[bytes], places: dict[int, int]
+    ) -> Any:
         def put(payload: bytes) -> int:
-            payloads.append(payload)
-            return first + len(payloads) - 1
+            # Members of one chord have the same body, which need not travel for each of them.
+            place = places.setdefault(id(payload), len(payloads))
+            if place == len(payloads):
+                payloads.append(payload)
+            return first + place
+
+        def stored(result: Result) -> tuple[str, int, int]:
+            return self._keys.meta(result.task_id), put(result.payload), int((result.ttl or 0) * 1000)
+
+        def sent(messages: Sequence[Message]) -> list[tuple[Any, ...]]:
+            return [
+                (
+                    m.queue,
+                    self._keys.ready(m.queue, m.priority),
+                    int((m.eta or 0) * 1000),
+                    put(m.payload),
+                    list(map(self._keys.members, m.members)),
+                )
+                for m in messages
+            ]
 
         number, result = outcome.number, outcome.result if self._with_results else None
         fields = self._fields(owner, number)
@@ -302,15 +324,26 @@ class RedisBroker:
         return (
             fields,
             int(outcome.fate),
-            result is not None
-            and (self._keys.result + result.task_id, put(result.payload), int((result.ttl or 0) * 1000)),
-            [
-                (m.queue, self._keys.ready(m.queue, m.priority), int((m.eta or 0) * 1000), put(m.payload))
-                for m in outcome.follow_ups
-            ],
+            result is not None and stored(result),
+            sent(outcome.follow_ups),
             int(outcome.eta * 1000),
             outcome.reason,
             outcome.id or f"{owner}:{number}",
+            [stored(result) for result in outcome.also] if self._with_results else [],
+            [
+                (
+                    self._keys.group + count.chord,
+                    count.member,
+                    count.root,
+                    count.index,
+                    count.size,
+                    put(count.item),
+                    int((count.ttl or 0) * 1000),
+                    sent(count.body),
+                    sent(count.broken),
+                )
+                for count in outcome.counts
+            ],
         )
 
     def _fields(self, owner: str, number: int) -> list[str | int]:
@@ -396,6 +429,8 @@ def _fitting(outcomes: Sequence[Outcome]) -> int:
             size += len(outcome.result.payload)
         for message in outcome.follow_ups:
             size += len(message.payload)
+        for counted in outcome.counts:
+            size += len(counted.item)
         if size > MOST_BYTES and index:
             return index
     return min(count, MOST_OUTCOMES)

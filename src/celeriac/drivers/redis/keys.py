@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from celeriac.message import PRIORITY_STEPS, priority_step
+from celeriac.message import GROUP_MARK, PRIORITY_STEPS, Members, priority_step
+
+#: Seconds for which a chord's size is kept where results are kept for ever.
+_LONG = 30 * 24 * 3600
 
 #: Between a queue's name and its priority step, as kombu spells it.
 SEPARATOR = "\x06\x16"
@@ -44,6 +47,18 @@ class Keys:
         #: per producer connection: number of its last publish
         self.sent = ours + "sent:"
         self.result = result_prefix + "celery-task-meta-"
+        #: a saved group; with .j, .d, .s, .t, .c what is counted of a chord, see count.lua
+        self.group = result_prefix + "celery-taskset-meta-"
+
+    def meta(self, id: str) -> str:
+        """Where the result of this id lies: a task's, or a saved group's."""
+        if id.startswith(GROUP_MARK):
+            return self.group + id.removeprefix(GROUP_MARK)
+        return self.result + id
+
+    def members(self, members: Members) -> tuple[str, int, int]:
+        """Where the size of a chord is told, the size, and for how many ms."""
+        return f"{self.group}{members.chord}.s", members.size, int((members.ttl or _LONG) * 1000)
 
     def ready(self, queue: str, priority: int = 0) -> str:
         """The list of one queue and one priority step; step 0 has the bare name."""

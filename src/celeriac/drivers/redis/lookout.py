@@ -15,6 +15,7 @@ from hiredis import ReplyError
 
 from celeriac.drivers.redis import scripts
 from celeriac.drivers.redis.connection import Connection, checked
+from celeriac.drivers.redis.eviction import warn_of_eviction
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
 from celeriac.message import PRIORITY_STEPS
@@ -44,6 +45,7 @@ class RedisLookout:
         #: All queues that some node listens to, as the last look found them.
         self._known: list[str] = []
         self._tracked = False
+        self._warned = False
         self._next = 0.0
 
     def fileno(self) -> int | None:
@@ -80,6 +82,9 @@ class RedisLookout:
             connection.open()
             answer = connection.call_many([("CLIENT", "TRACKING", "ON", "NOLOOP")])[0]
             self._tracked = not isinstance(answer, ReplyError)
+            if not self._warned:
+                self._warned = True
+                warn_of_eviction(connection)
         # The bells first: what is delayed after the look below has been taken also rings, and we are told.
         # We also want to be told of a node that begins to listen to a queue which nobody listened to.
         news = ("GET", self._keys.listened_news)

@@ -53,6 +53,10 @@ class Producer:
         for part in _parts(messages):
             line = (self._line_of_doubt(part) if self._doubts else None) or self._free_line()
             try:
+                # Before its members can end. What is said again after a failure changes nothing.
+                for message in part:
+                    for key, size, keep in map(self._keys.members, message.members):
+                        line.connection.call("SET", key, size, "PX", keep)
                 if len(part) == 1 and part[0].eta is None and part[0].queue in self._known:
                     self._send_one(line, part[0])
                 else:

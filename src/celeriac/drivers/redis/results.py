@@ -20,7 +20,7 @@ from celeriac.message import Result
 from celeriac.ports import Watch
 
 #: Seconds between a lost watch and the next try, from the first to the longest.
-PAUSES = (0.05, 0.2, 0.5, 1.0)
+PAUSES = (0.01, 0.05, 0.2, 0.5, 1.0)
 #: Seconds without a word after which a watch that somebody waits for asks whether the server is still there,
 #: and then the seconds for its answer.
 SILENCE = 2.0
@@ -39,7 +39,7 @@ class RedisResults:
     def save(self, results: Sequence[Result]) -> None:
         commands: list[tuple[Any, ...]] = []
         for result in results:
-            key = self._keys.result + result.task_id
+            key = self._keys.meta(result.task_id)
             keep = ("PX", int(result.ttl * 1000)) if result.ttl else ()
             commands += [
                 ("MULTI",),
@@ -52,7 +52,7 @@ class RedisResults:
     def load(self, ids: Sequence[str]) -> list[bytes | None]:
         if not ids:
             return []
-        found: list[bytes | None] = self._call_many([("MGET", *(self._keys.result + id for id in ids))])[0]
+        found: list[bytes | None] = self._call_many([("MGET", *(self._keys.meta(id) for id in ids))])[0]
         return found
 
     def watch(self, told: Callable[[str, bytes], None]) -> Watch:
@@ -64,7 +64,7 @@ class RedisResults:
 
     def forget(self, ids: Sequence[str]) -> None:
         if ids:
-            self._call_many([("DEL", *(self._keys.result + id for id in ids))])
+            self._call_many([("DEL", *(self._keys.meta(id) for id in ids))])
 
     def close(self) -> None:
         self._closed = True
@@ -139,7 +139,7 @@ class RedisWatch:
             self._watched.difference_update(gone)
             if gone and self._up:
                 with contextlib.suppress(OperationalError):
-                    self._connection.send(pack("UNSUBSCRIBE", *(self._prefix + id for id in gone)))
+                    self._connection.say(pack("UNSUBSCRIBE", *(self._prefix + id for id in gone)))
 
     def close(self) -> None:
         with self._changed:
@@ -165,10 +165,10 @@ class RedisWatch:
             # Expected before it is sent: the reader may be quicker than we are.
             self._answers.append(answer)
             try:
-                self._connection.send(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
+                self._connection.say(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
             except OperationalError as error:
-                answer.fail(error)  # and is asked for again, once the reader has made a new connection
                 self._up = False
+                answer.fail(error)  # and is asked for again, once the reader has made a new connection
             return answer
 
     # -- on the watch's own thread
@@ -194,7 +194,7 @@ class RedisWatch:
             if ids:
                 keys = [self._prefix + id for id in ids]
                 self._answers.append(_Answer(partial(self._tell_all, ids)))
-                self._connection.send(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
+                self._connection.say(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
             self._up = True
             self._changed.notify_all()
 
@@ -216,7 +216,7 @@ class RedisWatch:
                 if self._watched:
                     with self._changed:
                         self._answers.append(_Answer())
-                        connection.send(pack("PING"))
+                        connection.say(pack("PING"))
                     asked = True
                 continue
             asked = False

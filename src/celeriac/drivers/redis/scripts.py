@@ -60,7 +60,7 @@ def names(keys: Keys) -> bytes:
     )
 
 
-TURN = Script("turn")
+TURN = Script("turn", prelude=_PRELUDE + (_FOLDER / "count.lua").read_text())
 PUBLISH = Script("publish")
 SEND = Script("send", prelude="")
 ENLIST = Script("enlist")

@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from celeriac.drivers.revoked import Revoked
-from celeriac.drivers.sqlite import bench, moves, revokes
+from celeriac.drivers.sqlite import bench, chords, moves, revokes
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.drivers.sqlite.bells import Ear, open_ear, ring
 from celeriac.drivers.sqlite.moves import Fresh
@@ -205,6 +205,7 @@ class SqliteBroker:
             bench.tidy(db)
             sweep(db, time.time())
             revokes.sweep(db, time.time())
+            chords.sweep(db, time.time())
             return [name for (name,) in db.execute(sql.ORPHANS, (now,)).fetchall()]
 
         return self._write(work)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from celeriac.drivers.sqlite import chords
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.message import Claim, Fate, Message, Outcome, Result, priority_step
 
@@ -112,7 +113,10 @@ def settle(
             numbers.append(outcome.number)
         if outcome.result is not None:
             results.append(outcome.result)
+        results += outcome.also
         follow_ups += outcome.follow_ups
+        if outcome.counts:
+            follow_ups += chords.count(db, outcome.counts, now)
         match outcome.fate:
             case Fate.ACKED:
                 done.append(message)

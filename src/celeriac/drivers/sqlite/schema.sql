@@ -88,6 +88,28 @@ CREATE TABLE revoked (
 
 CREATE INDEX revoked_expires ON revoked (expires);
 
+-- Chords whose members are being counted.
+CREATE TABLE chord (
+    id      TEXT PRIMARY KEY,
+    -- How many were, -1 when all were: so much is kept for a while, for a member that comes once more.
+    counted INTEGER NOT NULL,
+    -- Epoch seconds. NULL is for ever.
+    expires REAL
+) WITHOUT ROWID;
+
+CREATE INDEX chord_expires ON chord (expires) WHERE expires IS NOT NULL;
+
+CREATE TABLE member (
+    chord   TEXT    NOT NULL,
+    place   INTEGER NOT NULL,
+    task    TEXT    NOT NULL,
+    item    BLOB    NOT NULL,
+    expires REAL,
+    PRIMARY KEY (chord, place, task)
+) WITHOUT ROWID;
+
+CREATE INDEX member_expires ON member (expires) WHERE expires IS NOT NULL;
+
 CREATE TABLE result (
     task    TEXT PRIMARY KEY,
     payload BLOB NOT NULL,

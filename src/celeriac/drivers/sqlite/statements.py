@@ -329,3 +329,33 @@ WHERE w.address = ? AND w.fresh = 1 AND (r.expires IS NULL OR r.expires > ?)
 
 # address ->
 MARK_TOLD = "UPDATE watcher SET fresh = 0 WHERE address = ? AND fresh = 1"
+
+# --- chords -----------------------------------------------------------------------------------------------
+
+# chord, now -> a row if it is
+CHORD_IS_THROUGH = "SELECT 1 FROM chord WHERE id = ? AND counted < 0 AND expires > ?"
+
+# chord, place, task, item, expires -> ; changes nothing if it was counted before
+ADD_MEMBER = "INSERT OR IGNORE INTO member (chord, place, task, item, expires) VALUES (?, ?, ?, ?, ?)"
+
+# chord, expires -> how many were counted
+COUNT_MEMBER = """
+INSERT INTO chord (id, counted, expires) VALUES (?, 1, ?)
+ON CONFLICT (id) DO UPDATE SET counted = max(counted, 0) + 1, expires = excluded.expires
+RETURNING counted
+"""
+
+# chord -> items, in the order of the values
+ITEMS = "SELECT item FROM member WHERE chord = ? ORDER BY place, task"
+
+# chord ->
+DELETE_MEMBERS = "DELETE FROM member WHERE chord = ?"
+
+# expires, chord ->
+CLOSE_CHORD = "UPDATE chord SET counted = -1, expires = ? WHERE id = ?"
+
+# now ->
+DELETE_OLD_CHORDS = "DELETE FROM chord WHERE expires <= ?"
+
+# now ->
+DELETE_OLD_MEMBERS = "DELETE FROM member WHERE expires <= ?"

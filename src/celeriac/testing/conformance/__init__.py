@@ -17,6 +17,7 @@ opens them too; a driver that lives in one process says `one_process = True`. Ne
 from __future__ import annotations
 
 from celeriac.testing.conformance.conservation import Conserving
+from celeriac.testing.conformance.counting import Counting
 from celeriac.testing.conformance.fates import Fates
 from celeriac.testing.conformance.looking import Looking
 from celeriac.testing.conformance.owners import Owners
@@ -28,5 +29,5 @@ from celeriac.testing.conformance.waiting import Waiting
 __all__ = ["BrokerConformance", "ResultConformance"]
 
 
-class BrokerConformance(Sending, Fates, Owners, Revokes, Waiting, Looking, Conserving):
+class BrokerConformance(Sending, Fates, Counting, Owners, Revokes, Waiting, Looking, Conserving):
     """Everything that `Broker` promises, and the laws of delivery."""

@@ -5,8 +5,8 @@
 -- ARGV[3]  msgpack array of queues, in the order of serving: {name, ready key of step 0, of step 3, of step 6, of step 9}
 -- ARGV[4]  msgpack {number of results of plain acks, their ttl in ms or 0, fields of claims to drop ...}
 -- ARGV[5]  msgpack array of other outcomes: {fields of the claim, fate, result or false, follow-ups, due in ms, reason, id}
---          with result {key, payload, ttl in ms or 0} and follow-ups as prelude's send() takes them; a payload stands
---          there as its index in ARGV, for payloads may be any bytes
+--          more results, counts (count.lua)} with results {key, payload, ttl in ms or 0} and follow-ups as prelude's send()
+--          takes them; a payload stands there as its index in ARGV, for payloads may be any bytes
 -- ARGV[6..] key and payload of the results of plain acks, in turn; then the payloads of ARGV[5]
 -- The caller sends outcomes only of claims that it holds, and nobody but the owner can drop one, so it is enough to check
 -- the owner. Plain acks go flat: tables and single deletes cost more than the commands that store the results.
@@ -70,6 +70,22 @@ end
 
 local sent, returned = 0, {}
 local owner = string.sub(claims, #CLAIMS + 1)
+
+local function save(result)
+  if result[3] > 0 then
+    redis.call('SET', result[1], ARGV[result[2]], 'PX', result[3])
+  else
+    redis.call('SET', result[1], ARGV[result[2]])
+  end
+  redis.call('PUBLISH', result[1], ARGV[result[2]])
+end
+
+local function follow(message, payload)
+  sent = sent + 1
+  for _, members in ipairs(message[5]) do redis.call('SET', members[1], members[2], 'PX', members[3]) end
+  send({message[1], message[2], message[3], payload}, owner .. ':' .. sequence .. ':' .. sent)
+end
+
 for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
   local fields, fate, result = outcome[1], outcome[2], outcome[3]
   local held
@@ -93,18 +109,12 @@ for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
     end
   end
   if held then
-    if result then
-      if result[3] > 0 then
-        redis.call('SET', result[1], ARGV[result[2]], 'PX', result[3])
-      else
-        redis.call('SET', result[1], ARGV[result[2]])
-      end
-      redis.call('PUBLISH', result[1], ARGV[result[2]])
-    end
-    for _, message in ipairs(outcome[4]) do
-      sent = sent + 1
-      message[4] = ARGV[message[4]]
-      send(message, owner .. ':' .. sequence .. ':' .. sent)
+    if result then save(result) end
+    for _, more in ipairs(outcome[8]) do save(more) end
+    for _, message in ipairs(outcome[4]) do follow(message, ARGV[message[4]]) end
+    for _, counted in ipairs(outcome[9]) do
+      local messages, holes = count(counted)
+      for _, message in ipairs(messages) do follow(message, fill(ARGV[message[4]], holes)) end
     end
   end
 end

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, ClassVar, NamedTuple, NoReturn
+from typing import Any, ClassVar, NamedTuple
 
 from celeriac.current import get_current_app
-from celeriac.message import Message
-from celeriac.request import Request
 from celeriac.result import AsyncResult
 from celeriac.wire.task import new_id
 
-_log = logging.getLogger("celeriac.canvas")
-
 
 class Call(NamedTuple):
-    """All that a signature comes to once somebody sends it."""
+    """One message to be: what a task is called with, and how."""
 
     task: str
     args: Sequence[Any]
-    kwargs: dict[str, Any]
+    kwargs: Mapping[str, Any]
     options: dict[str, Any]
-    result: AsyncResult[Any]
+    #: The task itself, where this process knows it.
+    known: Any = None
+
+
+class Prepared(NamedTuple):
+    """All that a signature comes to once somebody sends it."""
+
+    #: In the order of sending; may be a generator, so it is gone through once.
+    calls: Iterable[Call]
+    #: What the sender gets; a group's is complete when the calls were gone through.
+    result: Any
 
 
 class Signature(dict[str, Any]):
@@ -35,6 +40,8 @@ class Signature(dict[str, Any]):
 
     #: What a dict's `subtask_type` says about its class.
     TYPES: ClassVar[dict[str, type[Signature]]] = {}
+    #: What `a | b` gives: canvas/joining.py, which knows all kinds.
+    joined: ClassVar[Callable[[Signature, Signature], Signature]]
 
     def __init__(
         self,
@@ -81,11 +88,11 @@ class Signature(dict[str, Any]):
         kind = cls.TYPES.get(d.get("subtask_type") or "")
         if kind is not None and kind is not cls:
             return kind.from_dict(d, app=app)
-        return Signature(dict(d), app=app)
+        return Signature(_whole(d), app=app)
 
     # --- sending ------------------------------------------------------------------------------------------
 
-    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> AsyncResult[Any]:
+    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
         """Send it, with more arguments in front."""
         return self.apply_async(partial_args, partial_kwargs)
 
@@ -95,36 +102,38 @@ class Signature(dict[str, Any]):
         kwargs: Mapping[str, Any] | None = None,
         route_name: str | None = None,
         **options: Any,
-    ) -> AsyncResult[Any]:
+    ) -> Any:
         """Send it: arguments go in front of its own, options win over its own."""
         args, kwargs, options = self._merge(args, kwargs, options)
         task = self._registered()
         if task is not None:
-            sent: AsyncResult[Any] = task.apply_async(args, kwargs, **options)
-        else:
-            sent = self.app.send_task(self.task, args, kwargs, **options)
-        return sent
+            return task.apply_async(args, kwargs, **options)
+        return self.app.send_task(self.task, args, kwargs, **options)
 
     def apply(
         self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult[Any]:
+    ) -> Any:
         """Run it here and now."""
         args, kwargs, options = self._merge(args, kwargs, options)
-        ran: AsyncResult[Any] = self.type.apply(args, kwargs, **options)
-        return ran
+        return self.type.apply(args, kwargs, **options)
 
     def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
         args, kwargs, _ = self._merge(partial_args, partial_kwargs, {})
         return self.type(*args, **kwargs)
 
-    def call(
+    def prepare(
         self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Call:
+    ) -> Prepared:
         """What would be sent, without sending it."""
         args, kwargs, options = self._merge(args, kwargs, options)
-        task_id = options.setdefault("task_id", None) or new_id()
-        options["task_id"] = task_id
-        return Call(self.task, args, kwargs, options, AsyncResult(task_id, app=self.app))
+        task_id = options["task_id"] = options.get("task_id") or new_id()
+        task = self._registered()
+        result = AsyncResult[Any](task_id, task_name=self.task, app=self.app)
+        return Prepared((Call(self.task, args, kwargs, options, task),), result)
+
+    def members(self) -> int:
+        """How many values it leaves to the body of a chord whose header it stands in."""
+        return 1
 
     # --- changing -----------------------------------------------------------------------------------------
 
@@ -167,15 +176,22 @@ class Signature(dict[str, Any]):
         self["immutable"] = immutable
 
     def freeze(
-        self, _id: str | None = None, root_id: str | None = None, parent_id: str | None = None, **_named: Any
-    ) -> AsyncResult[Any]:
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
         """Settle its id before it is sent; returns the result to be."""
         options = self.options
-        task_id = options.setdefault("task_id", _id or new_id())
-        if root_id:
-            options["root_id"] = root_id
-        if parent_id:
-            options["parent_id"] = parent_id
+        task_id = options.setdefault("task_id", None) or _id or new_id()
+        said = {"root_id": root_id, "parent_id": parent_id, "group_id": group_id, "chord": chord}
+        options.update({name: value for name, value in said.items() if value})
+        options["task_id"] = task_id
+        if group_index is not None:
+            options["group_index"] = group_index
         return AsyncResult(task_id, app=self.app)
 
     def link(self, callback: Any) -> Any:
@@ -200,12 +216,12 @@ class Signature(dict[str, Any]):
 
     def extend_list_option(self, key: str, value: Any) -> None:
         """Add one or several to an option that holds a list."""
-        self._listed(key).extend(_listing(value))
+        self._listed(key).extend(listing(value))
 
     def flatten_links(self) -> list[Signature]:
         """Itself and all that is linked to it, at any depth."""
         found: list[Signature] = [self]
-        for callback in _listing(self.options.get("link")):
+        for callback in listing(self.options.get("link")):
             signature = maybe_signature(callback, self._app)
             if signature is not None:
                 found.extend(signature.flatten_links())
@@ -214,7 +230,7 @@ class Signature(dict[str, Any]):
     def __or__(self, other: Any) -> Signature:  # type: ignore[override]
         if not isinstance(other, Signature):
             return NotImplemented
-        return _joined(self, other)
+        return Signature.joined(self, other)
 
     def __ior__(self, other: Any) -> Signature:  # type: ignore[override]
         return self.__or__(other)
@@ -229,7 +245,11 @@ class Signature(dict[str, Any]):
     def app(self) -> Any:
         """The app that sends it: its own, its task's, or the current one."""
         if self._app is None:
-            self._app = self._type.app if self._type is not None else get_current_app()
+            first = self._first()
+            if first is not None:
+                self._app = first.app
+            else:
+                self._app = self._type.app if self._type is not None else get_current_app()
         return self._app
 
     @property
@@ -288,7 +308,7 @@ class Signature(dict[str, Any]):
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """How the call reads in Python."""
-        all_args, all_kwargs, _ = self._merge(args, kwargs, {})
+        all_args, all_kwargs, _ = self._merge(args, kwargs, {}, force=True)
         words = [repr(arg) for arg in all_args]
         words += [f"{name}={value!r}" for name, value in all_kwargs.items()]
         return f"{self.task}({', '.join(words)})"
@@ -314,185 +334,23 @@ class Signature(dict[str, Any]):
         args: Iterable[Any] | None,
         kwargs: Mapping[str, Any] | None,
         options: Mapping[str, Any] | None,
+        force: bool = False,
     ) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
         merged = {**self.options, **(options or {})}
-        if self.immutable:
+        if self.immutable and not force:
             return tuple(self.args), dict(self.kwargs), merged
         return (*(args or ()), *self.args), {**self.kwargs, **(kwargs or {})}, merged
+
+    def _first(self) -> Signature | None:
+        """Of several that are one: the one whose app is meant."""
+        return None
 
     def _registered(self) -> Any:
         return self._type if self._type is not None else self.app.tasks.get(self.task)
 
     def _listed(self, key: str) -> list[Any]:
-        items = self.options[key] = _listing(self.options.get(key))
+        items = self.options[key] = listing(self.options.get(key))
         return items
-
-
-@Signature.register_type("chain")
-class chain(Signature):
-    """Tasks one after the other, each with the value of the one before in front of its arguments.
-
-    chain(load.s(url), parse.s(), store.s()).delay()
-    """
-
-    def __new__(cls, *tasks: Any, **_named: Any) -> Any:
-        steps = _flat(tasks)
-        # A chain of one is that one.
-        if len(steps) == 1 and cls is chain:
-            return steps[0].clone()
-        return super().__new__(cls)
-
-    def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
-        super().__init__(
-            "celery.chain", kwargs={"tasks": _flat(tasks)}, options=options, subtask_type="chain", app=app
-        )
-
-    @classmethod
-    def from_dict(cls, d: Mapping[str, Any], app: Any = None) -> Signature:
-        steps = [maybe_signature(step, app) for step in d["kwargs"]["tasks"]]
-        made = Signature.__new__(cls)
-        Signature.__init__(made, {**d, "kwargs": {**d["kwargs"], "tasks": steps}}, app=app)
-        return made
-
-    @property
-    def tasks(self) -> list[Signature]:
-        """The steps, the first one first."""
-        steps: list[Signature] = self.kwargs["tasks"]
-        return steps
-
-    def unchain_tasks(self) -> list[Signature]:
-        """Copies of the steps, with the chain's own link and link_error put where they belong."""
-        return self._steps(self.options)
-
-    def apply_async(
-        self,
-        args: Iterable[Any] | None = None,
-        kwargs: Mapping[str, Any] | None = None,
-        route_name: str | None = None,
-        **options: Any,
-    ) -> AsyncResult[Any]:
-        """Send the first step, which carries the others; the result is the last one's, with its parents."""
-        if not self.tasks:
-            raise ValueError("an empty chain cannot be sent")
-        if self.app.conf.task_always_eager:
-            return self.apply(args, kwargs, **options)
-        first = self.call(args, kwargs, **options)
-        task = self.tasks[0]._registered()
-        if task is not None:
-            task.apply_async(first.args, first.kwargs, **first.options)
-        else:
-            self.app.send_task(first.task, first.args, first.kwargs, **first.options)
-        return first.result
-
-    run = apply_async
-
-    def apply(
-        self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> AsyncResult[Any]:
-        """Run the steps here and now, one after the other, up to the first that fails."""
-        value, last = tuple(args or ()), None
-        for step in self._steps({**self.options, **options}):
-            ran = step.apply(value, kwargs if last is None else None)
-            ran.parent = last
-            last = ran
-            if not ran.successful():
-                break
-            value = (ran.result,)
-        if last is None:
-            raise ValueError("an empty chain cannot be run")
-        return last
-
-    def call(
-        self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Call:
-        own = {**self.options, **options}
-        steps = self._steps(own)
-        last_id = own.pop("task_id", None)
-        for name in ("link", "link_error"):
-            own.pop(name, None)
-        if last_id:
-            steps[-1].options["task_id"] = last_id
-        root_id, parent_id, result = own.get("root_id"), own.get("parent_id"), None
-        for step in steps:
-            made = step.freeze(root_id=root_id, parent_id=parent_id)
-            made.parent = result
-            root_id, parent_id, result = root_id or made.id, made.id, made
-        assert result is not None
-        first, rest = steps[0], steps[:0:-1]
-        # A chain inside a chain's rest: what was to follow it comes after.
-        follow = [*_listing(own.pop("chain", None)), *(dict(step) for step in rest)]
-        call = first.call(args, kwargs, **own)
-        call.options["chain"] = follow or None
-        call.options["task_id"] = first.options["task_id"]
-        return call._replace(result=result)
-
-    def freeze(
-        self, _id: str | None = None, root_id: str | None = None, parent_id: str | None = None, **_named: Any
-    ) -> AsyncResult[Any]:
-        """Settle the ids of all steps."""
-        result: AsyncResult[Any] | None = None
-        for step in self.tasks:
-            is_last = step is self.tasks[-1]
-            made = step.freeze(_id if is_last else None, root_id=root_id, parent_id=parent_id)
-            made.parent = result
-            root_id, parent_id, result = root_id or made.id, made.id, made
-        if result is None:
-            raise ValueError("an empty chain has no result")
-        return result
-
-    def _steps(self, options: Mapping[str, Any]) -> list[Signature]:
-        steps = [step.clone() for step in self.tasks]
-        for errback in _listing(options.get("link_error")):
-            for step in steps:
-                step.link_error(errback)
-        if steps:
-            for callback in _listing(options.get("link")):
-                steps[-1].link(callback)
-        return steps
-
-    def __len__(self) -> int:
-        return len(self.tasks)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __repr__(self) -> str:
-        return " | ".join(repr(step) for step in self.tasks)
-
-
-class group:
-    """Tasks at the same time. Coming: not built yet."""
-
-    def __init__(self, *tasks: Any, **options: Any) -> None:
-        _not_yet("group")
-
-
-class chord:
-    """Tasks at the same time, then one with all their values. Coming: not built yet."""
-
-    def __init__(self, header: Any, body: Any = None, **options: Any) -> None:
-        _not_yet("chord")
-
-
-class xmap:
-    """One task that calls another for every item. Coming: not built yet."""
-
-    def __init__(self, *_: Any, **options: Any) -> None:
-        _not_yet("xmap")
-
-
-class xstarmap:
-    """One task that calls another for every tuple of arguments. Coming: not built yet."""
-
-    def __init__(self, *_: Any, **options: Any) -> None:
-        _not_yet("xstarmap")
-
-
-class chunks:
-    """Many calls cut into few messages. Coming: not built yet."""
-
-    def __init__(self, *_: Any, **options: Any) -> None:
-        _not_yet("chunks")
 
 
 def signature(
@@ -533,94 +391,29 @@ def maybe_signature(d: Any, app: Any = None, clone: bool = False) -> Signature |
 maybe_subtask = maybe_signature
 
 
-# --- what follows a task: for the worker ------------------------------------------------------------------
+def as_signature(d: Any, app: Any = None) -> Signature:
+    """The signature of what must be one."""
+    made = maybe_signature(d, app)
+    if made is None:
+        raise TypeError("a signature is needed here, not None")
+    return made
 
 
-def follow_ups(app: Any, request: Request, value: Any) -> tuple[Message, ...]:
-    """The messages that a success sets off: its callbacks, and the next step of its chain."""
-    if not request.callbacks and not request.chain:
-        return ()
-    came_from = {"root_id": request.root_id or request.id, "parent_id": request.id}
-    messages = [app.message_for(callback, (value,), **came_from) for callback in request.callbacks or ()]
-    if request.chain:
-        *rest, following = request.chain
-        messages.append(app.message_for(following, (value,), chain=rest or None, **came_from))
-    # They are children as much as those that the task called itself.
-    request.children.extend(AsyncResult(message.id, app=app) for message in messages)
-    return tuple(messages)
-
-
-def error_follow_ups(app: Any, request: Request, exc: BaseException) -> tuple[Message, ...]:
-    """The messages that a failure sets off: to errbacks that take an id, and to all not known here."""
-    if not request.errbacks:
-        return ()
-    came_from = {"root_id": request.root_id or request.id, "parent_id": request.id}
-    return tuple(
-        app.message_for(errback, (request.id,), **came_from) for errback in errbacks_by_id(app, request)
-    )
-
-
-def errbacks_by_id(app: Any, request: Request) -> list[Signature]:
-    """The errbacks that are tasks of their own, called with the id of the one that failed."""
-    return [
-        Signature.from_dict(errback, app=app)
-        for errback in request.errbacks or ()
-        if not _takes_the_error(app, errback)
-    ]
-
-
-def call_errbacks(app: Any, request: Request, exc: BaseException, traceback: Any = None) -> None:
-    """Call, here in the worker, the errbacks that take (request, exc, traceback)."""
-    for errback in request.errbacks or ():
-        if not _takes_the_error(app, errback):
-            continue
-        try:
-            signature = maybe_signature(errback, app)
-            if signature is not None:
-                signature(request, exc, traceback)
-        except Exception:
-            _log.exception("errback %s of task %s failed", errback.get("task"), request.id)
-
-
-def _takes_the_error(app: Any, errback: Mapping[str, Any]) -> bool:
-    task = app.tasks.get(errback.get("task"))
-    return (
-        task is not None
-        and not errback.get("immutable")
-        and not errback.get("args")
-        and task.positional_arity > 1
-    )
-
-
-# --- inside -----------------------------------------------------------------------------------------------
-
-
-def _listing(value: Any) -> list[Any]:
+def listing(value: Any) -> list[Any]:
     """One or several as a list; a signature is a dict, hence one."""
     if value is None:
         return []
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-def _flat(tasks: Sequence[Any]) -> list[Signature]:
-    """Steps from signatures, dicts and chains; a single list or other iterable of them counts as them."""
-    if len(tasks) == 1 and not isinstance(tasks[0], dict):
-        tasks = list(tasks[0])
-    steps: list[Signature] = []
-    for task in tasks:
-        step = maybe_signature(task)
-        if isinstance(step, chain):
-            steps.extend(step.unchain_tasks())
-        elif step is not None:
-            steps.append(step)
-    return steps
-
-
-def _joined(left: Signature, right: Signature) -> Signature:
-    app = left._app or right._app
-    made: Signature = chain(left.clone(), right.clone(), app=app)
-    return made
-
-
-def _not_yet(name: str) -> NoReturn:
-    raise NotImplementedError(f"{name} is not built yet; it is coming. Tasks in sequence work: a.s() | b.s()")
+def _whole(d: Mapping[str, Any]) -> dict[str, Any]:
+    """What others wrote may lack what has its default."""
+    return {
+        "task": None,
+        "args": (),
+        "kwargs": {},
+        "options": {},
+        "subtask_type": None,
+        "immutable": False,
+        **d,
+    }

@@ -1,0 +1,166 @@
+"""What the end of a task means to the chord whose header it stands in, also an end that never comes.
+
+A member that ends is counted by the store in the step that settles it. The last one sets off the body; if one
+of them failed, a message in the body's place that makes it fail: see `BREAK`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from celeriac.canvas.chain import chain
+from celeriac.canvas.chord import chord
+from celeriac.canvas.group import group
+from celeriac.canvas.publishing import messages_of
+from celeriac.canvas.signature import Signature, as_signature, listing
+from celeriac.message import FAILED_HOLE, PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, Count, Message
+from celeriac.request import Request
+from celeriac.states import FAILURE, SUCCESS
+from celeriac.wire.codecs import json_text
+from celeriac.wire.raised import encode_exception
+from celeriac.wire.task import new_id, with_open_body
+
+#: The task that makes a chord's body fail. Stock Celery has one of this name which does so too if it is called
+#: like this.
+BREAK = "celery.chord_unlock"
+
+#: What the messages of one chord's body have in common for all members, by the id of its group.
+_templates: dict[str, _Template] = {}
+#: Chords at the same time in one process; with more, what is needed again is made again.
+_MOST_TEMPLATES = 200
+
+
+class Failing(NamedTuple):
+    """A task that will never run: its request, and whether its errbacks are called."""
+
+    request: Request
+    tells: bool
+
+
+class _Template(NamedTuple):
+    body: tuple[Message, ...]
+    broken: tuple[Message, ...]
+
+
+def is_counted(request: Request) -> bool:
+    """It stands in the header of a chord."""
+    return bool(request.chord and request.group and request.id)
+
+
+def success(app: Any, request: Request, value: Any) -> tuple[Count, ...]:
+    """What is counted when a task ends well: itself, unless its chain goes on."""
+    if not is_counted(request):
+        return ()
+    return (_count(app, request, SUCCESS, json_text(value)),)
+
+
+def failure(
+    app: Any, requests: Iterable[Request], error: BaseException, status: str = FAILURE
+) -> tuple[Count, ...]:
+    """What is counted when tasks fail: one, and those that will never run because of it."""
+    counted = [request for request in requests if is_counted(request)]
+    if not counted:
+        return ()
+    said = json_text(encode_exception(error, "json"))
+    return tuple(_count(app, request, status, said) for request in counted)
+
+
+def never_run(app: Any, request: Request) -> Iterator[Failing]:
+    """The tasks of the rest of its chain, which will not run now."""
+    for step in reversed(request.chain or ()):
+        yield from inside(app, as_signature(step, app), request, tells=False)
+
+
+def inside(app: Any, signature: Signature, of: Request, tells: bool = True) -> Iterator[Failing]:
+    """All tasks of a signature that will not run. Those that `tells` call their errbacks, as one would that
+    ran and failed: the first of a chain, all of a group, of a chord its body."""
+    options = signature.options
+    if isinstance(signature, chain):
+        for position, step in enumerate(signature.unchain_tasks()):
+            yield from inside(app, step, of, tells and position == 0)
+    elif isinstance(signature, chord):
+        yield from inside(app, group(signature.tasks, app=app), of, tells=False)
+        yield from inside(app, signature.body, of, tells)
+    elif isinstance(signature, group):
+        position = options.get("group_index") or 0
+        for task in signature.tasks:
+            if options.get("chord"):
+                task.freeze(None, options.get("group_id"), options["chord"], group_index=position)
+                position += task.members()
+            yield from inside(app, task, of, tells)
+    elif signature.id:
+        yield Failing(_request_of(signature, of), tells)
+
+
+def _count(app: Any, request: Request, status: str, said: str) -> Count:
+    group, member = request.group or "", request.id or ""
+    body = dict(request.chord)
+    size = body.pop("chord_size", None) or 0
+    template = _template(app, body, group)
+    return Count(
+        chord=group,
+        member=member,
+        root=request.root_id or member,
+        index=request.group_index or 0,
+        size=int(size),
+        item=f'[1, "{member}", "{status}", {said}]'.encode(),
+        body=template.body,
+        broken=template.broken,
+        failed=status != SUCCESS,
+        ttl=app.conf.seconds("result_chord_expires") or app.conf.seconds("result_expires") or None,
+    )
+
+
+def _template(app: Any, body: dict[str, Any], group: str) -> _Template:
+    known = _templates.get(group)
+    if known is not None:
+        return known
+    values, failed, parent, root = (new_id() for _ in range(4))
+    came_from: dict[str, Any] = {"root_id": root, "parent_id": parent, "serializer": "json"}
+    holes = {f'"{values}"': VALUES_HOLE, failed: FAILED_HOLE, parent: PARENT_HOLE, root: ROOT_HOLE}
+    # Nobody is its sender but the member that will be the last.
+    runs, _ = messages_of(app, as_signature(body, app), (values,), **came_from)
+    fails, _ = messages_of(app, _breaking(app, body, group, values, failed), **came_from)
+    template = _Template(_opened(runs, holes), _opened(fails, holes))
+    if all(message.eta is None and b'"expires": null' in message.payload for message in runs):
+        if len(_templates) >= _MOST_TEMPLATES:
+            _templates.clear()
+        _templates[group] = template
+    return template
+
+
+def _breaking(app: Any, body: Mapping[str, Any], group: str, item: str, failed: str) -> Signature:
+    """The call that makes the body of a chord fail, for the reason that `item` gives."""
+    said = body.get("options") or {}
+    # Where the body would have gone, so that who would have run it hears of it.
+    place = {name: said[name] for name in ("queue", "priority", "routing_key", "exchange") if name in said}
+    kwargs = {"interval": 1, "max_retries": None, "result": [[[failed, None], None]], "failed": item}
+    return Signature(BREAK, (group, dict(body)), kwargs, {**place, "ignore_result": True}, app=app)
+
+
+def _opened(messages: list[Message], holes: Mapping[str, bytes]) -> tuple[Message, ...]:
+    return tuple(
+        msgspec.structs.replace(message, payload=with_open_body(message.payload, holes))
+        for message in messages
+    )
+
+
+def _request_of(signature: Signature, of: Request) -> Request:
+    options = signature.options
+    return Request(
+        id=signature.id,
+        task=signature.task,
+        args=signature.args,
+        kwargs=signature.kwargs,
+        group=options.get("group_id"),
+        group_index=options.get("group_index"),
+        chord=options.get("chord"),
+        errbacks=listing(options.get("link_error")) or None,
+        root_id=of.root_id or of.id,
+        parent_id=options.get("parent_id") or of.id,
+        ignore_result=bool(options.get("ignore_result")),
+        called_directly=False,
+    )

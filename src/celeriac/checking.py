@@ -1,0 +1,255 @@
+"""What is wrong with an app before anybody has run it: modules that fail, queues nobody serves, settings
+that contradict each other.
+
+`celeriac check` tells all of it; a worker tells of its settings when it starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import fnmatch
+from typing import Any, Literal
+
+import msgspec
+
+from celeriac.app import Celery
+from celeriac.drivers.opening import driver_of
+from celeriac.exceptions import CeleriacError
+from celeriac.importing import import_if_there, told
+from celeriac.rates import interval_of
+from celeriac.settings import SETTINGS
+from celeriac.wire.codecs import codec_named
+
+#: error: it will not work. warning: it will hardly do what is meant. note: good to know.
+Grade = Literal["error", "warning", "note"]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that somebody should know."""
+
+    grade: Grade
+    #: A setting, a task, or a module.
+    about: str
+    says: str
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A queue, and the tasks that go to it."""
+
+    queue: str
+    tasks: list[str]
+    #: A worker without -Q serves it.
+    by_default: bool
+
+
+def import_all(app: Celery) -> Iterator[Finding]:
+    """Import every module that declares tasks, also after one that fails."""
+    for module, may_be_missing in app.task_modules():
+        try:
+            found = import_if_there(module)
+        except (Exception, SystemExit) as error:
+            yield Finding("error", module, told(module, error))
+            continue
+        if found is None and not may_be_missing:
+            yield Finding("error", module, f"There is no module {module!r}, which imports or include names.")
+
+
+def served(app: Celery) -> list[Served]:
+    """Each queue with the tasks that the routes send there; tasks whose route fails are left out."""
+    by_default = app.router.consumed()
+    queues: dict[str, list[str]] = {queue: [] for queue in by_default}
+    for name, queue in _destinations(app):
+        if isinstance(queue, str):
+            queues.setdefault(queue, []).append(name)
+    return [Served(queue, tasks, queue in by_default) for queue, tasks in queues.items()]
+
+
+def findings(app: Celery) -> list[Finding]:
+    """What the settings and tasks of an app, whose modules are imported, have against each other."""
+    found = [finding for look in _LOOKS for finding in look(app)]
+    return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.grade))
+
+
+# --- the looks, each at one thing -------------------------------------------------------------------------
+
+
+def _urls(app: Celery) -> Iterator[Finding]:
+    for name, url in (("broker_url", app.broker_url), ("result_backend", app.result_url)):
+        try:
+            if url:
+                for one in url.split(";"):
+                    driver_of(one.strip())
+        except CeleriacError as error:
+            yield Finding("error", name, str(error))
+    if app.broker_url.startswith("memory:"):
+        yield Finding(
+            "warning",
+            "broker_url",
+            "messages of memory:// stay in the process that sends them, and no other process sees them: take "
+            "sqlite:// or redis://, or app.testing() in tests",
+        )
+
+
+def _time_limits(app: Celery) -> Iterator[Finding]:
+    soft, hard = app.conf.seconds("task_soft_time_limit"), app.conf.seconds("task_time_limit")
+    if soft and hard and soft > hard:
+        yield Finding("error", "task_soft_time_limit", _late(soft, hard))
+    for name, task in _own_tasks(app):
+        own_soft, own_hard = task.soft_time_limit, task.time_limit
+        if own_soft is None and own_hard is None:
+            continue
+        softer = soft if own_soft is None else own_soft
+        harder = hard if own_hard is None else own_hard
+        if softer and harder and softer > harder:
+            yield Finding("error", name, _late(softer, harder))
+
+
+def _late(soft: float, hard: float) -> str:
+    return (
+        f"its soft time limit ({soft:g} s) comes after the hard one ({hard:g} s), so it is never seen: "
+        "soft_time_limit must be less than or equal to time_limit"
+    )
+
+
+def _rates(app: Celery) -> Iterator[Finding]:
+    for name, task in _own_tasks(app):
+        try:
+            interval_of(task.rate_limit)
+        except CeleriacError as error:
+            yield Finding("error", name, f"{error}. Until then it runs without a limit")
+
+
+def _serializers(app: Celery) -> Iterator[Finding]:
+    conf = app.conf
+    accepts = conf.accept_content
+    results = conf.result_accept_content or accepts
+    yield from _refused("task_serializer", conf.task_serializer, "accept_content", accepts)
+    yield from _refused(
+        "result_serializer",
+        conf.result_serializer,
+        "result_accept_content" if conf.result_accept_content else "accept_content",
+        results,
+    )
+    for name, task in _own_tasks(app):
+        if task.serializer != conf.task_serializer:
+            yield from _refused(name, task.serializer, "accept_content", accepts)
+
+
+def _refused(about: str, serializer: str, setting: str, accepts: Iterable[str]) -> Iterator[Finding]:
+    try:
+        codec = codec_named(serializer)
+    except CeleriacError as error:
+        yield Finding("error", about, str(error))
+        return
+    if not {codec.name, codec.content_type} & set(accepts):
+        yield Finding(
+            "error",
+            about,
+            f"{serializer!r} is written but not read: {setting} has only {', '.join(map(str, accepts))}. "
+            f"Add {serializer!r} to {setting}",
+        )
+
+
+def _eager(app: Celery) -> Iterator[Finding]:
+    if app.conf.task_always_eager:
+        yield Finding(
+            "warning",
+            "task_always_eager",
+            "tasks run in the caller and are never sent: workers of this app get nothing. For tests see "
+            "app.testing()",
+        )
+
+
+def _results_off(app: Celery) -> Iterator[Finding]:
+    if app.result_url is not None:
+        return
+    for name in ("result_extended", "task_track_started", "task_store_errors_even_if_ignored"):
+        if app.conf[name]:
+            yield Finding(
+                "warning", name, "results are off, so it changes nothing: set result_backend, or leave it out"
+            )
+
+
+def _ways(app: Celery) -> Iterator[Finding]:
+    unserved: dict[str, list[str]] = {}
+    by_default = app.router.consumed()
+    for name, queue in _destinations(app):
+        if isinstance(queue, Exception):
+            yield Finding("error", name, f"its route fails: {type(queue).__name__}: {queue}")
+        elif queue not in by_default:
+            unserved.setdefault(queue, []).append(name)
+    for queue, names in unserved.items():
+        yield Finding(
+            "warning",
+            f"queue {queue}",
+            f"{_several(names)} go there, but task_queues does not declare it: only a worker started with "
+            f"-Q {queue} serves it",
+        )
+
+
+def _misses(app: Celery) -> Iterator[Finding]:
+    """Names and patterns in settings that mean no task of this app."""
+    tasks = list(app.tasks)
+    for setting in ("task_routes", "task_annotations"):
+        tables = app.conf[setting]
+        for table in tables if isinstance(tables, list | tuple) else (tables,):
+            if not isinstance(table, Mapping):
+                continue
+            for name in table:
+                if isinstance(name, str) and name != "*" and not any(fnmatch(task, name) for task in tasks):
+                    yield Finding(
+                        "note", setting, f"{name!r} means no task that this app knows; is it a typing error?"
+                    )
+
+
+def _without_effect(app: Celery) -> Iterator[Finding]:
+    for name in app.conf.explicit:
+        setting = SETTINGS.get(name)
+        if setting is None:
+            yield Finding("note", name, "is no setting of celeriac: it is kept as your own")
+        elif setting.status == "no effect":
+            yield Finding("note", name, f"has no effect here: {setting.reason}")
+        elif setting.status == "later":
+            yield Finding("warning", name, "has no effect yet: what it is for is not built")
+    options = app.conf.broker_transport_options or {}
+    if "visibility_timeout" in options:
+        yield Finding(
+            "note",
+            "broker_transport_options",
+            "visibility_timeout has no effect here: a claim belongs to its owner as long as the node's lease "
+            "is renewed (worker_lease)",
+        )
+
+
+_LOOKS: tuple[Callable[[Celery], Iterator[Finding]], ...] = (
+    _urls,
+    _time_limits,
+    _rates,
+    _serializers,
+    _eager,
+    _results_off,
+    _ways,
+    _misses,
+    _without_effect,
+)
+
+
+# --- inside -----------------------------------------------------------------------------------------------
+
+
+def _own_tasks(app: Celery) -> list[tuple[str, Any]]:
+    return [(name, task) for name, task in sorted(app.tasks.items()) if not name.startswith("celery.")]
+
+
+def _destinations(app: Celery) -> Iterator[tuple[str, str | Exception]]:
+    """(task, its queue, or what its route raised)"""
+    for name, task in _own_tasks(app):
+        try:
+            yield name, app.router.route(name, task=task).queue
+        except Exception as error:  # a function of the user's may raise anything
+            yield name, error
+
+
+def _several(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

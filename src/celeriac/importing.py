@@ -1,0 +1,43 @@
+"""Import the modules of the user, and tell what fails in them by its true error."""
+
+from __future__ import annotations
+
+import traceback
+from importlib import import_module
+from types import ModuleType, TracebackType
+
+
+def import_if_there(path: str) -> ModuleType | None:
+    """The module, or None if there is none of that name; what fails inside it is raised."""
+    try:
+        return import_module(path)
+    except ModuleNotFoundError as error:
+        # Missing is only what the path itself names: `a`, `a.b`. Other names are imports that failed inside.
+        if error.name is not None and f"{path}.".startswith(f"{error.name}."):
+            return None
+        raise
+
+
+def told(path: str, error: BaseException) -> str:
+    """What a person must read to mend a module that cannot be imported: its own lines, and the error."""
+    lines = traceback.format_exception(type(error), error, _from_the_users_file(error.__traceback__))
+    said = "".join(lines).rstrip()
+    if isinstance(error, SystemExit):
+        said += "\n(a module that an app is in must not end the program while it is imported)"
+    if "partially initialized module" in str(error):
+        said += (
+            "\n(two modules import each other: import in one of them only, for instance by declaring its "
+            "tasks with @shared_task, which needs no app)"
+        )
+    return f"The module {path!r} failed while it was imported:\n\n{said}"
+
+
+def _from_the_users_file(frames: TracebackType | None) -> TracebackType | None:
+    """Leaves out our own frames and those of the import machinery, which stand before the user's."""
+    while frames is not None:
+        code, module = frames.tb_frame.f_code.co_filename, frames.tb_frame.f_globals.get("__name__", "")
+        ours = module == "celeriac" or module.startswith("celeriac.")
+        if not ours and not code.startswith("<frozen importlib") and "/importlib/" not in code:
+            break
+        frames = frames.tb_next
+    return frames

@@ -1,0 +1,411 @@
+"""Workflows at work on true workers: whatever happens to a member, each ends, once, and leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from celeriac import Celery, GroupResult, chain, chord, group
+from celeriac.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError, TimeoutError
+from celeriac.message import Message
+from celeriac.testing.worker import start_worker
+from celeriac.wire.task import unpack
+from services import RedisServer
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+
+WAIT = 15.0
+
+
+class Heard:
+    """What errbacks heard, as a list to wait for."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, BaseException]] = []
+        self._news = threading.Condition()
+
+    def note(self, task_id: str, error: BaseException) -> None:
+        with self._news:
+            self.calls.append((task_id, error))
+            self._news.notify_all()
+
+    def wait(self, n: int = 1) -> list[tuple[str, BaseException]]:
+        with self._news:
+            assert self._news.wait_for(lambda: len(self.calls) >= n, WAIT)
+            return list(self.calls)
+
+
+class Stage:
+    """An app with its tasks, and a worker that runs them in this process."""
+
+    def __init__(self, url: str) -> None:
+        self.app = app = Celery("workflows", broker=url, backend=url, set_as_current=False)
+        self.heard = heard = Heard()
+        self.held = threading.Event()
+
+        @app.task(name="add")
+        def add(*numbers: int) -> int:
+            return sum(numbers)
+
+        @app.task(name="total")
+        def total(numbers: list[int], *more: int) -> int:
+            return sum(numbers) + sum(more)
+
+        @app.task(name="listed")
+        def listed(values: Any) -> Any:
+            return values
+
+        @app.task(name="fail")
+        def fail(*_: Any) -> None:
+            raise ValueError("no", 3)
+
+        @app.task(name="hear")
+        def hear(request: Any, error: BaseException, traceback: Any) -> None:
+            heard.note(request.id, error)
+
+        @app.task(name="hear_id")
+        def hear_id(task_id: str) -> None:
+            heard.note(task_id, RuntimeError("by id"))
+
+        @app.task(name="again", bind=True, max_retries=3)
+        def again(self: Any, x: int) -> int:
+            if self.request.retries < 2:
+                raise self.retry(countdown=0)
+            return x
+
+        @app.task(name="wait_for_the_test")
+        def wait_for_the_test(x: int) -> int:
+            assert self.held.wait(WAIT)
+            return x
+
+        @app.task(name="instead", bind=True)
+        def instead(self: Any, x: int, how: str) -> None:
+            if how == "chain":
+                raise self.replace(add.s(x, 1) | add.s(10))
+            if how == "group":
+                raise self.replace(group(add.s(x, 1), add.s(x, 2)))
+            raise self.replace(chord([add.s(x), add.s(1)], total.s()))
+
+        self.add, self.total, self.listed, self.fail = add, total, listed, fail
+        self.hear, self.hear_id, self.again, self.instead = hear, hear_id, again, instead
+        self.wait_for_the_test = wait_for_the_test
+
+
+@pytest.fixture(scope="module", params=["memory", "sqlite", "redis"])
+def stage(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    if request.param == "redis":
+        server: RedisServer = request.getfixturevalue("redis_server")
+        url = server.url.rsplit("/", 1)[0] + "/7"
+    elif request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('workflows')}/w.db"
+    else:
+        url = f"memory://{uuid4().hex}"
+    stage = Stage(url)
+    with stage.app, start_worker(stage.app, concurrency=4):
+        yield stage
+
+
+@pytest.fixture(autouse=True)
+def nothing_heard(stage: Stage) -> None:
+    stage.heard.calls.clear()
+    stage.held.clear()
+
+
+def test_a_group_gives_its_values_in_order(stage: Stage) -> None:
+    add = stage.add
+    result = group(add.s(n) for n in range(20)).delay()
+    assert result.get(timeout=WAIT) == list(range(20))
+    assert result.ready()
+    assert result.successful()
+    assert result.completed_count() == 20
+    assert [child.get(timeout=1) for child in result] == list(range(20))
+    assert group(add.s(1), add.s(2)).apply_async((10,)).get(timeout=WAIT) == [11, 12]
+    assert group(add.s(1), group(add.s(2), add.s(3))).delay().get(timeout=WAIT) == [1, 2, 3]
+
+
+def test_a_chord_of_a_hundred(stage: Stage) -> None:
+    result = chord((stage.add.s(n) for n in range(100)), stage.listed.s()).apply_async()
+    assert result.get(timeout=WAIT) == list(range(100))
+    assert isinstance(result.parent, GroupResult)
+    assert result.parent.get(timeout=WAIT) == list(range(100))
+
+
+def test_workflows_nest_in_every_way(stage: Stage) -> None:
+    a, tot, lst = stage.add.s, stage.total.s, stage.listed.s
+    cases = [
+        (a(1) | group(a(1), a(2)), [2, 3]),
+        (a(1) | group(a(1), a(2)) | tot(), 5),
+        (a(1) | group(a(1), a(2)) | tot() | a(100), 105),
+        (group(a(1), a(2)) | group(tot(), tot(1)), [3, 4]),
+        (group(a(1), a(2)) | group(tot(), tot(1)) | tot() | a(1), 8),
+        (chord([chord([a(1), a(3)], tot()), a(5)], lst()), [4, 5]),
+        (chord([a(1) | a(2), a(5) | a(6) | a(7), a(1)], lst()), [3, 18, 1]),
+        (chord([a(1) | group(a(2), a(3)), a(9)], lst()), [[3, 4], 9]),
+        (chord([a(1) | group(a(2), a(3)) | tot(), a(9)], lst()), [7, 9]),
+        (chord([a(1), a(2)], lst()) | chord([tot(1), tot(2)], lst()), [4, 5]),
+        (chord([a(1), a(2)], lst()) | group(tot(1), tot(2)), [4, 5]),
+        (chord([a(1), a(2)], group(tot(), tot(1))), [3, 4]),
+        (chord([a(1), a(2)], chain(tot(), a(1), a(2))), 6),
+        (group(chord([a(1), a(2)], tot()), a(9)), [3, 9]),
+        (group(a(1) | a(2), a(3) | group(a(1), a(2))), [3, [4, 5]]),
+        (group(a(1), group(a(2), a(3) | a(4))) | lst(), [1, 2, 7]),
+        (stage.add.chunks([(1, 2), (3, 4), (5, 6)], 2), [[3, 7], [11]]),
+        (stage.add.map([1, 2]), [1, 2]),
+        (stage.add.starmap([(1, 2), (3,)]) | tot(), 6),
+    ]
+    sent = [(signature, signature.apply_async(), value) for signature, value in cases]
+    for signature, result, value in sent:
+        assert result.get(timeout=WAIT) == value, signature
+
+
+def test_the_same_workflows_run_in_place(stage: Stage) -> None:
+    a, tot, lst = stage.add.s, stage.total.s, stage.listed.s
+    assert (a(1) | group(a(1), a(2)) | tot() | a(100)).apply().get() == 105
+    assert chord([a(1) | group(a(2), a(3)), a(9)], lst()).apply().get() == [[3, 4], 9]
+    assert group(a(1), a(2)).apply((10,)).get() == [11, 12]
+    failed = chord([a(1), stage.fail.s()], tot()).apply()
+    with pytest.raises(ChordError, match=r"Dependency .* raised ValueError\('no', 3\)"):
+        failed.get()
+
+
+def test_empty_workflows_end_too(stage: Stage) -> None:
+    assert group().delay().get(timeout=1) == []
+    assert chord([], stage.listed.s()).apply_async().get(timeout=WAIT) == []
+    assert (stage.add.s(1) | group()).apply_async().get(timeout=WAIT) == 1
+    assert chain().apply_async() is None
+    assert chord([group(), stage.add.s(1)], stage.listed.s()).apply_async().get(timeout=WAIT) == [1]
+
+
+def test_a_member_that_fails_fails_the_body_once(stage: Stage) -> None:
+    body = stage.total.s().on_error(stage.hear.s())
+    result = chord([stage.add.s(1), stage.fail.s(), stage.fail.s(), stage.add.s(2)], body).apply_async()
+    with pytest.raises(ChordError, match=r"raised ValueError\('no', 3\)") as raised:
+        result.get(timeout=WAIT)
+    first = result.parent[1].id
+    assert str(raised.value).startswith(f"Dependency {first} ")
+    ((heard_id, error),) = stage.heard.wait()
+    assert (heard_id, str(error)) == (result.id, str(raised.value))
+    assert result.state == "FAILURE"
+
+
+def test_errbacks_are_called_on_each_level_once(stage: Stage) -> None:
+    inner = chord([stage.fail.s(), stage.add.s(1)], stage.total.s().on_error(stage.hear_id.s()))
+    outer = chord([inner, stage.add.s(1)], stage.total.s().on_error(stage.hear.s()))
+    result = outer.apply_async()
+    with pytest.raises(ChordError):
+        result.get(timeout=WAIT)
+    heard = stage.heard.wait(2)
+    assert {task_id for task_id, _ in heard} == {result.parent[0].id, result.id}
+    assert len(heard) == 2
+
+
+def test_a_chain_that_breaks_in_a_header_counts_as_failed(stage: Stage) -> None:
+    header = [stage.add.s(1), stage.fail.s() | stage.add.s(1) | stage.add.s(2)]
+    body = chain(stage.total.s(), stage.add.s(1)).on_error(stage.hear.s())
+    result = chord(header, body).apply_async()
+    with pytest.raises(ChordError):
+        result.get(timeout=WAIT)
+    assert [task_id for task_id, _ in stage.heard.wait()] == [result.parent.id]
+    assert result.parent.state == "FAILURE"
+    assert stage.app.AsyncResult(result.parent.parent[1].id).state == "FAILURE"
+
+
+def test_what_never_runs_in_a_broken_chain_fails_with_it(stage: Stage) -> None:
+    steps = chain(stage.fail.s(), chord([stage.add.s(1), stage.add.s(2)], stage.total.s()), stage.add.s(1))
+    result = steps.on_error(stage.hear.s()).apply_async()
+    with pytest.raises(ValueError, match="no"):
+        result.get(timeout=WAIT)
+    header = result.parent.parent
+    assert all(isinstance(child.get(timeout=WAIT, propagate=False), ValueError) for child in header)
+    assert [task_id for task_id, _ in stage.heard.wait()] == [header.parent.id]
+
+
+def test_every_task_of_a_group_as_body_fails(stage: Stage) -> None:
+    body = group(stage.total.s(), stage.total.s(1)).on_error(stage.hear.s())
+    result = chord([stage.fail.s()], body).apply_async()
+    with pytest.raises(ChordError):
+        result.get(timeout=WAIT)
+    heard = stage.heard.wait(2)
+    assert {task_id for task_id, _ in heard} == {child.id for child in result}
+
+
+def test_a_revoked_and_an_expired_member_count_as_failed(stage: Stage) -> None:
+    late = stage.add.s(1).set(expires=time.time() - 60)
+    with pytest.raises(ChordError, match="TaskRevokedError"):
+        chord([late, stage.add.s(2)], stage.total.s()).apply_async().get(timeout=WAIT)
+    waiting = [stage.wait_for_the_test.s(n) for n in range(4)]
+    held = group(waiting).delay()
+    result = chord([stage.add.s(1), stage.add.s(2)], stage.total.s()).apply_async()
+    result.parent[1].revoke()
+    stage.held.set()
+    assert held.get(timeout=WAIT) == [0, 1, 2, 3]
+    with pytest.raises(ChordError, match="TaskRevokedError"):
+        result.get(timeout=WAIT)
+    with pytest.raises(TaskRevokedError):
+        result.parent[1].get(timeout=WAIT)
+
+
+def test_a_member_may_be_tried_again_or_replaced(stage: Stage) -> None:
+    header = [stage.again.s(5), stage.instead.s(1, "chain"), stage.instead.s(1, "group"), stage.instead.s(1, "chord")]
+    assert chord(header, stage.listed.s()).apply_async().get(timeout=WAIT) == [5, 12, [2, 3], 2]
+    assert chain(stage.add.s(1), stage.instead.s("chain"), stage.add.s(100)).apply_async().get(timeout=WAIT) == 112
+    assert stage.instead.delay(1, "group").get(timeout=WAIT) == [2, 3]
+
+
+def test_a_member_that_comes_twice_counts_once(stage: Stage) -> None:
+    add = stage.add
+    prepared = chord([add.s(n).set(queue="aside") for n in range(3)], stage.listed.s()).prepare()
+    messages = [message for message in messages_of(stage.app, prepared.calls)]
+    here = [Message(message.id, "celery", message.payload) for message in messages]
+    stage.app.publish([here[0], here[0], here[1]])
+    stage.app.publish([here[1], here[0], here[2], here[2]])
+    assert prepared.result.get(timeout=WAIT) == [0, 1, 2]
+    assert [unpack(message.payload).group_index for message in here] == [0, 1, 2]
+
+
+def test_a_group_is_iterated_as_its_values_come(stage: Stage) -> None:
+    result = group(stage.wait_for_the_test.s(1), stage.add.s(2)).delay()
+    arrived = result.iterate(timeout=WAIT)
+    assert next(arrived).id == result[1].id
+    with pytest.raises(TimeoutError):
+        result.get(timeout=0.05)
+    stage.held.set()
+    assert next(arrived).get(timeout=WAIT) == 1
+    assert list(arrived) == []
+
+
+def test_a_group_is_awaited(stage: Stage) -> None:
+    async def program() -> tuple[list[int], list[str]]:
+        result = group(stage.add.s(n) for n in range(10)).delay()
+        arrived = [each.id async for each in result.aiterate(timeout=WAIT)]
+        return await result, sorted(arrived) == sorted(child.id for child in result)
+
+    assert asyncio.run(program()) == (list(range(10)), True)
+
+
+def test_a_group_is_saved_and_restored(stage: Stage) -> None:
+    result = group(stage.add.s(1), stage.add.s(2)).delay()
+    result.save()
+    again = GroupResult.restore(result.id, app=stage.app)
+    assert again == result
+    assert again.get(timeout=WAIT) == [1, 2]
+    result.delete()
+    assert GroupResult.restore(result.id, app=stage.app) is None
+    result.forget()
+    assert not result.ready()
+
+
+def test_a_failing_task_of_a_group_is_raised_at_once(stage: Stage) -> None:
+    result = group(stage.wait_for_the_test.s(1), stage.fail.s()).delay()
+    with pytest.raises(ValueError, match="no"):
+        result.get(timeout=WAIT)
+    assert result.failed()
+    stage.held.set()
+    values = result.get(timeout=WAIT, propagate=False)
+    assert (values[0], repr(values[1])) == (1, "ValueError('no', 3)")
+
+
+def test_chords_need_one_store(tmp_path: Path) -> None:
+    with Celery(broker=f"memory://{uuid4().hex}", backend=f"sqlite:///{tmp_path}/r.db", set_as_current=False) as app:
+
+        @app.task
+        def one(*_: Any) -> int:
+            return 1
+
+        with pytest.raises(ImproperlyConfigured, match="one store"):
+            chord([one.s()], one.s()).apply_async()
+
+
+def test_a_member_whose_worker_is_killed_too_often_fails_the_chord(
+    redis_db: str, tmp_path: Path, worker_process: Callable[..., Any]
+) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    worker = worker_process("killed", tmp_path, "-c", "2", "-l", "INFO", env={"CELERY_BROKER_URL": redis_db})
+    with Celery(broker=redis_db, backend=redis_db, set_as_current=False) as app:
+        die, one = (app.signature(f"killed.{name}") for name in ("die", "one"))
+        fragile = app.signature("killed.die_once", (str(tmp_path / "died"),))
+        assert chord([one, fragile], app.signature("killed.listed")).apply_async().get(timeout=30) == [1, 2]
+        result = chord([one, die], app.signature("killed.listed")).apply_async()
+        with pytest.raises(ChordError, match="WorkerLostError"):
+            result.get(timeout=30)
+    worker.stop()
+
+
+def test_nothing_is_left_in_redis_but_results_and_short_notes(
+    redis_server: RedisServer, redis_db: str
+) -> None:
+    stage = Stage(redis_db)
+    with stage.app, start_worker(stage.app, concurrency=2):
+        chord([stage.add.s(n) for n in range(5)], stage.total.s()).apply_async().get(timeout=WAIT)
+        with pytest.raises(ChordError):
+            chord([stage.add.s(1), stage.fail.s()], stage.total.s()).apply_async().get(timeout=WAIT)
+        broker = stage.app.broker
+        keys = [key.decode() for key in broker._operate("KEYS", "celery-taskset-meta-*")]  # type: ignore[attr-defined]
+        assert all(key.endswith(".c") for key in keys)
+        assert len(keys) == 2
+        assert all(0 < broker._operate("TTL", key) <= 300 for key in keys)  # type: ignore[attr-defined]
+
+
+def test_a_group_is_published_in_few_exchanges_and_a_chain_is_not_copied_into_it(stage: Stage) -> None:
+    add = stage.add
+    with Celery(broker=f"memory://{uuid4().hex}", backend="memory://same", set_as_current=False) as app:
+        sent: list[int] = []
+        publish = app.publish
+
+        def counting(messages: Any) -> None:
+            sent.append(len(messages))
+            publish(messages)
+
+        app.publish = counting  # type: ignore[method-assign]
+        far = app.signature(add.name)
+        assert len(group((far.clone((n,)) for n in range(2000)), app=app).delay()) == 2000
+        assert sent == [500] * 4
+        steps = [group([far.clone() for _ in range(25)]) for _ in range(10)]
+        first = (far.clone() | chain(*steps)).prepare() if False else chain(far.clone(), *steps)
+        assert len(json.dumps(first)) < 128 * 1024
+
+
+def messages_of(app: Celery, calls: Any) -> list[Message]:
+    from celeriac.canvas.publishing import message_of  # noqa: PLC0415
+
+    return [message_of(app, call) for call in calls]
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from celeriac import Celery
+
+app = Celery("killed", broker=os.environ["CELERY_BROKER_URL"], backend=os.environ["CELERY_BROKER_URL"])
+
+@app.task
+def one():
+    return 1
+
+@app.task
+def listed(values):
+    return values
+
+@app.task
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@app.task
+def die_once(mark):
+    if not Path(mark).exists():
+        Path(mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2
+"""

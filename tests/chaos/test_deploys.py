@@ -1,0 +1,65 @@
+"""Rows 5 and 10: workers come and go, new tasks are sent before everybody knows them, tasks raise anything."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+
+import pytest
+
+from celeriac import states
+from chaos.hostile import HOSTILE
+from chaos.stage import Opened, until
+from chaos.storm import Storm
+
+
+def test_a_rolling_restart_under_load_loses_and_doubles_nothing_and_delays_little(opened: Opened) -> None:
+    stage = opened("redis")
+    for _ in range(3):
+        stage.start_worker("-c", "2")
+    storm = Storm(stage, seed=5, rate=100)
+    storm.begin()
+    for worker in list(stage.workers):
+        stage.replace(worker)
+        worker.signal(15)
+        assert worker.wait(10) == 0
+        time.sleep(0.3)
+    storm.end()
+    assert stage.reruns() == 0
+    begins = {entry.word: entry.time for entry in stage.ledger.entries if entry.event == "begin"}
+    waits = sorted(begins[word] - sent for word, sent in stage.sent_at.items())
+    assert waits[len(waits) * 99 // 100] < 2.0
+
+
+def test_a_task_that_only_the_new_release_knows_waits_for_it(opened: Opened) -> None:
+    stage = opened("redis")
+    old = stage.start_worker("-c", "1", CHAOS_UNKNOWN_DELAY="0.5")
+    for number in range(5):
+        stage.send(f"new{number}", task="newcomer")
+        stage.send(f"t{number}")
+    until(lambda: stage.check_the_law().depth.delayed == 5, "what is unknown is put aside")
+    assert len(stage.done) == 5
+    stage.start_worker("-c", "1", CHAOS_NEW_TASKS="1")
+    stage.wait_until_done(30)
+    stage.check_all_ran()
+    assert stage.reruns() == 0
+    assert old.running
+
+
+def test_two_hundred_hostile_exceptions_harm_neither_worker_nor_reader(opened: Opened) -> None:
+    stage = opened("redis")
+    worker = stage.start_worker("-c", "2")
+    children = set(stage.children(worker))
+    app = stage.app()
+    before = set(sys.modules)
+    sent = [app.send_task("chaos_app.fail", (number,)) for number in range(len(HOSTILE))]
+    for number, result in enumerate(sent):
+        with pytest.raises(Exception) as caught:  # noqa: PT011, B017 - of a class that is made at this moment
+            result.get(timeout=30)
+        assert type(caught.value).__name__ == f"Hostile{number}", f"{number % 10} {type(caught.value)}"
+        assert result.state == states.FAILURE
+        assert "hostile" in str(result.traceback).lower()
+    assert set(stage.children(worker)) == children
+    assert not any(name.startswith("nowhere") for name in set(sys.modules) - before)
+    assert random.choice(HOSTILE).__module__ not in sys.modules

@@ -1,0 +1,114 @@
+"""APP: where settings come from and who wins, the life of an app, what it tells about itself."""
+
+from __future__ import annotations
+
+import threading
+import types
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from celeriac import Celery, current_app
+from celeriac.current import get_current_app
+from celeriac.exceptions import ImproperlyConfigured
+
+
+def test_APP_4_the_app_made_last_is_current_and_the_default_serves_other_threads() -> None:
+    first, second = Celery("first"), Celery("second")
+    assert get_current_app() is second
+    first.set_current()
+    assert current_app.main == "first"
+    second.set_default()
+    seen: list[str | None] = []
+    thread = threading.Thread(target=lambda: seen.append(current_app.main))
+    thread.start()
+    thread.join()
+    assert seen == ["second"]
+    with Celery("third", set_as_current=False):
+        assert current_app.main == "first"
+    second.close()
+    first.close()
+
+
+def test_APP_5_settings_come_from_objects_modules_and_a_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "appconf.py").write_text("task_default_queue = 'module'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("SETTINGS", "appconf")
+    app = Celery("proj", set_as_current=False)
+    app.add_defaults({"task_default_queue": "default", "task_time_limit": 3})
+    assert (app.conf.task_default_queue, app.conf.task_time_limit) == ("default", 3)
+    app.config_from_envvar("SETTINGS")
+    assert app.conf.task_default_queue == "module"
+    app.config_from_object({"task_default_queue": "mapping"})
+    assert app.conf.task_default_queue == "mapping"
+    app.config_from_object(types.SimpleNamespace(SHOP_TASK_DEFAULT_QUEUE="spaced"), namespace="SHOP")
+    assert app.conf.task_default_queue == "spaced"
+    app.config_from_envvar("NOT_SET", silent=True)
+    with pytest.raises(ImportError, match="NOT_SET"):
+        app.config_from_envvar("NOT_SET")
+
+
+def test_APP_6_what_is_set_directly_wins_over_a_source_read_later() -> None:
+    app = Celery("proj", set_as_current=False)
+    app.conf.task_default_queue = "direct"
+    app.config_from_object({"task_default_queue": "source", "task_time_limit": 4})
+    assert (app.conf.task_default_queue, app.conf.task_time_limit) == ("direct", 4)
+
+
+def test_APP_7_old_names_alone_are_taken() -> None:
+    app = Celery("proj", set_as_current=False)
+    app.config_from_object({"CELERYD_CONCURRENCY": 3, "BROKER_URL": "memory://", "CELERY_ACKS_LATE": False})
+    assert (app.conf.worker_concurrency, app.conf.task_acks_late) == (3, False)
+
+
+def test_APP_7_old_and_new_names_in_one_source_are_refused_with_a_list() -> None:
+    app = Celery("proj", set_as_current=False)
+    with pytest.raises(ImproperlyConfigured) as refused:
+        app.config_from_object(
+            {"CELERY_ACKS_LATE": False, "CELERYD_CONCURRENCY": 3, "task_default_queue": "q", "my_own": 1}
+        )
+    assert str(refused.value).splitlines()[1:] == [
+        "  CELERYD_CONCURRENCY -> worker_concurrency",
+        "  CELERY_ACKS_LATE    -> task_acks_late",
+    ]
+    assert app.conf.task_default_queue == "celery"
+
+
+def test_APP_7_who_gives_one_setting_by_both_names_means_the_new_one() -> None:
+    app = Celery("proj", set_as_current=False)
+    app.config_from_object({"result_expires": 7, "CELERY_TASK_RESULT_EXPIRES": 5})
+    assert app.conf.result_expires == 7
+
+
+def test_APP_7_two_sources_may_differ() -> None:
+    app = Celery("proj", set_as_current=False, task_default_queue="new")
+    app.config_from_object({"CELERYD_CONCURRENCY": 3})
+    assert (app.conf.worker_concurrency, app.conf.task_default_queue) == (3, "new")
+
+
+def test_APP_8_what_is_shown_is_censored() -> None:
+    app = Celery("proj", set_as_current=False, broker="redis://:geheim@h/0", s3_secret_access_key="geheim")
+    assert "geheim" not in app.conf.humanize(with_defaults=True)
+    assert app.conf.table()["s3_secret_access_key"] == "********"
+
+
+def test_APP_8_every_setting_knows_where_it_was_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CELERY_BROKER_URL", "memory://")
+    app = Celery("proj", set_as_current=False, task_time_limit=4)
+    app.conf.task_acks_late = True
+    assert app.conf.origin("task_time_limit").startswith(f"{__file__}:")  # type: ignore[union-attr]
+    assert app.conf.origin("task_acks_late").startswith(f"{__file__}:")  # type: ignore[union-attr]
+    assert app.conf.origin("broker_url") == "CELERY_BROKER_URL in the environment"
+    assert app.conf.origin("timezone") is None
+
+
+def test_APP_18_the_time_is_of_the_apps_zone() -> None:
+    app = Celery("proj", set_as_current=False)
+    assert app.now().tzinfo is UTC
+    app.conf.timezone = "Asia/Tokyo"
+    assert app.timezone == ZoneInfo("Asia/Tokyo")
+    assert abs((app.now() - datetime.now(UTC)).total_seconds()) < 5
