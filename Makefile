@@ -1,7 +1,7 @@
 # `make help` tells all. Every target works from any directory (make -C path), again and again.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench worker clean
+.PHONY: help run test check format bench chaos worker clean
 python := .venv/bin/python
 export PYTHON
 
@@ -37,6 +37,11 @@ bench: ## Measure against celery, huey, dramatiq, taskiq, saq, rq (or one questi
 	@scripts/ensure-redis
 	@for script in $(or $(BENCH),$(sort $(wildcard bench/[a-z]*.py))); do \
 		echo "== $$script"; $(python) "$$script" || exit 1; done
+
+chaos: ## Kill, cut and starve workers for MINUTES=30 with SEED=1; the report goes to tests/chaos/report/
+	@scripts/setup dev
+	@scripts/ensure-redis
+	@PYTHONPATH=tests $(python) -m chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
 worker: ## Start a worker of examples/two_files by hand; Ctrl-C ends it
 	@scripts/setup run

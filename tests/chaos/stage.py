@@ -85,12 +85,16 @@ class RedisStore:
         suffixes = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
         names = scripts.names(self._keys)
         prefix = self._keys.result
-        rows, found = self._connection.call(
+        rows, found = self.call(
             "EVAL", _CENSUS, 2, f"{prefix}*", int(harvest), names, len(suffixes), *suffixes, QUEUE
         )
         pairs = zip(found[::2], found[1::2], strict=True)
         done = {key.decode()[len(prefix) :]: state_of(payload) for key, payload in pairs}
         return Census(Depth(*rows[0]), done)
+
+    def call(self, *command: Any) -> Any:
+        """One command, straight to the server."""
+        return self._connection.call(*command)
 
     def close(self) -> None:
         self._connection.close()

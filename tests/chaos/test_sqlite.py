@@ -8,14 +8,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from chaos import faults
-from chaos.ledger import Ledger
-from chaos.stage import Opened, kill
+from chaos.stage import Opened
 from chaos.storm import Storm
 from services import Program, clean_environment
 
@@ -37,25 +35,40 @@ def test_one_file_survives_the_kills_of_its_workers_and_producers(opened: Opened
     stage = opened("sqlite", lease=2.0)
     for _ in range(2):
         stage.start_worker("-c", "2")
-    storm = Storm(stage, seed=12, most=400, rate=100)
     producers = [producer(stage.store.url, f"p{number}", 100_000) for number in range(4)]
-    # What they send is counted by what they say: sent is what was said, and one more each that they died over.
-    try:
-        storm.begin()
-        for one in producers:
-            one.wait_for_line("p\\d.20")
-        for one in producers:
-            one.kill()
-        for one in producers:
-            words = one.output.split()
-            stage.doubtful.add(f"{words[-1].split('.')[0]}.{len(words)}")
-            stage.sent.update(words)
-        storm.run([faults.kill_a_child, faults.kill_a_supervisor, faults.kill_a_worker], pause=(0.1, 0.3))
-        storm.end()
-    finally:
-        for one in producers:
-            one.kill()
+    for one in producers:
+        one.wait_for_line(r"p\d\.20")
+    for one in producers:
+        one.kill()
+        # Sent is what it said, and perhaps the one over which it died.
+        words = one.output.split()
+        stage.doubtful.add(f"{words[-1].split('.')[0]}.{len(words)}")
+        stage.sent.update(words)
+    storm = Storm(stage, seed=12, most=400, rate=100)
+    storm.begin()
+    storm.run([faults.kill_a_child, faults.kill_a_supervisor, faults.kill_a_worker], pause=(0.1, 0.3))
+    storm.end()
     assert integrity(tmp_path / "chaos.db") == "ok"
+
+
+def test_a_full_disk_loses_nothing_and_says_so_and_work_goes_on_when_it_is_freed(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    unshare = shutil.which("unshare")
+    mount = ["sh", "-c", f'mount -t tmpfs -o size=6500k tmpfs {small} && exec "$@"', "sh"]
+    if unshare is None or subprocess.run([unshare, "-rm", *mount, "true"], check=False).returncode:
+        pytest.skip("no small disk can be mounted here")
+    here = Path(__file__).parent
+    ended = subprocess.run(
+        [unshare, "-rm", *mount, sys.executable, str(here / "small_disk.py"), str(small)],
+        env=clean_environment({"PYTHONPATH": f"{here.parent}{os.pathsep}{here.parent.parent / 'src'}"}),
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "free some space on its disk" in ended.stdout
+    assert "all " in ended.stdout
 
 
 def producer(url: str, name: str, most: int) -> Program:

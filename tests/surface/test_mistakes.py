@@ -2,7 +2,8 @@
 cure, within five seconds.
 
 The ids U1 to U10 are kinds of trouble that users have told of: silent success, unregistered tasks, settings,
-unsafe defaults, logs, what a worker discards, guarantees, the command line, tests unlike production, coroutines.
+defaults that hurt, who listens, what is refused, guarantees, the command line, tests unlike production,
+coroutines.
 """
 
 from __future__ import annotations
@@ -82,10 +83,7 @@ def U1_waiting_in_a_test_for_an_id_that_nobody_sent(world: World) -> object:
         return world.app.AsyncResult("never-sent").get()
 
 
-@mistake(
-    r"the value of shop\.pay is a object|result of shop\.pay|object",
-    "json cannot carry; pass|return plain data",
-)
+@mistake("the result of task .* is a object", "json cannot carry; return plain data")
 def U1_returning_what_cannot_be_written_down(world: World) -> object:
     pay = world.app.task(name="shop.pay")(object)
     with world.app.testing():
@@ -157,7 +155,7 @@ def U2_using_an_app_that_is_not_finished(world: World) -> object:
     return Celery("shop", autofinalize=False).tasks
 
 
-@mistake("shop.empty defines no run|task shop.empty", r"defines no run\(\)")
+@mistake("task shop.empty", r"defines no run\(\)")
 def U2_a_class_without_run(world: World) -> object:
     return world.app.register_task(type("Empty", (Task,), {"name": "shop.empty"}))()
 
@@ -289,9 +287,7 @@ def U4_a_soft_limit_after_the_hard_one(world: World) -> object:
     return world.add.apply_async((1, 2), soft_time_limit=60, time_limit=30)
 
 
-@mistake(
-    "this time limit is never seen|comes after the hard one", "soft_time_limit must be less than or equal"
-)
+@mistake("comes after the hard one", "soft_time_limit must be less than or equal")
 def U4_limits_that_contradict_each_other_in_settings(world: World) -> object:
     return check(world, "app.conf.update(task_soft_time_limit=60, task_time_limit=30)")
 
@@ -312,7 +308,7 @@ def U6_a_message_whose_serializer_is_not_accepted(world: World) -> object:
     return None
 
 
-@mistake("tried as often as it may|Can't retry shop.again", "Can't retry")
+@mistake("MaxRetriesExceededError", r"Can't retry shop\.again\[.*\] args")
 def U7_retrying_more_often_than_allowed(world: World) -> object:
     again = world.app.task(name="shop.again", bind=True, max_retries=0)(lambda self: self.retry())
     with world.app.testing():
@@ -343,7 +339,7 @@ def U8_an_option_behind_the_command(world: World) -> object:
     return command(world, "worker", "-A", "shop")
 
 
-@mistake("'eventlet|eventlet is not offered", "use -P gevent")
+@mistake("eventlet is not offered", "use -P gevent")
 def U8_a_pool_that_there_is_not(world: World) -> object:
     return command(world, "-A", "shop", "worker", "-P", "eventlet")
 
@@ -367,7 +363,7 @@ def U9_too_many_arguments(world: World) -> object:
     return world.add.delay(1, 2, 3)
 
 
-@mistake("got an unexpected keyword argument 'z'|missing a required argument: 'y'", r"shop\.add\(x, y\)")
+@mistake("missing a required argument: 'y'", r"shop\.add\(x, y\)")
 def U9_an_argument_that_there_is_not(world: World) -> object:
     return world.add.delay(1, z=2)
 
@@ -417,7 +413,7 @@ def U9_eager_mode_beside_testing(world: World) -> object:
         return None
 
 
-@mistake("MOST|100 tasks ran and there is no end", r"with step\(\) or advance\(\)")
+@mistake("100 tasks ran and there is no end", r"with step\(\) or advance\(\)")
 def U9_a_test_of_a_task_without_end(world: World) -> object:
     from celeriac.testing import stepper
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from celeriac import Celery, Signature, canvas, chain, maybe_signature, signature
+from celeriac import Celery, Signature, canvas, chain, chord, group, maybe_signature, signature
 from celeriac.request import Request
 from celeriac.task import Task
 from celeriac.wire.task import TaskMessage, unpack
@@ -196,6 +196,100 @@ def test_a_chain_runs_here_too(app: Celery, add: Task[..., int]) -> None:
 
     with pytest.raises(KeyError):
         (fail.s() | add.s(1)).apply().get()
+
+
+# --- groups and chords ------------------------------------------------------------------------------------
+
+
+def test_workflows_read_like_they_are_built(add: Task[..., int]) -> None:
+    a = add.s
+    assert repr(group(a(1), a(2))) == "group([add(1), add(2)])"
+    assert repr(group()) == "group(<empty>)"
+    assert repr(chord([a(1), a(2)], a(3))) == "%add([add(1), add(2)], 3)"
+    assert repr(a(1) | group(a(1), a(2)) | a() | a(9)) == "add(1) | %(add([add(1), add(2)]) | add(9))"
+    assert repr(add.starmap([(1, 2)])) == "[add(*x) for x in [(1, 2)]]"
+    assert repr(add.map([1])) == "[add(x) for x in [1]]"
+
+
+def test_workflows_are_joined_by_the_rules(add: Task[..., int]) -> None:
+    a = add.s
+    both = group(a(1), a(2))
+    assert both | a(3) == chord([a(1), a(2)], a(3))
+    assert chain(both, both, a(3)) == chord([a(1), a(2)], chord([a(1), a(2)], a(3)))
+    assert a(0) | both | a(3) == chain.of([a(0), chord([a(1), a(2)], a(3))])
+    assert chord([a(1)], a(2)) | a(3) | a(4) == chord([a(1)], chain.of([a(2), a(3), a(4)]))
+    assert a(1) | group(a(2)) == a(1) | a(2)
+    assert chord([a(1)], a(2)) | both == chain.of([chord([a(1)], a(2)), both])
+    assert [len(both), both[0], (a(1) | a(2))[1]] == [2, a(1), a(2)]
+    assert both.clone() == both
+    assert both.clone() is not both
+
+
+def test_workflows_come_back_from_json_as_they_were(add: Task[..., int]) -> None:
+    a = add.s
+    for made in (group(a(1)), chord([a(1), group(a(2))], a(3) | a(4)), a(1) | group(a(2), a(3)) | a(4)):
+        again = Signature.from_dict(json.loads(json.dumps(made)))
+        assert (type(again), repr(again)) == (type(made), repr(made))
+        assert repr(pickle.loads(pickle.dumps(made))) == repr(made)
+        assert json.dumps(again) == json.dumps(made)
+
+
+def test_frozen_workflows_keep_their_ids(app: Celery, add: Task[..., int]) -> None:
+    a = add.s
+    made = a(0) | group(a(1), a(2) | a(3)) | a(4)
+    result = made.freeze()
+    assert made.apply_async().as_tuple() == result.as_tuple()
+    header = result.parent
+    assert len(header.results) == 2
+    assert header.parent.id == sent(app)[0].id
+
+
+def test_a_generator_is_gone_through_when_a_group_is_sent(app: Celery, add: Task[..., int]) -> None:
+    made: list[int] = []
+
+    def calls() -> Iterator[Signature]:
+        for n in range(3):
+            made.append(n)
+            yield add.s(n)
+
+    tasks = group(calls())
+    assert made == []
+    assert len(tasks.delay()) == 3
+    assert [arguments(message) for message in sent(app)] == [[0], [1], [2]]
+    with pytest.raises(RuntimeError, match="used up"):
+        tasks.delay()
+    assert len(group(calls())) == 3
+
+
+def test_links_of_a_group_and_of_a_chord(app: Celery, add: Task[..., int]) -> None:
+    tasks = group(add.s(1), add.s(2))
+    tasks.link(add.s(7))
+    tasks.link_error(add.s(8))
+    assert [task.options.get("link") for task in tasks.tasks] == [[add.si(7)], None]
+    assert [task.options["link_error"] for task in tasks.tasks] == [[add.s(8)]] * 2
+    made = chord([add.s(1)], add.s(2))
+    made.link(add.s(7))
+    made.link_error(add.s(8))
+    assert made.body.options == {"link": [add.s(7)], "link_error": [add.s(8)]}
+    with pytest.raises(TypeError, match="chord"):
+        tasks.apply_async(link=add.s(1))
+
+
+def test_a_group_is_skewed(app: Celery, add: Task[..., int]) -> None:
+    tasks = group(add.s(n) for n in range(4)).skew(start=1, stop=3, step=1)
+    assert [task.options["countdown"] for task in tasks.tasks] == [1, 2, 3, 3]
+
+
+def test_members_of_a_chord_carry_its_size_and_its_body(app: Celery, add: Task[..., int]) -> None:
+    result = chord([add.s(1), add.s(2) | add.s(3), group(add.s(4), add.s(5))])(add.s(6))
+    messages = sent(app)
+    assert [message.group_index for message in messages] == [0, None, 2, 3]
+    bodies = [embed(message)["chord"] for message in messages]
+    assert [body and body["chord_size"] for body in bodies] == [4, None, 4, 4]
+    assert bodies[0]["options"]["task_id"] == result.id
+    (last,) = embed(messages[1])["chain"]
+    assert (last["options"]["group_index"], last["options"]["chord"]["chord_size"]) == (1, 4)
+    assert {message.group for message in messages} == {result.parent.id, None}
 
 
 # --- what follows -----------------------------------------------------------------------------------------

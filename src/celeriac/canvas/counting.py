@@ -23,8 +23,7 @@ from celeriac.wire.codecs import json_text
 from celeriac.wire.raised import encode_exception
 from celeriac.wire.task import new_id, with_open_body
 
-#: The task that makes a chord's body fail. Stock Celery has one of this name which does so too if it is called
-#: like this.
+#: The task that makes a chord's body fail. Stock Celery has one of this name, and so called it does the same.
 BREAK = "celery.chord_unlock"
 
 #: What the messages of one chord's body have in common for all members, by the id of its group.

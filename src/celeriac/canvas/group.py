@@ -145,7 +145,7 @@ class group(Signature):
         seconds = start
         for task in self.tasks:
             task.set(countdown=seconds)
-            if stop is None or seconds + step < stop:
+            if stop is None or seconds + step <= stop:
                 seconds += step
         return self
 

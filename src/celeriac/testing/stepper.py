@@ -16,8 +16,8 @@ from typing import Any
 from celeriac import current, signals, states
 from celeriac.app import Celery, Ground
 from celeriac.drivers.memory import MemoryBroker, MemoryResults, MemoryStore
-from celeriac.exceptions import DecodeError, ImproperlyConfigured, TimeoutError
-from celeriac.message import Claim, Outcome
+from celeriac.exceptions import CeleriacError, DecodeError, ImproperlyConfigured, TimeoutError
+from celeriac.message import Claim, Fate, Outcome
 from celeriac.ports import ResultStore
 from celeriac.stepping import Queued, Ran
 from celeriac.waiting import Put, Waiting
@@ -261,8 +261,8 @@ class MemoryStepper:
             if isinstance(job, Job):
                 return job
             self._tell(job)
-            if message is not None and message.id in self._endings:
-                return self._note(message, claim.queue)
+            if message is not None and (message.id in self._endings or job.fate is Fate.DEAD):
+                return self._note(message, claim.queue, job.reason)
         return None
 
     def _new_executor(self) -> Executor:
@@ -288,16 +288,15 @@ class MemoryStepper:
         self._tell(outcome)
         message = job.request.message
         assert message is not None
-        ran = self._note(message, job.claim.queue, outcome.reason)
-        if self._throw and ran.state == states.FAILURE:
-            raise ran.value
-        return ran
+        return self._note(message, job.claim.queue, outcome.reason)
 
     def _note(self, message: TaskMessage, queue: str, reason: str = "") -> Ran:
         state, value = self._endings.pop(message.id, (states.FAILURE, RuntimeError(reason)))
         call = self._queued(message, queue, None)
         ran = Ran(call.id, call.name, call.args, call.kwargs, queue, state, value, call.retries, self.now)
         self._ran.append(ran)
+        if self._throw and state == states.FAILURE:
+            raise value
         return ran
 
     def _on_end(self, task_id: str, retval: Any, state: str, **_: Any) -> None:
@@ -317,7 +316,10 @@ class MemoryStepper:
         return found
 
     def _queued(self, message: TaskMessage, queue: str, eta: float | None) -> Queued:
-        args, kwargs, _ = message.arguments(self._app.conf.accept_content)
+        try:
+            args, kwargs, _ = message.arguments(self._app.conf.accept_content)
+        except CeleriacError:  # it will fail when it runs, and says why
+            args, kwargs = [], {}
         return Queued(
             message.id,
             message.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -69,11 +68,16 @@ def spawn(plan: Plan, options: WorkerOptions, index: int, lines: Lines, slots: S
     """Start a fresh interpreter; returns the pid."""
     order = Order(plan, options, index, slots.count, slots.descriptor, limits, lines)
     environment = {**os.environ, ORDER: msgspec.json.encode(order).decode()}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "celeriac.worker.spawned"],
-        env=environment,
-        pass_fds=(slots.descriptor, limits, lines.down, lines.up),
-        stdin=subprocess.DEVNULL,
-    )
-    process.returncode = 0  # we wait for it ourselves, by its pid
-    return process.pid
+    inherited = (slots.descriptor, limits, lines.down, lines.up)
+    for descriptor in inherited:
+        os.set_inheritable(descriptor, True)
+    try:
+        return originals.spawn(
+            sys.executable,
+            [sys.executable, "-m", "celeriac.worker.spawned"],
+            environment,
+            file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
+        )
+    finally:
+        for descriptor in inherited:
+            os.set_inheritable(descriptor, False)

@@ -32,6 +32,12 @@ def fork() -> int:
     return pid
 
 
+def spawn(program: str, arguments: list[str], environment: dict[str, str], **options: Any) -> int:
+    """As os.posix_spawn; subprocess too would leave the child to gevent."""
+    pid: int = original(os, "posix_spawn")(program, arguments, environment, **options)
+    return pid
+
+
 def wait_for(pid: int) -> tuple[int, int]:
     """(pid, status) of a child that has ended, (0, 0) while it lives."""
     ended: tuple[int, int] = original(os, "waitpid")(pid, os.WNOHANG)
@@ -48,15 +54,31 @@ def handle(number: int, handler: Any) -> Any:
 
 
 def handle_here(number: int, handler: Callable[[int, FrameType | None], None]) -> Any:
-    """As `handle`, but for this process alone: one that a task forks from it ends by the signal like any
-    other."""
+    """As `handle`, but for this process alone: what a task forks from it ends by the signal like any other."""
     here = os.getpid()
 
     def act(number: int, frame: FrameType | None) -> None:
         if os.getpid() == here:
             handler(number, frame)
-        else:
-            handle(number, signal.SIG_DFL)
+        else:  # a fork that is so young that it could not forget us yet
+            _forget(number)
             os.kill(os.getpid(), number)
 
+    if not _handled_here:
+        os.register_at_fork(after_in_child=_forget_all)
+    _handled_here.add(number)
     return handle(number, act)
+
+
+#: Signals that `handle_here` was asked for.
+_handled_here: set[int] = set()
+
+
+def _forget_all() -> None:
+    # At once: a handler in Python would not be heard while the fork waits for a lock in C.
+    for number in _handled_here:
+        _forget(number)
+
+
+def _forget(number: int) -> None:
+    handle(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

@@ -27,6 +27,10 @@ class Script:
         """The command as it goes over the wire."""
         return pack("EVALSHA", self.digest, len(keys), *keys, *arguments)
 
+    def whole(self, keys: list[str], *arguments: Any) -> bytes:
+        """The command with the script's text, for one that is sent once and whose reply is not read."""
+        return pack("EVAL", self.source, len(keys), *keys, *arguments)
+
     def call(self, connection: Connection, packed: bytes) -> Any:
         """Send what `packed` gave; only a server that answers NOSCRIPT costs a second round trip."""
         connection.send(packed)
@@ -69,6 +73,7 @@ ADOPT = Script("adopt")
 DISMISS = Script("dismiss")
 LOOK = Script("look")
 RING = Script("ring")
+RESIGN = Script("resign", prelude="")
 DEPTH = Script("depth")
 PURGE = Script("purge")
 LETTERS = Script("letters")

@@ -23,11 +23,21 @@ Call = tuple[str, str]
 
 
 def sit(
-    db: sqlite3.Connection, address: str, queues: Sequence[str], until: float, monotonic: float, now: float
+    db: sqlite3.Connection,
+    address: str,
+    queues: Sequence[str],
+    until: float,
+    monotonic: float,
+    now: float,
+    *,
+    alarms: bool,
 ) -> float | None:
-    """Wait for these queues; returns the time (epoch) at which this one must look by itself, if it must."""
+    """Wait for these queues; returns the time (epoch) at which this one must look by itself, if it must.
+
+    Without `alarms` it takes no such duty now: `rouse` gives it to the next.
+    """
     alarm = None
-    row = db.execute(sql.NEXT_ETA).fetchone()
+    row = db.execute(sql.NEXT_ETA).fetchone() if alarms else None
     if row is not None:
         eta = row[0]
         within = monotonic + (eta - now) < until

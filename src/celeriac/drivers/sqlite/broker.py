@@ -19,7 +19,7 @@ from celeriac.drivers.sqlite.moves import Fresh
 from celeriac.drivers.sqlite.results import ring_watchers, save_results, sweep
 from celeriac.drivers.sqlite.store import Store
 from celeriac.exceptions import Fenced, OperationalError
-from celeriac.message import Claim, Depth, Letter, Message, Outcome
+from celeriac.message import Claim, Depth, Fate, Letter, Message, Outcome
 
 T = TypeVar("T")
 
@@ -158,7 +158,9 @@ class SqliteBroker:
             moves.reserve(db, id, last, reserved)
         alarm = None
         if until is not None and not claims:
-            alarm = bench.sit(db, self._address(), queues, until, monotonic, now)
+            # Who put a message off may not be able to run it: the alarm for it goes to another, if there is one.
+            put_off = any(outcome.fate is Fate.DEFERRED for outcome in outcomes)
+            alarm = bench.sit(db, self._address(), queues, until, monotonic, now, alarms=not put_off)
             queues = ()
         elif self._sits_until > monotonic:
             bench.leave(db, self._address())

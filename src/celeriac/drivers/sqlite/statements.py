@@ -180,7 +180,7 @@ ADD_WAITER = "INSERT OR REPLACE INTO waiter (queue, address, until, alarm) VALUE
 DELETE_WAITER = "DELETE FROM waiter WHERE address = ?"
 
 # queue, monotonic now, limit -> addresses
-WAITERS_FOR = "SELECT address FROM waiter WHERE queue = ? AND until > ? LIMIT ?"
+WAITERS_FOR = "SELECT address FROM waiter WHERE queue = ? AND until > ? ORDER BY until LIMIT ?"
 
 # queue, limit -> how many are ready, up to the limit
 COUNT_READY_TO = "SELECT count(*) FROM (SELECT 1 FROM ready WHERE queue = ? LIMIT ?)"
@@ -188,8 +188,8 @@ COUNT_READY_TO = "SELECT count(*) FROM (SELECT 1 FROM ready WHERE queue = ? LIMI
 # earliest and latest alarm, address -> a row if somebody else will look by then
 ALARM_IS_SET = "SELECT 1 FROM waiter WHERE alarm BETWEEN ? AND ? AND address <> ? LIMIT 1"
 
-# monotonic time -> address of one who will wait until then, and its queue
-WAITS_BEYOND = "SELECT address, queue FROM waiter WHERE until > ? LIMIT 1"
+# monotonic time -> address of the one who sits longest of those who will wait until then, and its queue
+WAITS_BEYOND = "SELECT address, queue FROM waiter WHERE until > ? ORDER BY until LIMIT 1"
 
 # monotonic time ->
 DELETE_OLD_WAITERS = "DELETE FROM waiter WHERE until < ?"
