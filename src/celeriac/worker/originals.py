@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType, ModuleType
 from typing import Any
@@ -54,31 +55,30 @@ def handle(number: int, handler: Any) -> Any:
 
 
 def handle_here(number: int, handler: Callable[[int, FrameType | None], None]) -> Any:
-    """As `handle`, but for this process alone: what a task forks from it ends by the signal like any other."""
-    here = os.getpid()
-
-    def act(number: int, frame: FrameType | None) -> None:
-        if os.getpid() == here:
-            handler(number, frame)
-        else:  # a fork that is so young that it could not forget us yet
-            _forget(number)
-            os.kill(os.getpid(), number)
-
+    """As `handle`, but for this process alone: one that a task forks from it ends by the signal like any
+    other."""
     if not _handled_here:
-        os.register_at_fork(after_in_child=_forget_all)
+        os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_forget)
     _handled_here.add(number)
-    return handle(number, act)
+    return handle(number, handler)
 
 
 #: Signals that `handle_here` was asked for.
 _handled_here: set[int] = set()
+_fork = threading.local()
 
 
-def _forget_all() -> None:
-    # At once: a handler in Python would not be heard while the fork waits for a lock in C.
+def _block() -> None:
+    # A signal that reached the fork before it has forgotten our handlers would be lost: multiprocessing's Pool
+    # ends its workers that early and waits for them.
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _handled_here)
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
+
+
+def _forget() -> None:
     for number in _handled_here:
-        _forget(number)
-
-
-def _forget(number: int) -> None:
-    handle(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        handle(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    _unblock()

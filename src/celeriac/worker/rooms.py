@@ -96,7 +96,8 @@ class RoomsChild:
         self._intake.give_back()
         while self._running:
             self._changed.clear()
-            self._intake.turn()
+            if self._intake.unsettled:
+                self._intake.turn()
             if self._running:
                 self._changed.wait(PATIENCE if self._intake.unsettled else WAIT)
 
