@@ -12,5 +12,7 @@ def test_every_file_that_the_page_names_exists() -> None:
     text = (ROOT / "docs/internals.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:tests/)?[\w/]+\.(?:py|lua))`", text))
     assert len(named) > 25
-    missing = {name for name in named if not any((base / name).exists() for base in (ROOT, ROOT / "src/celeriac"))}
+    missing = {
+        name for name in named if not any((base / name).exists() for base in (ROOT, ROOT / "src/celeriac"))
+    }
     assert not missing

@@ -23,7 +23,7 @@ from celeriac.canvas import Signature
 from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
 from celeriac.control import Control
-from celeriac.drivers.opening import Options, one_store, open_broker, open_results
+from celeriac.drivers.opening import Options, open_broker, open_results
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, NotRegistered
 from celeriac.importing import import_if_there
 from celeriac.message import Message
@@ -401,12 +401,6 @@ class Celery:
             return None if backend.partition(":")[0] == "disabled" else backend
         is_default = not (conf.broker_url or conf.broker_write_url or conf.broker_read_url)
         return self._default_url if is_default else None
-
-    @property
-    def counts_chords(self) -> bool:
-        """Messages and results lie in one store, which can count in the step that settles."""
-        results = self.result_url
-        return results is not None and one_store(self.broker_url, results)
 
     @cached_property
     def _default_url(self) -> str:

@@ -30,7 +30,8 @@ class Broker(Protocol):
     def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
         """Settle outcomes, then claim up to `want` messages, in one atomic step.
 
-        An outcome settles fully (result, follow-ups, fate) or, if its claim is not held any more, not at all.
+        An outcome settles fully (results, counts, follow-ups, fate) or, if its claim is not held any more,
+        not at all.
         With nothing to claim and `want` > 0 it waits up to `wait` seconds and returns as soon as there is a
         claim, or with none after `wake()`. Raises `Fenced` if the owner is not known (any more): then nothing
         was accepted. After `OperationalError` call it again with the same outcomes, more may be appended:

@@ -49,8 +49,8 @@ _OPTIONS = (
 )
 #: Properties of AMQP messages, which may be given like options.
 _PROPERTIES = frozenset(
-    "app_id cluster_id content_encoding content_type correlation_id delivery_mode expiration message_id".split()
-    + "timestamp type user_id".split()
+    "app_id cluster_id content_encoding content_type correlation_id delivery_mode expiration".split()
+    + "message_id timestamp type user_id".split()
 )
 _NOTHING: dict[str, Any] = {}
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ import pytest
 
 from celeriac import Celery, GroupResult, chain, chord, group
 from celeriac.canvas.publishing import message_of
-from celeriac.exceptions import ChordError, ImproperlyConfigured, TaskRevokedError, TimeoutError
+from celeriac.exceptions import ChordError, TaskRevokedError, TimeoutError
 from celeriac.message import Message
 from celeriac.testing.worker import start_worker
 from celeriac.wire.task import unpack
@@ -321,17 +322,30 @@ def test_a_failing_task_of_a_group_is_raised_at_once(stage: Stage) -> None:
     assert (values[0], repr(values[1])) == (1, "ValueError('no', 3)")
 
 
-def test_chords_need_one_store(tmp_path: Path) -> None:
-    with Celery(
-        broker=f"memory://{uuid4().hex}", backend=f"sqlite:///{tmp_path}/r.db", set_as_current=False
-    ) as app:
+@pytest.mark.parametrize("results", ["elsewhere", "off"])
+def test_chords_are_counted_where_the_messages_are(tmp_path: Path, results: str) -> None:
+    backend = f"sqlite:///{tmp_path}/results.db" if results == "elsewhere" else None
+    seen: SimpleQueue[list[int]] = SimpleQueue()
+    app = Celery(broker=f"memory://{uuid4().hex}", backend=backend, set_as_current=False)
 
-        @app.task
-        def one(*_: Any) -> int:
-            return 1
+    @app.task
+    def one(n: int) -> int:
+        if n < 0:
+            raise ValueError(n)
+        return n
 
-        with pytest.raises(ImproperlyConfigured, match="one store"):
-            chord([one.s()], one.s()).apply_async()
+    @app.task
+    def body(values: list[int]) -> int:
+        seen.put(values)
+        return sum(values)
+
+    with app, start_worker(app, perform_ping_check=False):
+        result = chord([one.s(1), one.s(2)], body.s()).apply_async()
+        assert seen.get(timeout=WAIT) == [1, 2]
+        if backend is not None:
+            assert result.get(timeout=WAIT) == 3
+            with pytest.raises(ChordError):
+                chord([one.s(1), one.s(-1) | one.s()], body.s()).apply_async().get(timeout=WAIT)
 
 
 def test_a_member_whose_worker_is_killed_too_often_fails_the_chord(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -57,8 +58,10 @@ def write(folder: Path, chapters: Sequence[Chapter], minutes: float, seed: int) 
         "",
         f"`make chaos MINUTES={minutes:g} SEED={seed}`. How to read this: docs/reliability.md.",
         "",
-        "| storm | seed | sent | missing | second runs / explained | dead letters | faults | back after, at most |"
-        " memory | descriptors | |",
+        (
+            "| storm | seed | sent | missing | second runs / explained | dead letters | faults |"
+            " back after, at most | memory | descriptors | |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for chapter in chapters:
@@ -94,7 +97,7 @@ def plot(chapter: Chapter) -> str:
     end = max([1.0, *(sample.at for sample in samples), *(fault.healed for fault in chapter.faults)])
     speeds = [
         ((before.at + after.at) / 2, max(0.0, (after.done - before.done) / max(0.01, after.at - before.at)))
-        for before, after in zip(samples, samples[1:], strict=False)
+        for before, after in itertools.pairwise(samples)
     ]
     waiting = [(one.at, one.ready + one.delayed + one.claimed) for one in samples]
     most_speed = max([1.0, *(speed for _, speed in speeds)])
@@ -107,17 +110,22 @@ def plot(chapter: Chapter) -> str:
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
-        ' font-size="11"><rect width="100%" height="100%" fill="white"/>',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif"'
+            ' font-size="11"><rect width="100%" height="100%" fill="white"/>'
+        ),
         f'<text x="{LEFT}" y="20" font-size="14">{escape(chapter.name)}, seed {chapter.seed}</text>',
-        f'<text x="{LEFT}" y="38" fill="#0b6">settled a second</text>'
-        f'<text x="{LEFT + 110}" y="38" fill="#69c">messages in the store</text>'
-        f'<text x="{LEFT + 250}" y="38" fill="#c33">faults, until everybody consumes again</text>',
+        (
+            f'<text x="{LEFT}" y="38" fill="#0b6">settled a second</text>'
+            f'<text x="{LEFT + 110}" y="38" fill="#69c">messages in the store</text>'
+            f'<text x="{LEFT + 250}" y="38" fill="#c33">faults, until everybody consumes again</text>'
+        ),
     ]
     for fault in chapter.faults:
         left, right = x(max(0.0, fault.began)), x(fault.healed + (fault.back or 0.0))
         parts.append(
-            f'<rect x="{left:.1f}" y="{TOP}" width="{max(1.0, right - left):.1f}" height="{HEIGHT - TOP - BOTTOM}"'
+            f'<rect x="{left:.1f}" y="{TOP}" width="{max(1.0, right - left):.1f}"'
+            f' height="{HEIGHT - TOP - BOTTOM}"'
             f' fill="#c33" opacity="0.22"><title>{escape(fault.name)}, back after'
             f" {fault.back or 0.0:.1f} s</title></rect>"
         )

@@ -1,4 +1,4 @@
-"""Runs in a mount namespace of its own: a worker and a producer on a disk that fills up and is freed again."""
+"""Runs in a mount namespace of its own: a worker and a producer on a disk that fills up."""
 
 from __future__ import annotations
 

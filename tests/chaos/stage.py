@@ -62,6 +62,9 @@ class Store(Protocol):
     def census(self, *, harvest: bool = True) -> Census:
         """Count; with `harvest` the results found are removed, so that none is seen twice."""
 
+    def holders(self) -> dict[str, int]:
+        """How many claims each owner has, for whoever looks into a failure."""
+
     def close(self) -> None: ...
 
 
@@ -91,6 +94,11 @@ class RedisStore:
         pairs = zip(found[::2], found[1::2], strict=True)
         done = {key.decode()[len(prefix) :]: state_of(payload) for key, payload in pairs}
         return Census(Depth(*rows[0]), done)
+
+    def holders(self) -> dict[str, int]:
+        keys = self.call("KEYS", f"{self._keys.claims}*")
+        # The field "s" is no claim.
+        return {key.decode()[len(self._keys.claims) :]: self.call("HLEN", key) - 1 for key in keys}
 
     def call(self, *command: Any) -> Any:
         """One command, straight to the server."""
@@ -133,6 +141,11 @@ class SqliteStore:
             db.execute("COMMIT")
         assert messages == sum(counts), "each message lies in exactly one place"
         return Census(Depth(*counts), {task: state_of(payload) for task, payload in found})
+
+    def holders(self) -> dict[str, int]:
+        with contextlib.closing(sqlite3.connect(self.path, timeout=20)) as db:
+            claims = "owner o LEFT JOIN claim c ON c.owner = o.id"
+            return dict(db.execute(f"SELECT o.name, count(c.message) FROM {claims} GROUP BY o.id").fetchall())
 
     def close(self) -> None:
         pass
@@ -215,7 +228,9 @@ class Stage:
 
     # --- workers
 
-    def start_worker(self, *arguments: str, ready: bool = True, url: str | None = None, **env: str) -> Program:
+    def start_worker(
+        self, *arguments: str, ready: bool = True, url: str | None = None, **env: str
+    ) -> Program:
         """A worker on the queue of all and on a queue of its own, for canaries."""
         name = f"w{len(self.workers) + 1}"
         worker = start_worker(
@@ -320,11 +335,19 @@ class Stage:
     def wait_until_done(self, timeout: float) -> None:
         """Until nothing is ready, delayed or claimed, with the law checked at each look."""
 
-        def quiet() -> bool:
-            depth = self.check_the_law().depth
-            return not (depth.ready or depth.delayed or depth.claimed)
+        left = Depth()
 
-        until(quiet, "all messages are done", timeout, pause=0.1)
+        def quiet() -> bool:
+            nonlocal left
+            with contextlib.suppress(OperationalError):  # it was restarted a moment ago
+                left = self.check_the_law().depth
+                return not (left.ready or left.delayed or left.claimed)
+            return False
+
+        try:
+            until(quiet, "all messages are done", timeout, pause=0.1)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {left}; held by {self.store.holders()}") from None
 
     def check_all_ran(self) -> None:
         """Nothing is missing, by the results and, where it must run at least once, by the ledger."""

@@ -124,7 +124,7 @@ class Storm:
             self.run([self.dice.choice(choice)], pause)
 
     def end(self, timeout: float = 60.0) -> None:
-        """The load ends, all of it gets done, and nothing is missing or doubled beyond what faults explain."""
+        """The load ends, all of it is done, and nothing is missing or doubled beyond what faults explain."""
         if self._most is not None:
             self._threads[0].join(timeout)
         self._over.set()
@@ -172,9 +172,17 @@ class Storm:
         memory, descriptors = resources(stage.workers)
         self.samples.append(
             Sample(
-                time.time() - self._began, len(stage.sent), len(stage.done), depth.ready, depth.delayed,
-                depth.claimed, depth.dead, sum(stage.ledger.begins.values()), memory, descriptors,
-            )  # fmt: skip
+                time.time() - self._began,
+                len(stage.sent),
+                len(stage.done),
+                depth.ready,
+                depth.delayed,
+                depth.claimed,
+                depth.dead,
+                sum(stage.ledger.begins.values()),
+                memory,
+                descriptors,
+            )
         )
 
 

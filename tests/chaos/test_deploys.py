@@ -1,4 +1,4 @@
-"""Rows 5 and 10: workers come and go, new tasks are sent before everybody knows them, tasks raise anything."""
+"""Rows 5 and 10: workers come and go, new tasks are sent before all know them, tasks raise anything."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_two_hundred_hostile_exceptions_harm_neither_worker_nor_reader(opened: O
     before = set(sys.modules)
     sent = [app.send_task("chaos_app.fail", (number,)) for number in range(len(HOSTILE))]
     for number, result in enumerate(sent):
-        with pytest.raises(Exception) as caught:  # noqa: PT011, B017 - of a class that is made at this moment
+        with pytest.raises(Exception) as caught:
             result.get(timeout=30)
         assert type(caught.value).__name__ == f"Hostile{number}", f"{number % 10} {type(caught.value)}"
         assert result.state == states.FAILURE

@@ -6,6 +6,7 @@ from chaos import faults
 from chaos.stage import Opened
 from chaos.storm import Storm
 
+
 def test_nothing_is_lost_or_miscounted_while_everything_is_killed_and_cut(opened: Opened) -> None:
     stage = opened("redis", lease=2.0)
     for _ in range(2):

@@ -37,7 +37,7 @@ def test_the_version_is_there_before_one_looks(run: Run) -> None:
         return time.perf_counter() - start
 
     # 0.15 s is the aim on a quiet machine; a test must not fail on a loaded one.
-    assert min(seconds() for _ in range(3)) < 0.6
+    assert min(seconds() for _ in range(3)) < 1.5
 
 
 def test_without_a_command_it_shows_them_all(run: Run) -> None:

@@ -53,7 +53,8 @@ def test_an_unknown_scheme_lists_the_known_ones_and_hides_the_password(opens) ->
     with pytest.raises(ImproperlyConfigured) as error:
         opens("amqp://guest:secret@localhost//")
     assert str(error.value) == (
-        "No driver for amqp://; known are memory://, redis://, redis+socket://, rediss://, sqlite://"
+        "No driver for amqp://; known are memory://, redis://, redis+socket://, rediss://, sqlite://, "
+        "as in redis://localhost:6379/0"
     )
 
 

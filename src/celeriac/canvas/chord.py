@@ -8,7 +8,7 @@ from typing import Any
 from celeriac.canvas.group import flattened, group
 from celeriac.canvas.publishing import send
 from celeriac.canvas.signature import Call, Prepared, Signature, as_signature, listing
-from celeriac.exceptions import ChordError, ImproperlyConfigured
+from celeriac.exceptions import ChordError
 from celeriac.result import EagerResult
 from celeriac.wire.task import new_id
 
@@ -176,11 +176,6 @@ class chord(Signature):
         if not members:
             sent = body.prepare(([],), **_said({n: own.get(n) for n in ("root_id", "parent_id")}))
             return Prepared(sent.calls, body_result)
-        if not self.app.counts_chords:
-            raise ImproperlyConfigured(
-                "A chord is counted where its messages are settled, in one step: broker_url and "
-                "result_backend must name one store (for Redis, one database of one server)."
-            )
         counted = {**body, "chord_size": members}
         sent = header.prepare(args, kwargs, **own, **only_header, chord=counted)
         _first(body_result).parent = sent.result

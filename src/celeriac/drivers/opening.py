@@ -78,12 +78,6 @@ def open_results(url: str, options: Options = _DEFAULTS) -> ResultStore:
     return driver_of(url).open_results(url, options)
 
 
-def one_store(broker_url: str, result_url: str) -> bool:
-    """Whether messages and results of these URLs lie in one store, where one step can settle both."""
-    driver = driver_of(_only(broker_url))
-    return driver_of(result_url) is driver and driver.same_store(_only(broker_url), result_url)
-
-
 def known_schemes() -> list[str]:
     """The schemes that have a driver, sorted."""
     return sorted(_SCHEMES)

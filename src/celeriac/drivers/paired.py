@@ -7,6 +7,8 @@ shortly before its claim is settled, never the other way round, and three things
 - Whether an owner is known is asked before its results are saved (one more round trip where there are any).
   Who is fenced between that question and the saving leaves a result too; its outcome is refused all the same.
 - After an `OperationalError` the same results are saved, and announced, once more.
+
+Members of chords are counted by the broker: a count carries the value, so it needs no result store.
 """
 
 from __future__ import annotations

@@ -190,8 +190,8 @@ class Household:
             child.run()
         except Fenced:
             logger.error(
-                "The store does not know %s any more (others took over when the lease of this node ran out, "
-                "or the store was emptied): its outcomes are refused, it starts anew",
+                "The store does not know this child any more (the lease of its node ran out and others took "
+                "over, or the store was emptied): outcomes of %s are refused, it starts anew",
                 plan.owner,
             )
             code = FENCED

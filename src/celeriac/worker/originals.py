@@ -35,6 +35,8 @@ def fork() -> int:
 
 def spawn(program: str, arguments: list[str], environment: dict[str, str], **options: Any) -> int:
     """As os.posix_spawn; subprocess too would leave the child to gevent."""
+    # Python ignores these two; a program that is started expects them as they were, as subprocess gives them.
+    options["setsigdef"] = [signal.SIGPIPE, signal.SIGXFSZ]
     pid: int = original(os, "posix_spawn")(program, arguments, environment, **options)
     return pid
 
@@ -69,7 +71,7 @@ _fork = threading.local()
 
 
 def _block() -> None:
-    # A signal that reached the fork before it has forgotten our handlers would be lost: multiprocessing's Pool
+    # A signal that reached the fork before it forgot our handlers would be lost: multiprocessing's Pool
     # ends its workers that early and waits for them.
     _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _handled_here)
 

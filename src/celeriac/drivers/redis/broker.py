@@ -66,6 +66,8 @@ class RedisBroker:
         #: Claims (owner, number) that carry the mark of having begun.
         self._begun: set[tuple[str, int]] = set()
         self._unanswered: _Turn | None = None
+        #: Claims of an answer that came, in a call that failed afterwards.
+        self._found: list[Claim] = []
         self._revoked = Revoked(self._is_revoked)
         #: Epoch seconds at which an idle child looks by itself; 0 is never.
         self._next_look = 0.0
@@ -90,22 +92,25 @@ class RedisBroker:
         self._turns[owner] = 0
 
     def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
-        claims: list[Claim] = []
-        if self._unanswered is not None:
-            unanswered = self._unanswered
-            claims = self._exchange(unanswered)
+        unanswered = self._unanswered
+        if unanswered is not None:
+            found = self._exchange(unanswered)
             if unanswered.owner == owner:
+                # Kept here until they are returned: should the next exchange fail, nobody else knows of them.
+                self._found += found
                 outcomes = outcomes[len(unanswered.outcomes) :]
-                want = max(0, want - len(claims))
-            if not outcomes and (claims or not want):
-                return claims
-        while True:
+                want = max(0, want - len(self._found))
+        claims: list[Claim] = []
+        while unanswered is None or outcomes or (want and not self._found):
+            unanswered = None
             part = _fitting(outcomes)
             last = part == len(outcomes)
-            claims += self._exchange(self._next_turn(owner, outcomes[:part], want if last else 0))
+            claims = self._exchange(self._next_turn(owner, outcomes[:part], want if last else 0))
             outcomes = outcomes[part:]
             if last:
                 break
+        if self._found:
+            claims, self._found = self._found + claims, []
         if claims or not want or wait <= 0:
             return claims
         return self._wait_and_claim(owner, want, time.monotonic() + wait)

@@ -158,7 +158,7 @@ class SqliteBroker:
             moves.reserve(db, id, last, reserved)
         alarm = None
         if until is not None and not claims:
-            # Who put a message off may not be able to run it: the alarm for it goes to another, if there is one.
+            # Who put a message off may be unable to run it: the alarm for it goes to another, if any.
             put_off = any(outcome.fate is Fate.DEFERRED for outcome in outcomes)
             alarm = bench.sit(db, self._address(), queues, until, monotonic, now, alarms=not put_off)
             queues = ()
