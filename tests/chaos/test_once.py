@@ -5,10 +5,17 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
+from celeriac.drivers.opening import open_broker
+from celeriac.drivers.redis.address import parse
+from celeriac.exceptions import OperationalError
+from celeriac.message import Depth, Message, Outcome, Result
 from chaos.stage import Opened, RedisStore, frozen, group, until
+from proxy import Cut, Proxy
 
 #: Seconds of a lease, and of tasks that take many of them.
-LEASE, LONG = 1.0, 6.0
+LEASE, LONG = 2.0, 8.0
 
 
 def test_long_tasks_and_long_delays_run_once_while_their_connection_breaks_all_the_time(
@@ -26,8 +33,8 @@ def test_long_tasks_and_long_delays_run_once_while_their_connection_breaks_all_t
         stage.send(f"coroutine{number}", LONG, task="awork")
     due: dict[str, float] = {}
     for number in range(100):
-        due[f"d{number}"] = time.time() + 5 * LEASE
-        stage.send(f"d{number}", countdown=5 * LEASE)
+        due[f"d{number}"] = time.time() + 2.5 * LEASE
+        stage.send(f"d{number}", countdown=2.5 * LEASE)
     proxy, over = stage.store.proxy, threading.Event()
 
     def cut_all_the_time() -> None:
@@ -72,3 +79,28 @@ def test_a_zombies_late_result_and_acknowledgement_are_refused(opened: Opened) -
     stage.everyone_consumes(time.time(), 5)
     assert stage.check_the_law().done == {}
     assert stage.ledger.begins["twice"] == 2
+
+
+def test_a_claim_of_a_late_answer_is_not_forgotten_when_the_next_exchange_fails_too(opened: Opened) -> None:
+    stage = opened("redis")
+    sender = stage.app().broker
+    sender.publish([Message("a", "celery", b"{}"), Message("b", "celery", b"{}")])
+    with Proxy(parse(stage.store.url).port) as wire:
+        broker = open_broker(wire.url, wire.url)
+        broker.consume(["celery"])
+        broker.enlist("owner", "node", 30.0)
+        (first,) = broker.turn("owner", [], 1)
+        unheard = wire.break_at(Cut.BEFORE_REPLY, b"EVALSHA")
+        with pytest.raises(OperationalError):
+            broker.turn("owner", [], 1)
+        assert unheard.is_set()
+        lost = wire.break_at(Cut.BEFORE_REQUEST, b"the result")
+        outcomes = [Outcome(first.number, result=Result("a", b"the result"))]
+        with pytest.raises(OperationalError):
+            broker.turn("owner", outcomes, 1)
+        assert lost.is_set()
+        (second,) = broker.turn("owner", outcomes, 1)
+        assert second.number == first.number + 1
+        assert broker.turn("owner", [Outcome(second.number)], 1) == []
+        broker.close()
+    assert sender.depth(["celery"])["celery"] == Depth()

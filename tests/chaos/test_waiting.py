@@ -6,8 +6,10 @@ import asyncio
 import threading
 import time
 
+import redis
+
 from celeriac import Celery
-from chaos.stage import Opened, RedisStore
+from chaos.stage import Opened, RedisStore, until
 
 #: Threads, coroutines, and the results that each of them waits for.
 THREADS, COROUTINES, EACH = 32, 32, 15
@@ -70,7 +72,8 @@ def test_who_waits_through_an_outage_is_told_as_soon_as_it_is_over(opened: Opene
 
     waiter = threading.Thread(target=wait)
     waiter.start()
-    worker.wait_for_line("Task .*work.* received")
+    with redis.Redis.from_url(stage.store.url) as server:
+        until(lambda: server.pubsub_numsub("celery-task-meta-slow")[0][1] == 1, "somebody waits")
     proxy.swallow()
     worker.wait_for_line("Task .*work.* succeeded")
     time.sleep(2.0)

@@ -62,8 +62,10 @@ class Heartbeat:
             if not self._away:
                 self._away = True
                 logger.error("The store is away, the lease of this node cannot be renewed: %s", error)
-            self._next_beat = time.monotonic() + PAUSE
-            return PAUSE
+            # A short lease leaves no time for long pauses.
+            pause = min(PAUSE, self._lease / 20)
+            self._next_beat = time.monotonic() + pause
+            return pause
         due = min(self._next_beat, self._next_look) if self._lookout is not None else self._next_beat
         return max(0.0, due - time.monotonic())
 
