@@ -228,6 +228,8 @@ class SqliteBroker:
             adopted = moves.claims_above(db, old[0], 0)
             db.execute(sql.MOVE_CLAIMS, (id, old[0]))
             db.execute(sql.DELETE_OWNER, (old[0],))
+            # Its process may have been the one with the alarm: the next transaction sets it anew.
+            db.execute(sql.FORGET_ALARMS)
             last = max(reserved, old[2])
             db.execute(sql.RESERVE_NUMBERS, (last, id))
             return adopted, last

@@ -191,6 +191,9 @@ ALARM_IS_SET = "SELECT 1 FROM waiter WHERE alarm BETWEEN ? AND ? AND address <> 
 # monotonic time -> address of the one who sits longest of those who will wait until then, and its queue
 WAITS_BEYOND = "SELECT address, queue FROM waiter WHERE until > ? ORDER BY until LIMIT 1"
 
+# ->
+FORGET_ALARMS = "UPDATE waiter SET alarm = NULL WHERE alarm IS NOT NULL"
+
 # monotonic time ->
 DELETE_OLD_WAITERS = "DELETE FROM waiter WHERE until < ?"
 
