@@ -16,7 +16,7 @@ test: ## Set up and run all tests (ARGS="-k name" to choose)
 	@scripts/setup dev
 	@scripts/setup interop
 	@scripts/ensure-redis
-	@$(python) -m pytest -n 6 $(ARGS)
+	@$(python) -m pytest -n 4 $(ARGS)
 
 check: ## Check format, lint, types and the direction of imports
 	@scripts/setup dev
