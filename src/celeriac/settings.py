@@ -257,9 +257,13 @@ _ROWS = (
         "Stop late-acknowledged tasks when the broker is lost.",
         _LEASE,
     ),
-    _later("worker_soft_shutdown_timeout", 0.0, float, "Seconds that tasks get before a cold shutdown."),
-    _later(
-        "worker_enable_soft_shutdown_on_idle", False, bool, "Wait these seconds also with nothing running."
+    _known("worker_soft_shutdown_timeout", 0.0, float, "Seconds that tasks get before a cold shutdown."),
+    _idle(
+        "worker_enable_soft_shutdown_on_idle",
+        False,
+        bool,
+        "Wait these seconds also with nothing running.",
+        "an idle worker holds no message, not even a delayed one, so there is nothing to wait for",
     ),
     _known("worker_concurrency", None, int, "Tasks at a time; None or auto is what fits.", words=("auto",)),
     _idle("worker_consumer", "celery.worker.consumer:Consumer", object, "Consumer class.", _NO_BOOTSTEPS),

@@ -24,6 +24,7 @@ LEDGER = FOLDER / "ledger"
 app = Celery("chaos_app")
 app.conf.task_acks_late = os.environ.get("CHAOS_ACKS") != "early"
 app.conf.task_unknown_delay = float(os.environ.get("CHAOS_UNKNOWN_DELAY", "5"))
+app.conf.worker_soft_shutdown_timeout = float(os.environ.get("CHAOS_SOFT_SHUTDOWN", "0"))
 
 
 @app.task(bind=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import sys
 import time
 
@@ -30,6 +31,33 @@ def test_a_rolling_restart_under_load_loses_and_doubles_nothing_and_delays_littl
     begins = {entry.word: entry.time for entry in stage.ledger.entries if entry.event == "begin"}
     waits = sorted(begins[word] - sent for word, sent in stage.sent_at.items())
     assert waits[len(waits) * 99 // 100] < 2.0
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "asyncio", "solo"])
+def test_one_term_ends_a_worker_in_its_grace_and_what_is_not_finished_goes_back_at_once(
+    opened: Opened, pool: str
+) -> None:
+    stage = opened("redis")
+    worker = stage.start_worker("-P", pool, "-c", "4", CHAOS_SOFT_SHUTDOWN="1.5", REMAP_SIGTERM="SIGQUIT")
+    short = ["short"] if pool == "solo" else ["short", "coroutine"]
+    long = [] if pool == "solo" else ["long", "long-coroutine"]
+    stage.send("delayed", countdown=600)
+    stage.send("short", 0.8)
+    if pool != "solo":
+        stage.send("coroutine", 0.8, task="awork")
+        stage.send("long", 120)
+        stage.send("long-coroutine", 120, task="awork")
+    until(lambda: stage.ledger.read() or all(stage.ledger.begins[word] for word in short + long), "all run")
+    if pool == "solo":
+        stage.send("waits", 120)
+    worker.signal(signal.SIGTERM)
+    began = time.monotonic()
+    code = worker.wait(10)
+    assert time.monotonic() - began < 1.5 + 1.0
+    depth = stage.check_the_law().depth
+    assert stage.done == set(short)
+    assert (depth.ready, depth.delayed, depth.claimed) == (len(long) or 1, 1, 0)
+    assert code == (1 if long else 0), "0 where all that ran was finished"
 
 
 def test_a_task_that_only_the_new_release_knows_waits_for_it(opened: Opened) -> None:

@@ -10,8 +10,12 @@ from collections.abc import Callable
 import pytest
 
 from celeriac import Celery
+from celeriac.drivers.opening import open_broker
 from celeriac.exceptions import OperationalError
+from celeriac.message import Members, Message
 from chaos.stage import Opened, RedisStore, Stage, until
+from proxy import Cut
+from proxy import Proxy as Wire
 
 #: What publish_timeout is by default, and what a loaded machine may add to it.
 LIMIT, SLACK = 5.0, 0.7
@@ -90,13 +94,13 @@ def test_a_silent_connection_is_given_up_for_a_new_one_within_the_time_limit(sta
 
 def test_a_publish_that_was_done_unheard_and_is_tried_again_is_stored_once(stage: Stage) -> None:
     url, proxy = stage.store.workers_url, redis_of(stage).proxy
-    proxy.cut_replies(0.6, seed=8)
-    tries = [stage.send_surely(f"t{number}", url=url) for number in range(12)]
-    tries += [stage.send_surely(f"d{number}", url=url, countdown=60) for number in range(4)]
+    proxy.cut_replies(0.5, seed=8)
+    tries = [stage.send_surely(f"t{number}", url=url) for number in range(5)]
+    tries += [stage.send_surely(f"d{number}", url=url, countdown=60) for number in range(2)]
     proxy.cut_replies(0.0)
     assert max(tries) > 1, "some were raised to the caller, who sent them again"
     depth = stage.check_the_law().depth
-    assert (depth.ready, depth.delayed) == (12, 4)
+    assert (depth.ready, depth.delayed) == (5, 2)
 
 
 def test_a_publish_that_arrives_late_after_its_caller_sent_it_again_is_stored_once(stage: Stage) -> None:
@@ -146,3 +150,34 @@ def test_a_worker_warns_at_its_start_of_a_redis_that_may_throw_things_away(
         assert "maxmemory-policy" not in worker.output
     else:
         worker.wait_for_line(rf"WARNING.*maxmemory-policy.*{policy}.*{words}")
+
+
+def test_many_messages_of_which_the_last_part_failed_are_stored_once_when_sent_again(stage: Stage) -> None:
+    messages = [Message(f"m{number}", "celery", b"<%d>" % number) for number in range(2500)]
+    with Wire(redis_of(stage).server.port) as wire:
+        broker = open_broker(wire.url)
+        broker.publish([Message("first", "celery", b"{}")])
+        # The third part is done, and neither its answer nor that of any further try arrives.
+        for _ in range(4):
+            wire.break_at(Cut.BEFORE_REPLY, b"<2200>")
+        with pytest.raises(OperationalError):
+            broker.publish(messages)
+        assert broker.depth(["celery"])["celery"].ready == 2501
+        broker.publish(messages)
+        broker.publish([Message("last", "celery", b"{}")])
+        assert broker.depth(["celery"])["celery"].ready == 2502
+        broker.close()
+
+
+def test_a_publish_that_failed_before_it_was_said_is_not_taken_for_one_that_was(stage: Stage) -> None:
+    chord = Message("chord", "celery", b"<chord>", members=(Members("count", 2, 60.0),))
+    with Wire(redis_of(stage).server.port) as wire:
+        broker = open_broker(wire.url)
+        broker.publish([Message("first", "celery", b"{}")])
+        for _ in range(4):
+            wire.break_at(Cut.BEFORE_REQUEST, b"\r\nSET\r\n")
+        with pytest.raises(OperationalError):
+            broker.publish([chord])
+        broker.publish([chord])
+        assert broker.depth(["celery"])["celery"].ready == 2
+        broker.close()

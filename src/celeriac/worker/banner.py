@@ -18,6 +18,7 @@ READY = "%s ready."
 CONNECTED = "Connected to %s"
 WARM_SHUTDOWN = "worker: Warm shutdown (MainProcess)"
 COLD_SHUTDOWN = "worker: Cold shutdown (MainProcess)"
+SOFT_SHUTDOWN = "worker: Soft shutdown (MainProcess): what runs gets %g s, then it goes back"
 PRESS_AGAIN_FOR_COLD = (
     "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
 )

@@ -93,7 +93,12 @@ class Household:
         if signals.worker_ready.receivers:
             signals.worker_ready.send(self.worker)
 
-    def say_stopping(self, number: int, how: Literal["Warm", "Cold"]) -> None:
+    @property
+    def soft_shutdown(self) -> float:
+        """Seconds that running tasks get before a cold shutdown; 0 is none."""
+        return self.app.conf.seconds("worker_soft_shutdown_timeout") or 0.0
+
+    def say_stopping(self, number: int, how: Literal["Warm", "Soft", "Cold"]) -> None:
         """A signal was heard that ends the node."""
         if signals.worker_shutting_down.receivers:
             signals.worker_shutting_down.send(
@@ -211,6 +216,13 @@ def _unless_begun(endings: Endings, claim: Claim, how: str) -> Outcome:
     if claim.begun:
         return endings.fail(claim, lost_error(how))
     return Outcome(claim.number, Fate.GIVEN_BACK)
+
+
+def meaning_of(number: int) -> int:
+    """SIGTERM means SIGQUIT where the environment says REMAP_SIGTERM=SIGQUIT: for those who send only TERM
+    before they kill."""
+    remapped = number == signal.SIGTERM and os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
+    return signal.SIGQUIT if remapped else number
 
 
 def process_name(plan: Plan, index: int, options: WorkerOptions) -> str:

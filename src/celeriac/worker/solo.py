@@ -17,7 +17,7 @@ from celeriac.ports import Broker
 from celeriac.worker import banner, originals
 from celeriac.worker.child import Plan
 from celeriac.worker.heartbeat import Heartbeat
-from celeriac.worker.living import Household
+from celeriac.worker.living import Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
 
 logger = logging.getLogger("celery.worker")
@@ -34,6 +34,9 @@ class Solo:
         self._lives = 0
         self._stopping = False
         self._cold = False
+        self._soft = False
+        #: Ends a soft shutdown.
+        self._patience: threading.Timer | None = None
         self._over = threading.Event()
         #: Ends the keeper's wait.
         self._over_reader, self._over_writer = os.pipe()
@@ -64,6 +67,8 @@ class Solo:
             if not self._cold:
                 raise  # a task wished it
         finally:
+            if self._patience is not None:
+                self._patience.cancel()
             self._over.set()
             os.close(self._over_writer)
             keeper.join(1.0)
@@ -112,8 +117,12 @@ class Solo:
             self._household.say_ready()
 
     def _on_signal(self, number: int, _frame: Any) -> None:
+        number = meaning_of(number)
         if number == signal.SIGQUIT or (number == signal.SIGINT and self._stopping):
             if self._cold:
+                return
+            if not self._soft and self._household.soft_shutdown:
+                self._stop_soft(number, self._household.soft_shutdown)
                 return
             self._stopping = self._cold = True
             self._household.say_stopping(number, "Cold")
@@ -128,6 +137,16 @@ class Solo:
                 banner.say(banner.PRESS_AGAIN_FOR_COLD)
             # Stopping talks to the store, which a handler must not do between two lines of somebody who does.
             threading.Thread(target=self._stop_child, name="celeriac-stop", daemon=True).start()
+
+    def _stop_soft(self, number: int, seconds: float) -> None:
+        """As warm, but only for so long."""
+        self._stopping = self._soft = True
+        self._household.say_stopping(number, "Soft")
+        banner.say(banner.SOFT_SHUTDOWN % seconds)
+        threading.Thread(target=self._stop_child, name="celeriac-stop", daemon=True).start()
+        self._patience = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGQUIT))
+        self._patience.daemon = True
+        self._patience.start()
 
     def _keep(self, heartbeat: Heartbeat) -> None:
         while not self._over.is_set():

@@ -18,7 +18,7 @@ from celeriac.worker import banner, births, originals
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.heartbeat import PAUSE, Heartbeat
-from celeriac.worker.living import FENCED, LIMITS, READY, STOP, Household
+from celeriac.worker.living import FENCED, LIMITS, READY, STOP, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.slots import Slot, State
 
@@ -74,6 +74,8 @@ class Supervisor:
         self._stillborn = 0
         self._stopping = False
         self._cold = False
+        #: Monotonic seconds at which a soft shutdown turns cold.
+        self._cold_at: float | None = None
         self._limits_in_use = False
         self._said_ready = False
         self._signals: list[int] = []
@@ -88,6 +90,7 @@ class Supervisor:
             while self._goes_on():
                 self._fill_vacancies()
                 self._obey_signals()
+                self._end_patience()
                 self._reap()
                 self._settle_estates()
                 pause = self._heartbeat.beat()
@@ -150,8 +153,12 @@ class Supervisor:
             number = self._signals.pop(0)
             if number == signal.SIGCHLD:
                 continue
+            number = meaning_of(number)
             if number == signal.SIGQUIT or (number == signal.SIGINT and self._stopping):
-                self._stop_cold(number)
+                if self._cold_at is None and self._household.soft_shutdown and not self._cold:
+                    self._stop_soft(number, self._household.soft_shutdown)
+                else:
+                    self._stop_cold(number)
             elif not self._stopping:
                 self._stop_warm(number)
 
@@ -161,6 +168,21 @@ class Supervisor:
         banner.say(banner.WARM_SHUTDOWN)
         if number == signal.SIGINT:
             banner.say(banner.PRESS_AGAIN_FOR_COLD)
+        self._tell_to_stop()
+
+    def _stop_soft(self, number: int, seconds: float) -> None:
+        """As warm, but only for so long."""
+        self._stopping = True
+        self._cold_at = time.monotonic() + seconds
+        self._household.say_stopping(number, "Soft")
+        banner.say(banner.SOFT_SHUTDOWN % seconds)
+        self._tell_to_stop()
+
+    def _end_patience(self) -> None:
+        if self._cold_at is not None and self._kin and time.monotonic() >= self._cold_at:
+            self._stop_cold(signal.SIGQUIT)
+
+    def _tell_to_stop(self) -> None:
         for kin in self._kin.values():
             with contextlib.suppress(OSError):
                 os.write(kin.lines.down, STOP)
@@ -293,6 +315,8 @@ class Supervisor:
 
     def _until_next_duty(self) -> float:
         duties = list(self._vacant.values())
+        if self._cold_at is not None and not self._cold:
+            duties.append(self._cold_at)
         if self._estates:
             duties.append(self._next_settling)
         return min(duties, default=float("inf")) - time.monotonic()

@@ -6,9 +6,10 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from celeriac.drivers.redis import scripts
-from celeriac.drivers.redis.connection import Connection, ServerError
+from celeriac.drivers.redis.connection import Connection, ServerError, pack
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
 from celeriac.message import Message
@@ -26,6 +27,10 @@ FIRST_PART = 0.4
 #: Publishes of which nobody knows whether they were stored, and for how many seconds each is remembered: a
 #: little less than its number in Redis (publish.lua).
 MOST_DOUBTS, DOUBT = 1000, 100.0
+
+
+#: Sends a packed command over a connection and waits for its reply.
+Say = Callable[[Connection, bytes], Any]
 
 
 class Producer:
@@ -50,21 +55,30 @@ class Producer:
         """Send all; in one step up to MOST_MESSAGES."""
         if self._closed:
             raise OperationalError("this broker is closed")
+        said: list[tuple[Sequence[Message], _Line]] = []
         for part in _parts(messages):
             line = (self._line_of_doubt(part) if self._doubts else None) or self._free_line()
+            before = line.number
             try:
                 # Before its members can end. What is said again after a failure changes nothing.
                 for message in part:
                     for key, size, keep in map(self._keys.members, message.members):
-                        line.connection.call("SET", key, size, "PX", keep)
+                        self._deliver(
+                            line.connection, Connection.call_packed, pack("SET", key, size, "PX", keep)
+                        )
                 if len(part) == 1 and part[0].eta is None and part[0].queue in self._known:
                     self._send_one(line, part[0])
                 else:
                     self._send(line, part)
             except OperationalError:
-                self._remember(line, part)
+                self._remember(part, line, before)
+                for earlier, its_line in said:
+                    self._remember(earlier, its_line, its_line.number)
                 raise
-            self._free.append(line)
+            if len(part) < len(messages):
+                said.append((part, _Line(self._connect(), line.key, before, lent=True)))
+            if not line.lent:
+                self._free.append(line)
 
     def close(self) -> None:
         """May be called twice."""
@@ -76,18 +90,17 @@ class Producer:
         try:
             return self._free.pop()
         except IndexError:
-            return _Line(self._connect(timeout=self._limit * FIRST_PART), self._keys.sent)
+            key = f"{self._keys.sent}{os.urandom(8).hex()}"
+            return _Line(self._connect(timeout=self._limit * FIRST_PART), key)
 
     def _line_of_doubt(self, messages: Sequence[Message]) -> _Line | None:
-        """The line over which these messages may have been stored, set back by one number."""
+        """The line over which these messages may have been stored, set back to the number before."""
         line, until = self._doubts.pop(tuple(message.id for message in messages), (None, 0.0))
-        if line is None or until < time.monotonic():
-            return None
-        line.number -= 1
-        return line
+        return None if until < time.monotonic() else line
 
-    def _remember(self, line: _Line, messages: Sequence[Message]) -> None:
+    def _remember(self, messages: Sequence[Message], line: _Line, number: int) -> None:
         line.connection.close()
+        line.number = number
         now = time.monotonic()
         for ids, (_, until) in list(self._doubts.items()):  # the oldest first
             if len(self._doubts) < MOST_DOUBTS and until > now:
@@ -102,7 +115,7 @@ class Producer:
         script = scripts.SEND
         self._deliver(
             line.connection,
-            script,
+            script.call,
             script.packed([line.key, ready, keys.bell + message.queue], line.number, message.payload),
         )
 
@@ -118,20 +131,20 @@ class Producer:
             arguments += (queue, self._keys.ready(queue, message.priority), due, message.payload)
         line.number += 1
         packed = scripts.PUBLISH.packed([line.key], self._names, line.number, register, *arguments)
-        self._deliver(line.connection, scripts.PUBLISH, packed)
+        self._deliver(line.connection, scripts.PUBLISH.call, packed)
         if register:
             known.update(message.queue for message in messages)
 
-    def _deliver(self, connection: Connection, script: scripts.Script, packed: bytes) -> None:
+    def _deliver(self, connection: Connection, say: Say, packed: bytes) -> None:
         try:
-            script.call(connection, packed)
+            say(connection, packed)
         except ServerError:
             raise
         except OperationalError as error:
-            self._deliver_again(connection, script, packed, error)
+            self._deliver_again(connection, say, packed, error)
 
     def _deliver_again(
-        self, connection: Connection, script: scripts.Script, packed: bytes, error: OperationalError
+        self, connection: Connection, say: Say, packed: bytes, error: OperationalError
     ) -> None:
         """The number in `packed` makes this safe: what was stored is not stored twice."""
         deadline = connection.last_use + self._limit
@@ -142,7 +155,7 @@ class Producer:
             # One more connection for this try, which may take what is left of the time and no more.
             again = self._connect(timeout=max(0.05, deadline - time.monotonic()))
             try:
-                script.call(again, packed)
+                say(again, packed)
                 return
             except ServerError:
                 raise
@@ -156,10 +169,14 @@ class Producer:
 class _Line:
     """One connection and its count of publishes."""
 
-    def __init__(self, connection: Connection, prefix: str) -> None:
+    __slots__ = ("connection", "key", "lent", "number")
+
+    def __init__(self, connection: Connection, key: str, number: int = 0, *, lent: bool = False) -> None:
         self.connection = connection
-        self.key = f"{prefix}{os.urandom(8).hex()}"
-        self.number = 0
+        self.key = key
+        self.number = number
+        #: Another line goes on counting under this key: this one may say again what was said, and no more.
+        self.lent = lent
 
 
 def _parts(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
