@@ -43,6 +43,7 @@ LATE_IMPORTS = {
     "celeriac.worker.job": "the same: a worker without async tasks",
     "celeriac.worker.living": "a child loads the runner of its pool alone; gevent is optional",
     "celeriac.worker.spawned": "gevent patches before anything else is imported",
+    "celeriac.worker.health": "web server and prometheus_client are loaded in the health process alone",
     "celeriac.cli": "the same: the pool is looked for before the program is imported",
     "celeriac.cli.greenlets": "the same: here it patches",
     "celeriac.cli.table": "rich is loaded only where something is shown",

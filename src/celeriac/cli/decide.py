@@ -47,6 +47,7 @@ def decide(
         start_method=start_method,
         purge=said["purge"],
         include=said["include"] or (),
+        health=said["health"],
         pidfile=_expanded(said["pidfile"], hostname),
         # -E has no effect yet, and the banner must not say ON.
         task_events=False,

@@ -64,6 +64,16 @@ def autoscale(text: str) -> tuple[int, int]:
     return max(numbers), min(numbers) if len(numbers) == 2 else 0
 
 
+def address(text: str) -> str:
+    """`port` or `host:port`; without a host on all addresses, as a container's probes need it."""
+    host, colon, port = text.rpartition(":")
+    if not port.isdecimal() or int(port) > 65535 or (colon and not host):
+        raise click.BadParameter(
+            f"{text!r} is not of the form port or host:port, as in 8080 or 127.0.0.1:8080."
+        )
+    return f"{host or '0.0.0.0'}:{port}"  # noqa: S104 - a container's probes come from outside
+
+
 def names(text: str) -> tuple[str, ...]:
     """Names with commas between them, each once, in the order given."""
     found = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

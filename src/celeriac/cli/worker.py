@@ -13,7 +13,7 @@ from celeriac.cli.decide import decide
 from celeriac.cli.invocation import Invocation, pass_invocation
 from celeriac.cli.overrides import read_overrides
 from celeriac.cli.unneeded import tell_unneeded
-from celeriac.cli.values import autoscale, concurrency, level, names, pool_name
+from celeriac.cli.values import address, autoscale, concurrency, level, names, pool_name
 from celeriac.worker.start import run
 
 _ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
@@ -75,6 +75,13 @@ def _flag(*names: str, help: str) -> Callable[[_Command], _Command]:
               help="How children begin; spawn for apps that start threads at import. [fork]")  # fmt: skip
 @_flag("--purge", "--discard", help="Remove what waits in the queues before the start. There is no undo.")
 @_flag("-D", "--detach", help="Go to the background.")
+@click.option(
+    "--health-port",
+    "health",
+    type=address,
+    metavar="[HOST:]PORT",
+    help="Answer /livez, /readyz and /metrics there.",
+)
 @click.option("--pidfile", metavar="FILE", help="Write the process number here; refuse to start twice.")
 @click.option("--uid", metavar="USER", help="Run as this user.")
 @click.option("--gid", metavar="GROUP", help="Run as this group.")

@@ -34,6 +34,7 @@ class Order(msgspec.Struct, frozen=True):
     slots: int
     descriptor: int
     limits: int
+    meters: int | None
     lines: Lines
 
 
@@ -64,11 +65,21 @@ def fork(body: Body, plan: Plan, index: int, lines: Lines, to_close: Sequence[in
             os._exit(code)
 
 
-def spawn(plan: Plan, options: WorkerOptions, index: int, lines: Lines, slots: Slots, limits: int) -> int:
+def spawn(
+    plan: Plan,
+    options: WorkerOptions,
+    index: int,
+    lines: Lines,
+    slots: Slots,
+    limits: int,
+    meters: int | None,
+) -> int:
     """Start a fresh interpreter; returns the pid."""
-    order = Order(plan, options, index, slots.count, slots.descriptor, limits, lines)
+    order = Order(plan, options, index, slots.count, slots.descriptor, limits, meters, lines)
     environment = {**os.environ, ORDER: msgspec.json.encode(order).decode()}
-    inherited = (slots.descriptor, limits, lines.down, lines.up)
+    inherited = [slots.descriptor, limits, lines.down, lines.up]
+    if meters is not None:
+        inherited.append(meters)
     for descriptor in inherited:
         os.set_inheritable(descriptor, True)
     try:

@@ -109,8 +109,8 @@ class Executor:
                 _log_arrival(message)
             return self._revoked(claim, message, "revoked")
         try:
-            eta = None if message.eta is None else _moment(message.eta)
-            expires = None if message.expires is None else _moment(message.expires)
+            eta = None if message.eta is None else moment_of(message.eta)
+            expires = None if message.expires is None else moment_of(message.expires)
         except (TypeError, ValueError) as error:
             return self._invalid(claim, message, InvalidTaskError(f"invalid eta or expires: {error}"))
         if eta is not None and self._is_early(message, eta):
@@ -244,7 +244,7 @@ def _says_nothing_of_results(message: TaskMessage) -> bool:
     return message.headers.get("ignore_result") is None
 
 
-def _moment(text: Any) -> float | None:
+def moment_of(text: Any) -> float | None:
     """The epoch seconds of an eta or expires header; without a zone it is UTC, as the protocol says."""
     if text is None:
         return None

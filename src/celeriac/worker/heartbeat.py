@@ -37,6 +37,8 @@ class Heartbeat:
         self._next_beat = 0.0
         self._next_look = 0.0
         self._away = False
+        #: Monotonic seconds of the last renewal; 0 before the first.
+        self.renewed = 0.0
         #: Owners whose lease ran out and whose claims are not settled yet, in the order of finding them.
         self._orphans: dict[str, None] = {}
         #: Dead owner -> who may hold its claims: itself, or an heir of whom we did not hear what it got.
@@ -106,4 +108,5 @@ class Heartbeat:
                 logger.warning(
                     "Restoring %d unacknowledged message(s) of %s, whose lease ran out", count, owner
                 )
-        self._next_beat = time.monotonic() + self._lease / BEATS_PER_LEASE
+        self.renewed = time.monotonic()
+        self._next_beat = self.renewed + self._lease / BEATS_PER_LEASE

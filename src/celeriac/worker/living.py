@@ -30,12 +30,14 @@ from celeriac.worker.births import Lines
 from celeriac.worker.child import Child, Life, Plan
 from celeriac.worker.endings import Endings
 from celeriac.worker.execute import Executor
+from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import Judge
 from celeriac.worker.inline import InlineChild
 from celeriac.worker.instance import Worker
 from celeriac.worker.limits import Limits
 from celeriac.worker.log import WorkerLogging
 from celeriac.worker.lost import judge_lost, lost_error
+from celeriac.worker.meters import Meters
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.rooms import RoomsChild
 from celeriac.worker.runners.port import Finished, Runner
@@ -56,12 +58,22 @@ class Household:
     """What supervisor and children of one node have in common."""
 
     def __init__(
-        self, app: Celery, options: WorkerOptions, slots: Slots, limits_descriptor: int | None = None
+        self,
+        app: Celery,
+        options: WorkerOptions,
+        slots: Slots,
+        limits_descriptor: int | None = None,
+        meters_descriptor: int | None = None,
     ) -> None:
         self.app = app
         self.options = options
         self.slots = slots
         self._limits_descriptor = limits_descriptor
+        self._meters_descriptor = meters_descriptor
+        #: What children count for /metrics; None where nobody asks.
+        self.meters: Meters | None = None
+        #: Answers /livez, /readyz and /metrics in the node's main process; None where nobody asks.
+        self.health: Health | None = None
         #: As the receivers of its signals see it.
         self.worker = Worker(app, options)
         self.logging = WorkerLogging(
@@ -86,6 +98,8 @@ class Household:
         app.finalize()
         #: Of all children together; it needs the names of the tasks.
         self.limits = Limits(sorted(app.tasks), self._limits_descriptor)
+        if options.health is not None:
+            self.meters = Meters(sorted(app.tasks), self._meters_descriptor)
 
     def say_ready(self) -> None:
         """The node serves its queues."""
@@ -181,6 +195,8 @@ class Household:
         slot.pid = os.getpid()
         _leave_signals_to_the_parent()
         self.logging.enter_child(process_name(plan, index, self.options), index + 1)
+        if self.meters is not None:
+            self.meters.listen(index)
         life = self.life(
             plan, slot, ready=lambda: _write(lines.up, READY), limits_in_use=lambda: _write(lines.up, LIMITS)
         )

@@ -52,6 +52,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     #: Modules to import beside those of the settings.
     include: tuple[str, ...] = ()
     pidfile: str | None = None
+    #: `[host:]port` of /livez, /readyz and /metrics; None: nobody listens.
+    health: str | None = None
     #: Send task events (-E).
     task_events: bool = False
     #: What -A said; a spawned child imports the app by it. None: the app was made by the command itself.

@@ -16,6 +16,7 @@ from celeriac.exceptions import Fenced, OperationalError, WorkerTerminate
 from celeriac.ports import Broker
 from celeriac.worker import banner, originals
 from celeriac.worker.child import Plan
+from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import Heartbeat
 from celeriac.worker.living import Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
@@ -32,6 +33,7 @@ class Solo:
         self._queues = queues
         self._node = node_name(household.options.hostname)
         self._lives = 0
+        self._ready = False
         self._stopping = False
         self._cold = False
         self._soft = False
@@ -99,6 +101,8 @@ class Solo:
         slot = self._household.slots.slot(0)
         slot.clear()
         slot.pid = os.getpid()
+        if self._household.meters is not None and self._lives == 1:
+            self._household.meters.listen(0)
         life = self._household.life(plan, slot, ready=self._say_ready)
         child = self._household.child(life)
         self._stop_child = child.stop
@@ -112,7 +116,19 @@ class Solo:
                 "late outcomes are refused, it starts anew"
             )
 
+    def _tell_health(self, health: Health, heartbeat: Heartbeat) -> None:
+        health.vitals.note(
+            renewed=heartbeat.renewed,
+            ready=int(self._ready),
+            wanted=1,
+            births=self._lives,
+            deaths=0,
+            stillborn=0,
+            stopping=self._stopping,
+        )
+
     def _say_ready(self) -> None:
+        self._ready = True
         if self._lives == 1:
             self._household.say_ready()
 
@@ -151,6 +167,8 @@ class Solo:
     def _keep(self, heartbeat: Heartbeat) -> None:
         while not self._over.is_set():
             pause = min(heartbeat.beat(), 1.0)
+            if self._household.health is not None:
+                self._tell_health(self._household.health, heartbeat)
             heard = [self._over_reader]
             if (descriptor := heartbeat.fileno()) is not None:
                 heard.append(descriptor)

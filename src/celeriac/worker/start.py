@@ -20,6 +20,7 @@ from celeriac.ports import Broker
 from celeriac.routing import Router
 from celeriac.worker import banner
 from celeriac.worker.banner import Station
+from celeriac.worker.health import Health
 from celeriac.worker.living import Household
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.slots import Slots
@@ -95,8 +96,8 @@ def _run(household: Household, queues: tuple[str, ...], children: int, rooms: in
             "which a call into C or a task that catches everything holds up. Only -P prefork ends any task",
             options.pool,
         )
-    with _pidfile(options.pidfile):
-        broker = _reach_store(app)
+    with _pidfile(options.pidfile), _healthy(household, queues):
+        broker = _reach_store(household)
         if broker is None:
             return 1
         if options.purge:
@@ -135,9 +136,24 @@ def _greet(household: Household, queues: tuple[str, ...], concurrency: int) -> N
     print(banner.banner(station, app.tasks if told else None), file=sys.__stdout__, flush=True)
 
 
-def _reach_store(app: Celery) -> Broker | None:
+@contextlib.contextmanager
+def _healthy(household: Household, queues: tuple[str, ...]) -> Iterator[None]:
+    """With --health-port: from before the store is reached until the last child has gone."""
+    if household.meters is None:
+        yield
+        return
+    health = household.health = Health(household.app, household.options, queues, household.meters)
+    try:
+        health.start()
+        health.say()
+        yield
+    finally:
+        health.stop()
+
+
+def _reach_store(household: Household) -> Broker | None:
     """A broker that answers; None if it does not and the settings forbid to wait."""
-    conf = app.conf
+    app, conf = household.app, household.app.conf
     url = banner.shown_store(app.broker_url)
     retry = conf.broker_connection_retry_on_startup
     if retry is None:
@@ -165,6 +181,8 @@ def _reach_store(app: Celery) -> Broker | None:
                 tries,
                 most or "-",
             )
+            if household.health is not None:
+                household.health.vitals.step()
             time.sleep(pause)
 
 

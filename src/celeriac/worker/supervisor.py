@@ -17,6 +17,7 @@ from celeriac.ports import Broker
 from celeriac.worker import banner, births, originals
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
+from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import PAUSE, Heartbeat
 from celeriac.worker.living import FENCED, LIMITS, READY, STOP, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
@@ -71,6 +72,7 @@ class Supervisor:
         self._vacant: dict[int, float] = {}
         self._next_settling = 0.0
         self._births = 0
+        self._deaths = 0
         self._stillborn = 0
         self._stopping = False
         self._cold = False
@@ -95,6 +97,8 @@ class Supervisor:
                 self._settle_estates()
                 pause = self._heartbeat.beat()
                 self._enforce_limits()
+                if self._household.health is not None:
+                    self._tell_health(self._household.health)
                 if self._goes_on():
                     self._wait(min(pause, self._until_next_duty()), wake)
         self._heartbeat.stop()
@@ -136,11 +140,19 @@ class Supervisor:
         up_reader, up_writer = os.pipe()
         theirs, ours = Lines(down_reader, up_writer), Lines(down_writer, up_reader)
         if options.start_method == "spawn":
-            pid = births.spawn(plan, options, index, theirs, household.slots, household.limits.descriptor)
+            pid = births.spawn(
+                plan,
+                options,
+                index,
+                theirs,
+                household.slots,
+                household.limits.descriptor,
+                None if household.meters is None else household.meters.descriptor,
+            )
         else:
-            inherited = [down_writer, up_reader]
-            for other in self._kin.values():
-                inherited += (other.lines.down, other.lines.up)
+            inherited = [down_writer, up_reader, *self._lines()]
+            if household.health is not None:
+                inherited.append(household.health.descriptor)
             pid = births.fork(household.live, plan, index, theirs, inherited)
         os.close(down_reader)
         os.close(up_writer)
@@ -217,6 +229,7 @@ class Supervisor:
         state, code = kin.slot.state, os.waitstatus_to_exitcode(status)
         orderly = state in (State.STOPPED, State.RETIRING) and code == 0
         if not orderly:
+            self._deaths += 1
             how = _words_of_death(code)
             self._estates.append((kin, how))
             if code != FENCED and not self._cold and kin.overran is None:
@@ -273,6 +286,24 @@ class Supervisor:
             kin.overran = kin.slot.time_limit
             os.kill(kin.pid, signal.SIGKILL)
         os.kill(kin.pid, signal.SIGCONT)
+
+    # -- health
+
+    def _tell_health(self, health: Health) -> None:
+        health.vitals.note(
+            renewed=self._heartbeat.renewed,
+            ready=sum(kin.ready for kin in self._kin.values()),
+            wanted=self._count,
+            births=self._births,
+            deaths=self._deaths,
+            stillborn=self._stillborn,
+            stopping=self._stopping,
+        )
+        health.tend(self._lines())
+
+    def _lines(self) -> list[int]:
+        """Our ends of the pipes to all children: nobody else may hold them."""
+        return [line for kin in self._kin.values() for line in (kin.lines.down, kin.lines.up)]
 
     # -- waiting
 
