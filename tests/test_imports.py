@@ -17,6 +17,7 @@ LAYERS = (
     "wire drivers waiting settings rates",
     "config arguments converting einfo aio",
     "routing schedules request reporting",
+    "middleware",
     "current log sending",
     "revoking",
     "control",

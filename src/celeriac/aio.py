@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import copy_context
 from typing import Any, ParamSpec, TypeVar
 
@@ -31,6 +31,26 @@ def run(coroutine: Coroutine[Any, Any, R]) -> R:
         return asyncio.run(coroutine)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(copy_context().run, asyncio.run, coroutine).result()
+
+
+def drive(steps: Generator[Awaitable[Any], Any, R]) -> R:
+    """What a generator returns that yields what has to be awaited: each wait has a loop of its own."""
+    try:
+        waiting = next(steps)
+        while True:
+            try:
+                value = run(_awaited(waiting))
+            except BaseException as error:
+                waiting = steps.throw(error)
+            else:
+                waiting = steps.send(value)
+    except StopIteration as end:
+        returned: R = end.value
+        return returned
+
+
+async def _awaited(waiting: Awaitable[R]) -> R:
+    return await waiting
 
 
 async def wait_for_result(

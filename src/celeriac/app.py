@@ -27,11 +27,12 @@ from celeriac.drivers.opening import Options, open_broker, open_results
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, NotRegistered
 from celeriac.importing import import_if_there
 from celeriac.message import Message
+from celeriac.middleware import Entry, Passage
 from celeriac.nearest import nearest
 from celeriac.ports import Broker, ResultStore
 from celeriac.result import AsyncResult
 from celeriac.routing import Router
-from celeriac.sending import compose, tell_after, told_before
+from celeriac.sending import compose, send_through, tell_after, told_before
 from celeriac.shared import BoundTaskDecorator, TaskDecorator
 from celeriac.signals import Signal
 from celeriac.stepping import Stepper
@@ -130,8 +131,13 @@ class Celery:
             given["result_backend"] = backend
         if include is not None:
             given["include"] = include
+        #: What calls pass when they are sent and when they run; None while there is no middleware.
+        self.passage: Passage | None = None
+        self._middleware: list[Entry] = []
+        self._middleware_said: tuple[Entry, ...] = ()
         #: The settings: `app.conf.task_default_queue = "mail"`, `app.conf.update(...)`.
-        self.conf = Settings(given)
+        self.conf = Settings(given, told=self._settings_changed)
+        self._settings_changed()
         self.router = Router(self.conf)
         if config_source is not None:
             self.config_from_object(config_source, silent=config_source_silent, namespace=namespace)
@@ -297,8 +303,11 @@ class Celery:
         if task is not None:
             for limit in ("time_limit", "soft_time_limit"):
                 options.setdefault(limit, getattr(task, limit))
-        message = compose(self, name, tuple(args or ()), kwargs or {}, options)
-        self.send(message, name)
+        if self.passage is not None:
+            message = send_through(self.passage, self, name, tuple(args or ()), kwargs or {}, options)
+        else:
+            message = compose(self, name, tuple(args or ()), kwargs or {}, options)
+            self.send(message, name)
         result: AsyncResult[Any] = AsyncResult(message.id, None, name, self)
         ignored = options.get("ignore_result")
         result.ignored = bool(self.conf.task_ignore_result if ignored is None else ignored)
@@ -552,6 +561,24 @@ class Celery:
             self.config_from_object(name, silent=silent, force=force)
         elif not silent:
             raise ImportError(f"the variable {variable_name} is not set; it should name a module of settings")
+
+    def add_middleware(self, middleware: Entry) -> None:
+        """Have all calls pass it, inside of what was added before; see celeriac.middleware.
+
+        For workers it counts if it is added before they start, as tasks are.
+        """
+        self._middleware.append(middleware)
+        self._lay_passage()
+
+    def _settings_changed(self) -> None:
+        conf = self.__dict__.get("conf")
+        if conf is not None and tuple(conf.middleware) != self._middleware_said:
+            self._middleware_said = tuple(conf.middleware)
+            self._lay_passage()
+
+    def _lay_passage(self) -> None:
+        entries = (*self._middleware_said, *self._middleware)
+        self.passage = Passage(entries) if entries else None
 
     def add_defaults(self, defaults: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Other defaults for settings."""

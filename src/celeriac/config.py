@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from copy import copy
 from datetime import timedelta
 from enum import IntEnum
@@ -48,17 +48,23 @@ class _Rank(IntEnum):
 class Settings(MutableMapping[str, Any]):
     """All settings by attribute and by item. They lie in the instance's own dict: reading costs nothing."""
 
-    __slots__ = ("__dict__", "_origins", "_ranks", "version")
+    __slots__ = ("__dict__", "_origins", "_ranks", "_told", "version")
 
     #: Grows with every change, for those who keep what they worked out of the settings.
     version: int
     _ranks: dict[str, _Rank]
     #: Who set it: a line of the user's code, a module of settings, the environment.
     _origins: dict[str, str]
+    #: Who wants to hear of every change at once.
+    _told: Callable[[], None]
 
     def __init__(
-        self, values: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+        self,
+        values: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+        told: Callable[[], None] = lambda: None,
     ) -> None:
+        object.__setattr__(self, "_told", told)
         object.__setattr__(self, "_ranks", {})
         object.__setattr__(self, "_origins", {})
         object.__setattr__(self, "version", 0)
@@ -106,7 +112,11 @@ class Settings(MutableMapping[str, Any]):
                 vars(self)[name] = value
                 self._ranks[name] = rank
                 self._origins[name] = origin or _line_outside()
+        self._changed()
+
+    def _changed(self) -> None:
         object.__setattr__(self, "version", self.version + 1)
+        self._told()
 
     # --- asking ---------------------------------------------------------------------------------------
 
@@ -164,7 +174,7 @@ class Settings(MutableMapping[str, Any]):
             vars(self)[name] = _default(SETTINGS[name])
         else:
             del vars(self)[name]
-        object.__setattr__(self, "version", self.version + 1)
+        self._changed()
 
     def clear(self) -> None:
         """Everything back to the defaults; what was pinned stays."""

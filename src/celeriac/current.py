@@ -11,6 +11,7 @@ from weakref import WeakSet
 from celeriac.clock import Clock
 from celeriac.config import Settings
 from celeriac.message import Message
+from celeriac.middleware import Passage
 from celeriac.ports import Broker, ResultStore
 from celeriac.request import current
 from celeriac.routing import Router
@@ -39,6 +40,9 @@ class App(Protocol):
 
     @property
     def router(self) -> Router: ...
+
+    @property
+    def passage(self) -> Passage | None: ...
 
     @property
     def strict_typing(self) -> bool: ...

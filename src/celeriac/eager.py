@@ -6,7 +6,9 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from inspect import isawaitable
 from socket import gethostname
+from types import CoroutineType
 from typing import Any, NamedTuple
 
 from celeriac import aio, canvas, signals, states
@@ -14,6 +16,7 @@ from celeriac import request as requests
 from celeriac.einfo import ExceptionInfo
 from celeriac.exceptions import Ignore, Reject, Retry
 from celeriac.message import Result
+from celeriac.middleware import Run, Steps, pass_through
 from celeriac.request import Request
 from celeriac.result import EagerResult
 from celeriac.wire.result import encode_result
@@ -110,12 +113,7 @@ def _try_once(task: Any, request: Request, throw: bool) -> _Verdict:
 def _run(task: Any, request: Request) -> _Verdict:
     began = time.perf_counter()
     try:
-        args, kwargs = request.args or (), request.kwargs or {}
-        if task.converter is not None:
-            args, kwargs = task.converter(args, kwargs)
-        task.before_start(request.id, request.args, request.kwargs)
-        value = task(*args, **kwargs) if task.calls_itself else task.run(*args, **kwargs)
-        value = aio.run(value) if task.is_async else value
+        value = aio.drive(_call(task, request))
         return _Verdict(states.SUCCESS, value, runtime=time.perf_counter() - began)
     except Retry as retry:
         return _Verdict(states.RETRY, retry, ExceptionInfo(retry))
@@ -125,6 +123,25 @@ def _run(task: Any, request: Request) -> _Verdict:
         return _Verdict(states.REJECTED, reject)
     except Exception as error:
         return _Verdict(states.FAILURE, error, ExceptionInfo(error))
+
+
+def _call(task: Any, request: Request) -> Steps:
+    """What has to be awaited comes out."""
+    run = Run(task, request, request.args or (), request.kwargs or {})
+    passage = task.app.passage
+    hooks = passage.around_run if passage is not None else ()
+    return (yield from pass_through(hooks, run, _called))
+
+
+def _called(run: Run) -> Steps:
+    task, request, args, kwargs = run.task, run.request, run.args, run.kwargs
+    if task.converter is not None:
+        args, kwargs = task.converter(args, kwargs)
+    waiting = task.before_start(request.id, request.args, request.kwargs)
+    if isawaitable(waiting):
+        yield waiting
+    value = task(*args, **kwargs) if task.calls_itself else task.run(*args, **kwargs)
+    return (yield value) if isinstance(value, CoroutineType) else value
 
 
 def _succeed(task: Any, request: Request, verdict: _Verdict) -> None:

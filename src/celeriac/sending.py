@@ -14,6 +14,7 @@ from celeriac import signals
 from celeriac.clock import Clock, to_datetime
 from celeriac.config import Settings
 from celeriac.message import Message
+from celeriac.middleware import Call, Passage
 from celeriac.nearest import nearest
 from celeriac.request import Request, current
 from celeriac.routing import Route, Router
@@ -67,6 +68,12 @@ class Sender(Protocol):
     @property
     def time(self) -> Clock: ...
 
+    #: None without middleware.
+    @property
+    def passage(self) -> Passage | None: ...
+
+    def send(self, message: Message, name: str) -> None: ...
+
 
 class Constants(NamedTuple):
     """What all calls of one task have in common."""
@@ -90,6 +97,41 @@ def compose(
     task: Any = None,
 ) -> Message:
     """The message of one call. Options of the call win over the task's own, those over its route's."""
+    if app.passage is not None:
+
+        def make(call: Call) -> None:
+            call.message = _compose(app, name, call.args, call.kwargs, call.options, task)
+
+        return app.passage.send(Call(name, args, kwargs, options, task), make)
+    return _compose(app, name, args, kwargs, options, task)
+
+
+def send_through(
+    passage: Passage,
+    app: Sender,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any] = _NOTHING,
+    task: Any = None,
+) -> Message:
+    """Compose and send one call within the hooks of the app's middleware."""
+
+    def make_and_send(call: Call) -> None:
+        call.message = _compose(app, name, call.args, call.kwargs, call.options, task)
+        app.send(call.message, name)
+
+    return passage.send(Call(name, args, kwargs, options, task), make_and_send)
+
+
+def _compose(
+    app: Sender,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    options: Mapping[str, Any],
+    task: Any,
+) -> Message:
     parent = current()
     own = _nothing_said(app) if task is None else task.constants(app)
     if options or own.options:

@@ -116,6 +116,9 @@ _LEASE = "a claim belongs to its owner as long as the node's lease is renewed"
 
 _ROWS = (
     # --- ours ---------------------------------------------------------------------------------------------
+    _ours(
+        "middleware", (), list, "What every call passes, outermost first: instances, classes, import paths."
+    ),
     _ours("task_max_deliveries", 3, int, "Deaths of its child after which a task is a dead letter.", least=1),
     _ours("task_unknown_delay", 5.0, float, "Seconds a task that nobody registered waits for its next try."),
     _ours("task_revokes_expire", timedelta(days=7), float, "Seconds to keep a revoke; None is for ever."),
@@ -269,7 +272,7 @@ _ROWS = (
     _idle("worker_consumer", "celery.worker.consumer:Consumer", object, "Consumer class.", _NO_BOOTSTEPS),
     _later("worker_direct", False, bool, "Each worker also serves a queue of its own name."),
     _known("worker_disable_rate_limits", False, bool, "Rate limits of tasks do not count."),
-    _later("worker_deduplicate_successful_tasks", False, bool, "Skip a redelivered task that succeeded."),
+    _known("worker_deduplicate_successful_tasks", False, bool, "Skip a redelivered task that succeeded."),
     _later("worker_enable_remote_control", True, bool, "The worker answers remote control."),
     _known("worker_hijack_root_logger", True, bool, "The worker replaces the handlers of the root logger."),
     _known("worker_log_color", None, bool, "Coloured log lines; None is where there is a terminal."),

@@ -24,7 +24,7 @@ from celeriac.nearest import nearest
 from celeriac.rates import interval_of
 from celeriac.request import Request
 from celeriac.result import AsyncResult, EagerResult
-from celeriac.sending import Constants, compose
+from celeriac.sending import Constants, compose, send_through
 from celeriac.wire import codecs
 from celeriac.wire.result import encode_result
 from celeriac.wire.task import new_id
@@ -175,8 +175,11 @@ class Task(Generic[P, R]):
             options["shadow"] = shadow
         if app.conf.task_always_eager:
             return self._apply_in_place(given, named, options)
-        message = compose(app, self.name, given, named, options, self)
-        app.send(message, self.name)
+        if app.passage is not None:
+            message = send_through(app.passage, app, self.name, given, named, options, self)
+        else:
+            message = compose(app, self.name, given, named, options, self)
+            app.send(message, self.name)
         return self._sent(app, message.id, options)
 
     async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:

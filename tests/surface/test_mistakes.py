@@ -103,7 +103,7 @@ def U1_sending_to_a_queue_that_nobody_serves(world: World) -> object:
     return world.add.apply_async((1, 2), queue="mial")
 
 
-@mistake("shop.add go there, but task_queues does not declare it", "-Q celery serves it")
+@mistake("go there, but task_queues does not declare it", "-Q celery serves it")
 def U1_declaring_queues_without_the_default_one(world: World) -> object:
     return check(world, task_queues=["mail"])
 

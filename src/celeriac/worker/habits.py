@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from celeriac.exceptions import ImproperlyConfigured
+from celeriac.middleware import RunHook
 from celeriac.rates import interval_of
 from celeriac.task import Task
+from celeriac.worker.deduplication import Deduplication
 
 Handler = Callable[..., Any]
 
@@ -17,6 +19,7 @@ class Habits:
 
     __slots__ = (
         "after_return",
+        "around",
         "before_start",
         "ignore_result",
         "interval",
@@ -32,12 +35,22 @@ class Habits:
         self.is_async = task.is_async
         self.ignore_result = bool(task.ignore_result)
         self.track_started = bool(task.track_started)
+        #: Hooks of middleware around each run, outermost first; None if there are none.
+        self.around = _around(task)
         #: Seconds between two runs on this node; None is no limit.
         self.interval = _interval(task)
         self.before_start = _overridden(task, "before_start")
         self.on_success = _overridden(task, "on_success")
         self.on_failure = _overridden(task, "on_failure")
         self.after_return = _overridden(task, "after_return")
+
+
+def _around(task: Task[..., Any]) -> tuple[RunHook, ...] | None:
+    app = task.app
+    hooks = app.passage.around_run if app.passage is not None else ()
+    if app.conf.worker_deduplicate_successful_tasks and task.acks_late:
+        hooks = (Deduplication().around_run, *hooks)
+    return hooks or None
 
 
 def _interval(task: Task[..., Any]) -> float | None:

@@ -27,6 +27,7 @@ from celeriac.exceptions import (
     WorkerTerminate,
 )
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
+from celeriac.middleware import Run, pass_through
 from celeriac.request import Request
 from celeriac.wire.saferepr import safe_repr
 from celeriac.worker import printed
@@ -185,9 +186,20 @@ class Job:
             _ends.warning("Task %s[%s]: its STARTED state was not stored: %s", self.name, self.id, error)
 
     def _call(self) -> Generator[Awaitable[Any], Any, Any]:
-        task = self.task
         args: Any = self.request.args or ()
         kwargs: Any = self.request.kwargs or {}
+        if self._habits.around is None:
+            return (yield from self._called(args, kwargs))
+        run = Run(self.task, self.request, args, kwargs)
+        self.running = True  # a limit holds for hooks too
+        value = yield from pass_through(
+            self._habits.around, run, lambda run: self._called(run.args, run.kwargs)
+        )
+        self.running = False
+        return value
+
+    def _called(self, args: Any, kwargs: Any) -> Generator[Awaitable[Any], Any, Any]:
+        task = self.task
         if self._habits.before_start is not None:
             waiting = self._habits.before_start(self.id, args, kwargs)
             if waiting is not None and isawaitable(waiting):
