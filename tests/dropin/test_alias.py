@@ -95,8 +95,6 @@ def test_hasattr_on_a_missing_name_is_false(python: Run) -> None:
 
 @pytest.mark.parametrize("path", sorted(MODULES))
 def test_every_path_of_the_table_can_be_imported(python: Run, path: str) -> None:
-    if path == "celery.schedules":
-        pytest.skip("schedules come with the scheduler")
     check(python, f"import {path}", f"from {path} import *", "import sys", f"assert sys.modules[{path!r}]")
 
 
