@@ -75,7 +75,7 @@ class ThreadWorker:
         """Begin to serve its queues; returns when it does."""
         if self._threads:
             return
-        self._household = household = Household(self.app, self._options, Slots(1))
+        self._household = household = Household(self.app, self._options, Slots(1, self._rooms))
         household.import_app()
         self.queues = queues = tuple(Router(self.app.conf).consumed(self._asked))
         node = node_name(self.hostname)

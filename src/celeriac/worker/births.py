@@ -32,6 +32,7 @@ class Order(msgspec.Struct, frozen=True):
     options: WorkerOptions
     index: int
     slots: int
+    rooms: int
     descriptor: int
     limits: int
     meters: int | None
@@ -75,7 +76,7 @@ def spawn(
     meters: int | None,
 ) -> int:
     """Start a fresh interpreter; returns the pid."""
-    order = Order(plan, options, index, slots.count, slots.descriptor, limits, meters, lines)
+    order = Order(plan, options, index, slots.count, slots.rooms, slots.descriptor, limits, meters, lines)
     environment = {**os.environ, ORDER: msgspec.json.encode(order).decode()}
     inherited = [slots.descriptor, limits, lines.down, lines.up]
     if meters is not None:

@@ -28,6 +28,8 @@ class InlineChild:
         self._pace = Pace()
         self._job: Job | None = None
         self._claim: Claim | None = None
+        #: Number of the claim that the slot tells of as running.
+        self._noted = 0
         #: Monotonic seconds at which the oldest unsettled thing began.
         self._since = 0.0
         self._soft_deadline = 0.0
@@ -130,6 +132,7 @@ class InlineChild:
         """While tasks run: settle what waits too long, give back what is not reached, raise the limits."""
         quiet = 0.0
         while not self._over:
+            self._note_what_runs()
             if quiet >= NAP:
                 self._busy.clear()
                 if self._job is None:
@@ -143,6 +146,18 @@ class InlineChild:
                 self._hard_deadline and now >= self._hard_deadline
             ):
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    def _note_what_runs(self) -> None:
+        """For those who look on. Here and not where tasks run: nobody wants to see what lasts no longer."""
+        claim = self._claim if self._job is not None else None
+        number = 0 if claim is None else claim.number
+        if number == self._noted:
+            return
+        self._noted = number
+        if number:
+            self._life.slot.occupy(0, number, time.time())
+        else:
+            self._life.slot.vacate(0)
 
     def _relieve(self) -> None:
         intake = self._intake

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+import msgspec
+
 from celeriac import signals
 from celeriac.app import Celery
 from celeriac.exceptions import (
@@ -46,7 +48,7 @@ from celeriac.worker.slots import Slot, Slots
 #: What a child says upward.
 READY, LIMITS = b"R", b"L"
 #: What it hears from above.
-STOP = b"S"
+STOP = b'["stop"]\n'
 
 #: Exit codes: lost its node's lease to others; its parent is gone.
 FENCED, ORPHANED = 3, 4
@@ -276,16 +278,22 @@ def _leave_signals_to_the_parent() -> None:
 
 
 def _hear(down: int, child: Child) -> None:
-    """Wait for the parent's word, on a thread of its own."""
-    # select, since under gevent it lets other greenlets run while os.read would stop them all.
-    select.select([down], [], [])
-    try:
-        word = os.read(down, 1)
-    except OSError:
-        word = b""
-    if word == STOP:
-        child.stop()
-        return
+    """Listen to the parent's words, on a thread of its own."""
+    heard = b""
+    while True:
+        # select, since under gevent it lets other greenlets run while os.read would stop them all.
+        select.select([down], [], [])
+        try:
+            part = os.read(down, 65536)
+        except OSError:
+            part = b""
+        if not part:
+            break
+        *words, heard = (heard + part).split(b"\n")
+        for word in words:
+            order, *_arguments = msgspec.json.decode(word)
+            if order == "stop":
+                child.stop()
     # Nobody renews our lease any more. Return all and end, before others run what we hold.
     with contextlib.suppress(Exception):
         child.abandon()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from celeriac.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
@@ -25,6 +26,9 @@ class RoomsChild:
         self._intake = life.intake
         self._runner = open_runner(life.plan.rooms, self._finished)
         self._running: dict[Job, Claim] = {}
+        #: Numbers of empty rooms, as the slot tells of them, and where each job is.
+        self._empty = deque(range(life.plan.rooms))
+        self._rooms: dict[Job, int] = {}
         self._changed = threading.Event()
         #: Whether the main thread may be waiting at the store.
         self._at_the_door = False
@@ -79,11 +83,19 @@ class RoomsChild:
                 continue
             self._running[job] = claim
             self._life.slot.begin(claim.number)
+            # A thread is free a moment before its room is swept; then this one is not told of.
+            if self._empty:
+                self._rooms[job] = room = self._empty.pop()
+                self._life.slot.occupy(room, claim.number, time.time())
             self._limit(job)
             self._runner.submit(job)
 
     def _finished(self, job: Job, outcome: Outcome) -> None:
         self._limited.pop(job, None)
+        room = self._rooms.pop(job, None)
+        if room is not None:
+            self._life.slot.vacate(room)
+            self._empty.append(room)
         self._life.finished(outcome)
         # Last, since a child whose rooms are empty may leave at once: by now its outcome is at the door.
         del self._running[job]

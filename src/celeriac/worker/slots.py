@@ -2,7 +2,8 @@
 their death.
 
 page of one child, 8 bytes a field 0 pid 1 state (see State) 2 number of the last claim that has begun 3 tasks
-done 4 hard deadline, epoch seconds, 0 is none 5 that limit, seconds
+done 4 hard deadline, epoch seconds, 0 is none 5 that limit, seconds; then two fields for each room: number of
+the claim that runs there, 0 is none, and since when, epoch seconds
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from enum import IntEnum
 
 _FIELDS = 8
 _PID, _STATE, _BEGUN, _DONE, _DEADLINE, _LIMIT = range(6)
-_PAGE = _FIELDS * 8
+
+#: Pages beyond those that are used at the start, for children that come later. A page that nobody has
+#: written costs no memory.
+SPARE = 1000
 
 
 class State(IntEnum):
@@ -30,33 +34,43 @@ class Slots:
     """The pages of all children of one node; the file has no name and goes with the last process that holds
     it."""
 
-    def __init__(self, count: int, descriptor: int | None = None) -> None:
+    def __init__(self, count: int, rooms: int = 1, descriptor: int | None = None) -> None:
         self.count = count
+        self.rooms = rooms
+        self._fields = _FIELDS + 2 * rooms
+        size = (count + SPARE) * self._fields * 8
         self.descriptor = os.memfd_create("celeriac-slots") if descriptor is None else descriptor
         if descriptor is None:
-            os.ftruncate(self.descriptor, count * _PAGE)
-        self._memory = mmap.mmap(self.descriptor, count * _PAGE)
+            os.ftruncate(self.descriptor, size)
+        self._memory = mmap.mmap(self.descriptor, size)
         self._integers = memoryview(self._memory).cast("q")
         self._floats = memoryview(self._memory).cast("d")
 
+    @property
+    def most(self) -> int:
+        """How many children there can be."""
+        return self.count + SPARE
+
     def slot(self, index: int) -> Slot:
         """The page of one child."""
-        start = index * _FIELDS
-        return Slot(self._integers[start : start + _FIELDS], self._floats[start : start + _FIELDS])
+        start = index * self._fields
+        end = start + self._fields
+        return Slot(self._integers[start:end], self._floats[start:end])
 
 
 class Slot:
     """One page. Each field is one aligned word, so that a reader never sees half of a write."""
 
-    __slots__ = ("_floats", "_integers")
+    __slots__ = ("_floats", "_integers", "_rooms")
 
     def __init__(self, integers: memoryview[int], floats: memoryview[float]) -> None:
         self._integers = integers
         self._floats = floats
+        self._rooms = range(_FIELDS, len(integers), 2)
 
     def clear(self) -> None:
         """Before a new child moves in."""
-        for field in range(_FIELDS):
+        for field in range(len(self._integers)):
             self._integers[field] = 0
 
     @property
@@ -106,3 +120,28 @@ class Slot:
         """The present task must be over by then; (0, 0) lifts it."""
         self._floats[_LIMIT] = time_limit
         self._floats[_DEADLINE] = deadline
+
+    # -- for who looks on: nothing is decided by these, so one may tell of a room a moment late
+
+    def occupy(self, room: int, number: int, since: float) -> None:
+        """This claim runs in this room."""
+        self._floats[_FIELDS + 2 * room + 1] = since
+        self._integers[_FIELDS + 2 * room] = number
+
+    def vacate(self, room: int) -> None:
+        """Nothing runs there any more."""
+        self._integers[_FIELDS + 2 * room] = 0
+
+    @property
+    def running(self) -> dict[int, float]:
+        """Number of each claim that runs -> since when, epoch seconds."""
+        return {
+            int(self._integers[field]): float(self._floats[field + 1])
+            for field in self._rooms
+            if self._integers[field]
+        }
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything runs."""
+        return any(self._integers[field] for field in self._rooms)

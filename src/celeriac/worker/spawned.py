@@ -25,9 +25,8 @@ def main() -> int:
     app = find_app(order.options.app_spec or "")
     for name, value in order.options.overrides.items():
         app.conf.pin(name, value)
-    household = Household(
-        app, order.options, Slots(order.slots, order.descriptor), order.limits, order.meters
-    )
+    slots = Slots(order.slots, order.rooms, order.descriptor)
+    household = Household(app, order.options, slots, order.limits, order.meters)
     household.import_app()
     household.start_logging()
     return household.live(order.plan, order.index, order.lines)

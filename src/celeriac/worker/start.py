@@ -44,7 +44,7 @@ logger = logging.getLogger("celery.worker.consumer")
 def run(app: Celery, options: WorkerOptions) -> int:
     """Work until told to stop; returns the exit code of the process."""
     children, rooms = sizes(options)
-    household = Household(app, options, Slots(children))
+    household = Household(app, options, Slots(children, rooms))
     household.import_app()
     worker = household.worker
     worker.concurrency = children * rooms

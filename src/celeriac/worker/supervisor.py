@@ -35,7 +35,7 @@ pool_logger = logging.getLogger("celery.pool")
 class Kin:
     """One child as its parent sees it."""
 
-    __slots__ = ("begun", "index", "lines", "overran", "pid", "plan", "ready", "slot")
+    __slots__ = ("begun", "index", "leaving", "lines", "overran", "pid", "plan", "ready", "slot")
 
     def __init__(self, pid: int, index: int, plan: Plan, slot: Slot, lines: Lines) -> None:
         self.pid = pid
@@ -45,6 +45,8 @@ class Kin:
         #: The parent's ends of the two pipes.
         self.lines = lines
         self.ready = False
+        #: It was told to end, and nobody takes its place.
+        self.leaving = False
         #: The hard limit, in seconds, that it was killed for.
         self.overran: float | None = None
         #: How far it had come when it died; None while it lives.
@@ -105,6 +107,58 @@ class Supervisor:
         self._broker.close()
         return self._exit_code
 
+    # -- size, for remote control and autoscaling
+
+    @property
+    def size(self) -> int:
+        """How many children there shall be."""
+        return self._count
+
+    @property
+    def busy(self) -> int:
+        """How many of them run something."""
+        return sum(kin.slot.busy for kin in self._kin.values() if not kin.leaving)
+
+    def pool_grow(self, n: int = 1) -> int:
+        """So many children more; returns how many there is room for."""
+        taken = {kin.index for kin in self._kin.values()} | self._vacant.keys()
+        free = [index for index in range(self._household.slots.most) if index not in taken][:n]
+        self._vacant |= dict.fromkeys(free, 0.0)
+        self._count += len(free)
+        return len(free)
+
+    def pool_shrink(self, n: int = 1, *, only_idle: bool = False) -> int:
+        """So many children less, the idle ones first; returns how many will go.
+
+        A busy one finishes what it runs. One child always stays: a worker that can do nothing would look
+        alive and serve nobody.
+        """
+        n = min(n, self._count - 1)
+        gone = 0
+        for index in list(self._vacant)[: max(n, 0)]:
+            del self._vacant[index]
+            gone += 1
+        staying = [kin for kin in self._kin.values() if not kin.leaving]
+        # Of those that are alike the last ones, so that the first places stay taken.
+        for kin in sorted(staying, key=lambda kin: (kin.slot.busy, -kin.index)):
+            if gone >= n or (only_idle and kin.slot.busy):
+                break
+            kin.leaving = True
+            self._tell(kin, STOP)
+            gone += 1
+        self._count -= gone
+        return gone
+
+    def pool_restart(self) -> None:
+        """Every child ends when what it runs is done, and another takes its place."""
+        for kin in self._kin.values():
+            self._tell(kin, STOP)
+
+    def _tell(self, kin: Kin, word: bytes) -> None:
+        # It may have died just now, or not have listened for very long.
+        with contextlib.suppress(OSError):
+            os.write(kin.lines.down, word)
+
     def _goes_on(self) -> bool:
         return bool(self._kin or self._estates) or not self._stopping
 
@@ -137,6 +191,8 @@ class Supervisor:
         if signals.worker_before_create_process.receivers:
             signals.worker_before_create_process.send(household.worker)
         down_reader, down_writer = os.pipe()
+        # A child that never listens must not hold us up.
+        os.set_blocking(down_writer, False)
         up_reader, up_writer = os.pipe()
         theirs, ours = Lines(down_reader, up_writer), Lines(down_writer, up_reader)
         if options.start_method == "spawn":
@@ -196,8 +252,7 @@ class Supervisor:
 
     def _tell_to_stop(self) -> None:
         for kin in self._kin.values():
-            with contextlib.suppress(OSError):
-                os.write(kin.lines.down, STOP)
+            self._tell(kin, STOP)
 
     def _stop_cold(self, number: int) -> None:
         if self._cold:
@@ -234,7 +289,7 @@ class Supervisor:
             self._estates.append((kin, how))
             if code != FENCED and not self._cold and kin.overran is None:
                 pool_logger.error(banner.PROCESS_EXITED, f"Worker-{kin.index + 1}", kin.pid, how)
-        if self._stopping:
+        if self._stopping or kin.leaving:
             return
         pause = 0.0
         if not kin.ready and not orderly:
