@@ -15,9 +15,8 @@ from enum import IntEnum
 _FIELDS = 8
 _PID, _STATE, _BEGUN, _DONE, _DEADLINE, _LIMIT = range(6)
 
-#: Pages beyond those that are used at the start, for children that come later. A page that nobody has
-#: written costs no memory.
-SPARE = 1000
+#: Pages for children that come later. A page that nobody has written costs no memory.
+PLACES = 1024
 
 
 class State(IntEnum):
@@ -38,7 +37,7 @@ class Slots:
         self.count = count
         self.rooms = rooms
         self._fields = _FIELDS + 2 * rooms
-        size = (count + SPARE) * self._fields * 8
+        size = self.most * self._fields * 8
         self.descriptor = os.memfd_create("celeriac-slots") if descriptor is None else descriptor
         if descriptor is None:
             os.ftruncate(self.descriptor, size)
@@ -49,7 +48,7 @@ class Slots:
     @property
     def most(self) -> int:
         """How many children there can be."""
-        return self.count + SPARE
+        return max(self.count, PLACES)
 
     def slot(self, index: int) -> Slot:
         """The page of one child."""
