@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -356,6 +357,61 @@ def test_one_of_many_that_wait_looks_when_a_message_falls_due(
         assert time.time() - eta < 0.5
 
 
+def test_who_has_no_alarm_looks_soon_if_the_one_who_has_it_is_killed(
+    sqlite_url: str, threads: ThreadPoolExecutor
+) -> None:
+    with closing(opening.open_broker(sqlite_url)) as sender, opened(sqlite_url, 1) as (other,):
+        with running(WAITS, sqlite_url, "killed") as killed:
+            assert hear(killed) == "waiting"
+            seated(sqlite_url, 1)
+            eta = time.time() + 0.5
+            sender.publish([Message("later", "celery", b"later", eta=eta)])
+            until_true(lambda: alarms(sqlite_url) == [eta])
+            waiting = threads.submit(other.turn, "child 0", (), 1, 10.0)
+            seated(sqlite_url, 2)
+            killed.kill()
+        (claim,) = waiting.result(PATIENCE)
+        assert claim.payload == b"later"
+        assert eta <= time.time() < eta + 1.0
+
+
+def test_an_adopted_owners_duties_go_to_others_at_once(
+    sqlite_url: str, threads: ThreadPoolExecutor
+) -> None:
+    """It was stopped when it was rung for a message; then it died."""
+    with closing(opening.open_broker(sqlite_url)) as sender, opened(sqlite_url, 1) as (other,):
+        with running(WAITS, sqlite_url, "killed") as killed:
+            assert hear(killed) == "waiting"
+            seated(sqlite_url, 1)
+            waiting = threads.submit(other.turn, "child 0", (), 1, 60.0)
+            seated(sqlite_url, 2)
+            killed.send_signal(signal.SIGSTOP)
+            sender.publish([Message("a", "celery", b"a")])
+            seated(sqlite_url, 1)
+            killed.kill()
+            killed.wait(PATIENCE)
+        began = time.monotonic()
+        sender.adopt("killed", "heir", "node")
+        (claim,) = waiting.result(PATIENCE)
+        assert (claim.payload, time.monotonic() - began < 1.0) == (b"a", True)
+
+
+def test_a_dismissed_owners_alarm_goes_to_another_at_once(
+    sqlite_url: str, threads: ThreadPoolExecutor
+) -> None:
+    """A child whose parent is gone ends right after it."""
+    with opened(sqlite_url, 2) as (leaver, other), closing(opening.open_broker(sqlite_url)) as sender:
+        threads.submit(leaver.turn, "child 0", (), 1, 10.0)
+        seated(sqlite_url, 1)
+        sender.publish([Message("later", "celery", b"later", eta=time.time() + 8.0)])
+        until_true(lambda: keepers_of_the_alarm(sqlite_url))
+        (before,) = keepers_of_the_alarm(sqlite_url)
+        threads.submit(other.turn, "child 1", (), 1, 10.0)
+        seated(sqlite_url, 2)
+        began = time.monotonic()
+        leaver.dismiss("child 0")
+        until_true(lambda: keepers_of_the_alarm(sqlite_url) not in ([], [before]))
+        assert time.monotonic() - began < 1.0
 def test_leases_hold_when_the_wall_clock_is_set(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     true_time = time.time
     with (
@@ -839,7 +895,13 @@ def alarms(url: str) -> list[float]:
         return [alarm for (alarm,) in db.execute("SELECT alarm FROM waiter WHERE alarm IS NOT NULL")]
 
 
-def until_true(holds: Callable[[], bool]) -> None:
+def keepers_of_the_alarm(url: str) -> list[str]:
+    """Who looks by itself when the next message falls due."""
+    with closing(raw(url)) as db:
+        return [address for (address,) in db.execute("SELECT address FROM waiter WHERE alarm IS NOT NULL")]
+
+
+def until_true(holds: Callable[[], Any]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not holds():
         assert time.monotonic() < deadline, "waited in vain"

@@ -223,7 +223,7 @@ def test_a_delayed_message_waits_in_the_store_whoever_is_killed(scene: Scene) ->
     until(lambda: scene.depth() == Depth(delayed=1), "the other is settled")
     run = scene.wait_for("delayed", "begin")
     # SQLite: if the very process with the alarm is killed, the net finds the message (docs/states.md, K14).
-    assert due - 0.01 <= run.time < due + AT_ONCE + (NET if scene.url.startswith("sqlite") else 0)
+    assert due - 0.01 <= run.time < due + AT_ONCE
     assert run.deliveries == 0
     assert scene.wait_until_nothing_waits() == Depth()
 

@@ -2,7 +2,9 @@
 
 Two things hold after every transaction: nobody sits on the bench for a queue with a message that nobody was
 woken for; and if a delayed message falls due while somebody sits there, one of them at least looks in time.
-Who is woken leaves the bench in the same transaction, so no two ring the same bell for two messages.
+Who is woken leaves the bench in the same transaction, so no two ring the same bell for two messages. Who is
+killed breaks both, until somebody adopts its owner; the others that know of the delayed message look a little
+later.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from celeriac.drivers.sqlite import statements as sql
 
 #: Seconds by which an alarm may be late before others stop relying on it.
 LATE = 1.0
+#: Seconds past the due time after which those look who have no alarm: the net for one that was killed.
+SECOND_LOOK = 0.5
 #: Seconds after which rows of processes that were killed are removed.
 OLD = 60.0
 
@@ -36,17 +40,18 @@ def sit(
 
     Without `alarms` it takes no such duty now: `rouse` gives it to the next.
     """
-    alarm = None
+    alarm = look = None
     row = db.execute(sql.NEXT_ETA).fetchone() if alarms else None
-    if row is not None:
+    if row is not None and monotonic + (row[0] - now) < until:
         eta = row[0]
-        within = monotonic + (eta - now) < until
-        if within and db.execute(sql.ALARM_IS_SET, (now - LATE, eta, address)).fetchone() is None:
-            alarm = eta
+        if db.execute(sql.ALARM_IS_SET, (now - LATE, eta, address)).fetchone() is None:
+            alarm = look = eta
+        else:
+            look = max(eta, now) + SECOND_LOOK
     if db.execute(sql.WAITS_SO, (address, until, alarm)).fetchone() is None:
         db.execute(sql.DELETE_WAITER, (address,))
         db.executemany(sql.ADD_WAITER, [(queue, address, until, alarm) for queue in queues])
-    return alarm
+    return look
 
 
 def leave(db: sqlite3.Connection, address: str) -> None:

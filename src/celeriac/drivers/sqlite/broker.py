@@ -39,7 +39,7 @@ class Turned(msgspec.Struct):
     #: The last queue that gave a message.
     gave: str
     #: When it must look again by itself (epoch seconds).
-    alarm: float | None
+    look: float | None
     waiters: list[bench.Call]
     watchers: list[str]
 
@@ -97,7 +97,7 @@ class SqliteBroker:
                 if turned.claims or not waits:
                     return turned.claims
                 outcomes = ()
-                woken = self._sleep(deadline, turned.alarm)
+                woken = self._sleep(deadline, turned.look)
         except BaseException:
             # It may have been rung for a message that it will not claim now: somebody else must hear of it.
             self._give_up_waiting()
@@ -156,23 +156,23 @@ class SqliteBroker:
             claims += more
             last += len(more)
             moves.reserve(db, id, last, reserved)
-        alarm = None
+        look = None
         if until is not None and not claims:
             # Who put a message off may be unable to run it: the alarm for it goes to another, if any.
             put_off = any(outcome.fate is Fate.DEFERRED for outcome in outcomes)
-            alarm = bench.sit(db, self._address(), queues, until, monotonic, now, alarms=not put_off)
+            look = bench.sit(db, self._address(), queues, until, monotonic, now, alarms=not put_off)
             queues = ()
         elif self._sits_until > monotonic:
             bench.leave(db, self._address())
         waiters = bench.rouse(db, fresh, queues, monotonic, now)
         revoked = revokes.of_claims(db, claims, now) if claims else None
-        return Turned(claims, revoked, last, gave, alarm, waiters, watchers)
+        return Turned(claims, revoked, last, gave, look, waiters, watchers)
 
-    def _sleep(self, deadline: float, alarm: float | None) -> bool:
+    def _sleep(self, deadline: float, look: float | None) -> bool:
         """Sleep until there is something to see; returns whether `wake` ended it."""
         pause = min(deadline - time.monotonic(), LONGEST_PAUSE)
-        if alarm is not None:
-            pause = min(pause, alarm - time.time())
+        if look is not None:
+            pause = min(pause, look - time.time())
         ear = self._ear
         if ear is None or self._closed:
             return True
@@ -213,7 +213,7 @@ class SqliteBroker:
         return self._write(work)
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
-        def work(db: sqlite3.Connection) -> tuple[list[Claim], int]:
+        def work(db: sqlite3.Connection, fresh: Fresh) -> tuple[list[Claim], int]:
             old = db.execute(sql.OWNER_AND_NODE, (owner,)).fetchone()
             new = db.execute(sql.OWNER_AND_NODE, (by,)).fetchone()
             if old is None:
@@ -228,14 +228,15 @@ class SqliteBroker:
             adopted = moves.claims_above(db, old[0], 0)
             db.execute(sql.MOVE_CLAIMS, (id, old[0]))
             db.execute(sql.DELETE_OWNER, (old[0],))
-            # Its process may have been the one with the alarm: the next transaction sets it anew.
+            # Its process may have been the one with the alarm, or have been rung for a message just before.
             db.execute(sql.FORGET_ALARMS)
+            fresh.update(queue for (queue,) in db.execute(sql.QUEUES_WAITED_FOR).fetchall())
             last = max(reserved, old[2])
             db.execute(sql.RESERVE_NUMBERS, (last, id))
             return adopted, last
 
         try:
-            adopted, last = self._write(work)
+            adopted, last = self._move(work)
         except BaseException:
             self._in_doubt.add(by)
             raise
@@ -252,8 +253,11 @@ class SqliteBroker:
             moves.put_back(db, db.execute(sql.ALL_HELD, row[:1]).fetchall(), fresh)
             db.execute(sql.DELETE_ALL_CLAIMS, row[:1])
             db.execute(sql.DELETE_OWNER, row[:1])
+            if self._sits_until:
+                # A turn that waits in another thread: its process may be about to end, and its seat with it.
+                bench.leave(db, self._address())
 
-        self._move(work)
+        self._move(work, left=self._queues if self._sits_until else ())
         self._last.pop(owner, None)
         self._in_doubt.discard(owner)
 

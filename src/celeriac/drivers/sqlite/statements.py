@@ -191,6 +191,9 @@ ALARM_IS_SET = "SELECT 1 FROM waiter WHERE alarm BETWEEN ? AND ? AND address <> 
 # monotonic time -> address of the one who sits longest of those who will wait until then, and its queue
 WAITS_BEYOND = "SELECT address, queue FROM waiter WHERE until > ? ORDER BY until LIMIT 1"
 
+# -> queues that somebody waits for
+QUEUES_WAITED_FOR = "SELECT DISTINCT queue FROM waiter"
+
 # ->
 FORGET_ALARMS = "UPDATE waiter SET alarm = NULL WHERE alarm IS NOT NULL"
 
