@@ -375,9 +375,7 @@ def test_who_has_no_alarm_looks_soon_if_the_one_who_has_it_is_killed(
         assert eta <= time.time() < eta + 1.0
 
 
-def test_an_adopted_owners_duties_go_to_others_at_once(
-    sqlite_url: str, threads: ThreadPoolExecutor
-) -> None:
+def test_an_adopted_owners_duties_go_to_others_at_once(sqlite_url: str, threads: ThreadPoolExecutor) -> None:
     """It was stopped when it was rung for a message; then it died."""
     with closing(opening.open_broker(sqlite_url)) as sender, opened(sqlite_url, 1) as (other,):
         with running(WAITS, sqlite_url, "killed") as killed:
@@ -412,6 +410,8 @@ def test_a_dismissed_owners_alarm_goes_to_another_at_once(
         leaver.dismiss("child 0")
         until_true(lambda: keepers_of_the_alarm(sqlite_url) not in ([], [before]))
         assert time.monotonic() - began < 1.0
+
+
 def test_leases_hold_when_the_wall_clock_is_set(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     true_time = time.time
     with (

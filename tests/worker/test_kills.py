@@ -23,8 +23,6 @@ from worker.killing import AT_ONCE, Scene, freeze, is_dead, kill, thaw, until
 #: Seconds of the lease, where a test waits for its end.
 LEASE = 2.0
 #: The end of a lease is seen at the next beat of another node, of which there are three in a lease.
-#: Seconds after which an idle child of SQLite looks by itself, also if nobody has an alarm set.
-NET = 5.0
 TAKEN_OVER = LEASE + LEASE / 3 + AT_ONCE
 
 
@@ -222,7 +220,6 @@ def test_a_delayed_message_waits_in_the_store_whoever_is_killed(scene: Scene) ->
     scene.wait_for("now", "end")
     until(lambda: scene.depth() == Depth(delayed=1), "the other is settled")
     run = scene.wait_for("delayed", "begin")
-    # SQLite: if the very process with the alarm is killed, the net finds the message (docs/states.md, K14).
     assert due - 0.01 <= run.time < due + AT_ONCE
     assert run.deliveries == 0
     assert scene.wait_until_nothing_waits() == Depth()

@@ -103,6 +103,12 @@ class Life:
                 time.sleep(min(1.0, 0.1 * 2**tries))
                 tries += 1
 
+    def goes_on(self) -> bool:
+        """Whether it may begin something more."""
+        if self.slot.enough:
+            self.stopping = True
+        return not self.stopping
+
     def leave(self) -> None:
         """Settle everything and be forgotten by the store."""
         self.intake.give_back()

@@ -50,7 +50,7 @@ class InlineChild:
         watchdog = threading.Thread(target=self._watch, name="celeriac-watchdog", daemon=True)
         watchdog.start()
         try:
-            while not life.stopping:
+            while life.goes_on():
                 self._run_batch()
             life.leave()
         finally:
@@ -79,7 +79,7 @@ class InlineChild:
         if not intake.turn(self._pace.want(), WAIT):
             return
         count = intake.waiting
-        if not count:
+        if not count or not life.goes_on():
             return
         self._since = began = time.monotonic()
         if not self._busy.is_set():

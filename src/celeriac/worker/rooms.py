@@ -42,7 +42,7 @@ class RoomsChild:
         life.enter()
         self._runner.start()
         try:
-            while not life.stopping:
+            while life.goes_on():
                 self._serve()
             self._finish()
             life.leave()

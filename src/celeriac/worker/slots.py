@@ -1,9 +1,9 @@
 """Pages of numbers in shared memory: children write how far they are, the supervisor reads it, also after
-their death.
+their death. One field speaks downward.
 
 page of one child, 8 bytes a field 0 pid 1 state (see State) 2 number of the last claim that has begun 3 tasks
-done 4 hard deadline, epoch seconds, 0 is none 5 that limit, seconds; then two fields for each room: number of
-the claim that runs there, 0 is none, and since when, epoch seconds
+done 4 hard deadline, epoch seconds, 0 is none 5 that limit, seconds 6 whether it is to begin nothing more;
+then two fields for each room: number of the claim that runs there, 0 is none, and since when, epoch seconds
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from enum import IntEnum
 
 _FIELDS = 8
-_PID, _STATE, _BEGUN, _DONE, _DEADLINE, _LIMIT = range(6)
+_PID, _STATE, _BEGUN, _DONE, _DEADLINE, _LIMIT, _ENOUGH = range(7)
 
 #: Pages for children that come later. A page that nobody has written costs no memory.
 PLACES = 1024
@@ -104,6 +104,16 @@ class Slot:
     def finish(self) -> None:
         """One more task is done."""
         self._integers[_DONE] += 1
+
+    @property
+    def enough(self) -> bool:
+        """Whether it is to begin nothing more. Read before and after each turn, so it holds from the instant
+        at which the parent writes it, however late the child's other threads hear of it."""
+        return self._integers[_ENOUGH] != 0
+
+    def say_enough(self) -> None:
+        """Begin nothing more."""
+        self._integers[_ENOUGH] = 1
 
     @property
     def deadline(self) -> float:

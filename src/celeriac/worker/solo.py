@@ -147,6 +147,7 @@ class Solo:
             raise WorkerTerminate(1)
         if not self._stopping:
             self._stopping = True
+            self._household.slots.slot(0).say_enough()
             self._household.say_stopping(number, "Warm")
             banner.say(banner.WARM_SHUTDOWN)
             if number == signal.SIGINT:
@@ -157,6 +158,7 @@ class Solo:
     def _stop_soft(self, number: int, seconds: float) -> None:
         """As warm, but only for so long."""
         self._stopping = self._soft = True
+        self._household.slots.slot(0).say_enough()
         self._household.say_stopping(number, "Soft")
         banner.say(banner.SOFT_SHUTDOWN % seconds)
         threading.Thread(target=self._stop_child, name="celeriac-stop", daemon=True).start()

@@ -144,7 +144,7 @@ class Supervisor:
             if gone >= n or (only_idle and kin.slot.busy):
                 break
             kin.leaving = True
-            self._tell(kin, STOP)
+            self._stop(kin)
             gone += 1
         self._count -= gone
         return gone
@@ -152,7 +152,12 @@ class Supervisor:
     def pool_restart(self) -> None:
         """Every child ends when what it runs is done, and another takes its place."""
         for kin in self._kin.values():
-            self._tell(kin, STOP)
+            self._stop(kin)
+
+    def _stop(self, kin: Kin) -> None:
+        """It begins nothing from now on, and ends when what it runs is done."""
+        kin.slot.say_enough()
+        self._tell(kin, STOP)
 
     def _tell(self, kin: Kin, word: bytes) -> None:
         # It may have died just now, or not have listened for very long.
@@ -232,27 +237,28 @@ class Supervisor:
 
     def _stop_warm(self, number: int) -> None:
         self._stopping = True
+        self._tell_to_stop()
         self._household.say_stopping(number, "Warm")
         banner.say(banner.WARM_SHUTDOWN)
         if number == signal.SIGINT:
             banner.say(banner.PRESS_AGAIN_FOR_COLD)
-        self._tell_to_stop()
 
     def _stop_soft(self, number: int, seconds: float) -> None:
         """As warm, but only for so long."""
         self._stopping = True
         self._cold_at = time.monotonic() + seconds
+        self._tell_to_stop()
         self._household.say_stopping(number, "Soft")
         banner.say(banner.SOFT_SHUTDOWN % seconds)
-        self._tell_to_stop()
 
     def _end_patience(self) -> None:
         if self._cold_at is not None and self._kin and time.monotonic() >= self._cold_at:
             self._stop_cold(signal.SIGQUIT)
 
     def _tell_to_stop(self) -> None:
+        """Before anybody is told that we stop."""
         for kin in self._kin.values():
-            self._tell(kin, STOP)
+            self._stop(kin)
 
     def _stop_cold(self, number: int) -> None:
         if self._cold:
