@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from celeriac.message import Message
-from celeriac.wire.task import TaskMessage
+from celeriac.wire.task import NOTHING_FOLLOWS, TaskMessage
 
 _current: ContextVar[Request | None] = ContextVar("celeriac_request", default=None)
 
@@ -15,6 +15,10 @@ _current: ContextVar[Request | None] = ContextVar("celeriac_request", default=No
 #: The request that runs in this thread, greenlet or coroutine; None outside of every task.
 #: The variable's own method, as every call of a task asks it.
 current: Callable[[], Request | None] = _current.get
+
+
+#: Make a request, or None, the one that runs here; who does so puts back the one before.
+become: Callable[[Request | None], object] = _current.set
 
 
 def push(request: Request) -> None:
@@ -29,42 +33,64 @@ def pop() -> None:
     _current.set(request._below if request is not None else None)
 
 
+T = TypeVar("T")
+
+
+class _Told:
+    """A field that is read from the message when somebody asks for it, unless it was set on the request."""
+
+    def __init__(self, otherwise: Any) -> None:
+        self._otherwise = otherwise
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, request: Request | None, owner: type) -> Any:
+        message = None if request is None else request.message
+        return self._otherwise if message is None else getattr(message, self._name)
+
+
+def _told(otherwise: T) -> T:
+    return cast(T, _Told(otherwise))
+
+
 class Request:
     """One call of a task, seen from inside: `task.request`.
 
-    What a call did not say has its default on the class, so a request costs only what its message carries.
+    What a call did not say has its default on the class, and what a task seldom asks for is left in its
+    message, so a request costs little.
     """
 
     id: str | None = None
     task: str | None = None
     args: Sequence[Any] | None = None
     kwargs: Mapping[str, Any] | None = None
-    root_id: str | None = None
+    root_id: str | None = _told(None)
     parent_id: str | None = None
-    retries: int = 0
-    eta: str | None = None
-    expires: str | None = None
+    retries: int = _told(0)
+    eta: str | None = _told(None)
+    expires: str | None = _told(None)
     group: str | None = None
-    group_index: int | None = None
+    group_index: int | None = _told(None)
     chord: Any = None
     chain: list[Any] | None = None
     callbacks: list[Any] | None = None
     errbacks: list[Any] | None = None
-    reply_to: str | None = None
-    correlation_id: str | None = None
-    origin: str | None = None
+    reply_to: str | None = _told(None)
+    correlation_id: str | None = _told(None)
+    origin: str | None = _told(None)
     hostname: str | None = None
-    argsrepr: str | None = None
-    kwargsrepr: str | None = None
-    shadow: str | None = None
+    argsrepr: str | None = _told(None)
+    kwargsrepr: str | None = _told(None)
+    shadow: str | None = _told(None)
     lang: str | None = None
     utc: bool = True
     loglevel: int | None = None
     logfile: str | None = None
     ignore_result: bool = False
-    replaced_task_nesting: int = 0
-    stamped_headers: list[str] | None = None
-    stamps: dict[str, Any] | None = None
+    replaced_task_nesting: int = _told(0)
+    stamped_headers: list[str] | None = _told(None)
+    stamps: dict[str, Any] | None = _told(None)
     #: (hard, soft) seconds, in the order of the wire.
     timelimit: Sequence[float | None] | None = None
     #: Called as a plain function, in the caller's process.
@@ -115,28 +141,15 @@ class Request:
         request.args = args
         request.kwargs = kwargs
         request.hostname = hostname
-        request.deliveries = deliveries
+        if deliveries:
+            request.deliveries = deliveries
         request.id = message.id
         request.task = message.name
-        request.root_id = message.root_id
         request.parent_id = message.parent_id
-        request.retries = message.retries
-        request.eta = message.eta
-        request.expires = message.expires
         request.group = message.group
-        request.group_index = message.group_index
-        request.reply_to = message.reply_to
-        request.correlation_id = message.correlation_id
-        request.origin = message.origin
-        request.argsrepr = message.argsrepr
-        request.kwargsrepr = message.kwargsrepr
-        request.shadow = message.shadow
         request.ignore_result = message.ignore_result
         request.timelimit = message.timelimit
-        request.replaced_task_nesting = message.replaced_task_nesting
-        request.stamped_headers = message.stamped_headers
-        request.stamps = message.stamps
-        if embed:
+        if embed is not NOTHING_FOLLOWS:
             request.callbacks = embed.get("callbacks")
             request.errbacks = embed.get("errbacks")
             request.chain = embed.get("chain")

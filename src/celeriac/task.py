@@ -119,6 +119,8 @@ class Task(Generic[P, R]):
 
     _app: Any = None
     _constants: Constants | None = None
+    #: How often one of its attributes was set; whoever has looked some up asks whether they still hold.
+    _changes: int = 0
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """What the task does; a class based task defines it."""
@@ -493,6 +495,7 @@ class Task(Generic[P, R]):
     def __setattr__(self, name: str, value: Any) -> None:
         self.__dict__[name] = value
         self.__dict__["_constants"] = None
+        self.__dict__["_changes"] = self._changes + 1
 
     def __repr__(self) -> str:
         return f"<@task: {self.name} of {getattr(self._app, 'main', None) or 'no app'}>"

@@ -10,7 +10,7 @@ import pytest
 
 from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError
 from celeriac.wire.raised import encode_exception
-from celeriac.wire.result import decode_exception, decode_result, encode_result
+from celeriac.wire.result import decode_exception, decode_result, encode_result, encode_success
 
 ALL = ("json", "pickle", "yaml", "msgpack")
 DONE = "2030-01-02T00:00:00+00:00"
@@ -145,3 +145,16 @@ def test_a_result_keeps_the_extended_types() -> None:
     value = {"at": datetime(2030, 1, 2, tzinfo=UTC), "raw": b"\xff", "set": {1}}
     payload = encode_result(task_id="i", status="SUCCESS", result=value)
     assert decode_result(payload, ["json"])["result"] == value
+
+
+@pytest.mark.parametrize("value", [None, 1, 'ä"\\', {"a": [1.5, datetime(2026, 1, 1, tzinfo=UTC)]}], ids=repr)
+@pytest.mark.parametrize(
+    "came_from", [{}, {"group_id": "g\u00fc"}, {"group_id": "g", "parent_id": "p"}], ids=repr
+)
+def test_a_plain_success_has_the_bytes_of_any_result(value: Any, came_from: dict[str, str]) -> None:
+    date = "2026-11-23T02:00:00.123456+00:00"
+    assert encode_success(task_id="id", value=value, date_done=date, **came_from) == encode_result(
+        task_id="id", status="SUCCESS", result=value, date_done=date, **came_from
+    )
+    with pytest.raises(EncodeError, match="the result of task id is a object"):
+        encode_success(task_id="id", value=object(), date_done=date)

@@ -1027,3 +1027,100 @@ def test_a_started_state_that_cannot_be_stored_does_not_stop_the_task(world: Wor
 
     world.save = refuse
     assert meta(world.run("proj.tracked"))["result"] == 1
+
+
+# --- the short way ----------------------------------------------------------------------------------------
+
+
+def give(self: Any) -> Any:
+    return {"args": self.request.args, "retries": self.request.retries}
+
+
+def fail(self: Any) -> Any:
+    raise KeyError("no")
+
+
+def leave(self: Any) -> Any:
+    sys.exit(3)
+
+
+def give_what_cannot_travel(self: Any) -> Any:
+    return object()
+
+
+def give_a_coroutine(self: Any) -> Any:
+    async def later() -> str:
+        await asyncio.sleep(0)
+        return f"later, {current().id}"  # type: ignore[union-attr]
+
+    return later()
+
+
+def give_a_coroutine_that_fails(self: Any) -> Any:
+    async def later() -> str:
+        raise ValueError("later")
+
+    return later()
+
+
+def retry(self: Any) -> Any:
+    raise self.retry(countdown=5)
+
+
+def retry_by_returning(self: Any) -> Any:
+    return self.retry(countdown=5, throw=False)
+
+
+def ignore(self: Any) -> Any:
+    raise Ignore
+
+
+def reject(self: Any) -> Any:
+    raise Reject("bad", requeue=False)
+
+
+KINDS = [
+    give,
+    fail,
+    leave,
+    give_what_cannot_travel,
+    give_a_coroutine,
+    give_a_coroutine_that_fails,
+    retry,
+    retry_by_returning,
+    ignore,
+    reject,
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_a_run_ends_the_same_whether_somebody_listens_or_not(
+    world: World, caplog: pytest.LogCaptureFixture, kind: Callable[..., Any]
+) -> None:
+    world.task(kind, bind=True)
+    follow: dict[str, Any] = {"callbacks": [{"task": "proj.then", "args": [], "kwargs": {}, "options": {}}]}
+
+    def run() -> Any:
+        outcome = world.run(f"proj.{kind.__name__}", root_id="root", parent_id="parent", **follow)
+        assert current() is None
+        stored = json.loads(outcome.result.payload) if outcome.result else None
+        if stored:
+            stored["children"] = len(stored["children"])  # their ids differ
+        return outcome.fate, stored, sent(outcome), outcome.reason
+
+    told = run()  # everything_is_logged: the whole pipeline
+    caplog.set_level(logging.WARNING, logger="celery")
+    assert run() == told
+
+
+def test_a_change_of_a_task_holds_from_the_next_message_on(world: World) -> None:
+    task = world.task(nothing_to_do)
+    assert world.job("proj.nothing_to_do").time_limits == (None, None)
+    task.time_limit = 5
+    assert world.job("proj.nothing_to_do").time_limits == (None, 5)
+    world.app.conf.task_soft_time_limit = 3
+    assert world.job("proj.nothing_to_do").time_limits == (3, 5)
+
+
+def nothing_to_do() -> None:
+    pass

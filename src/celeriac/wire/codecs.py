@@ -220,6 +220,11 @@ def _dumps_json(data: Any) -> bytes:
     return json_text(data).encode()
 
 
+def is_own_json() -> bool:
+    """Whether JSON is read by us, and by nobody whom the user has registered in our place."""
+    return _BY_CONTENT_TYPE["application/json"].loads is loads_json
+
+
 def loads_json(data: bytes) -> Any:
     """JSON with the extended types; errors are as the decoders raise them."""
     if b'"__type__"' in data:

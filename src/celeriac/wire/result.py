@@ -22,7 +22,7 @@ from celeriac.wire.codecs import (
 from celeriac.wire.raised import decode_exception, encode_exception, pickled
 from celeriac.wire.saferepr import safe_repr
 
-__all__ = ["decode_exception", "decode_result", "encode_exception", "encode_result"]
+__all__ = ["decode_exception", "decode_result", "encode_exception", "encode_result", "encode_success"]
 
 #: Starts a payload that Celery's result_compression made smaller; the content type and a zero byte follow.
 _COMPRESSED = b"\x00celery-compressed\x00"
@@ -65,6 +65,26 @@ def encode_result(
         content_type, smaller = compress(payload, compression)
         return b"".join((_COMPRESSED, content_type.encode(), b"\x00", smaller))
     return payload
+
+
+def encode_success(
+    *, task_id: str, value: Any, date_done: str, group_id: str | None = None, parent_id: str | None = None
+) -> bytes:
+    """The bytes that `encode_result` would give, in half the time, for what nearly every task leaves: a
+    value, as JSON, with nothing else to say."""
+    try:
+        text = json_text(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise EncodeError(_complaint(task_id, value, codec_named("json"), error)) from error
+    more = f', "group_id": {json_string(group_id)}' if group_id else ""
+    if parent_id:
+        more += f', "parent_id": {json_string(parent_id)}'
+    return (
+        f'{{"status": "SUCCESS", "result": {text}, "traceback": null, "children": [], '
+        f'"date_done": "{date_done}"{more}, "task_id": {json_string(task_id)}}}'
+    ).encode("ascii")
 
 
 def decode_result(payload: bytes, accept: Collection[str]) -> dict[str, Any]:

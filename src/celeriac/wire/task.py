@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from celeriac.wire.codecs import (
     decode,
     decompress,
     find_misfit,
+    is_own_json,
     json_string,
     json_text,
     loads_json,
@@ -32,8 +34,11 @@ from celeriac.wire.codecs import (
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
 
 Limit = int | float | None
-Embed = dict[str, Any]
+Embed = Mapping[str, Any]
 Arguments = tuple[list[Any], dict[str, Any], Embed]
+
+#: What most messages embed: no callbacks, no errbacks, no chain, no chord.
+NOTHING_FOLLOWS: Embed = MappingProxyType(dict.fromkeys(("callbacks", "errbacks", "chain", "chord")))
 
 #: What a reader accepts that does not say.
 JSON_ONLY = ("json",)
@@ -252,7 +257,7 @@ def default_origin() -> str:
 
 os.register_at_fork(after_in_child=default_origin.cache_clear)
 
-_NOTHING_FOLLOWS = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
+_NOTHING_FOLLOWS_JSON = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
 
 
 def _encode_body(
@@ -267,7 +272,7 @@ def _encode_body(
 ) -> bytes:
     try:
         if codec.name == "json" and not (callbacks or errbacks or chain or chord):
-            return f"{json_text((args, kwargs))[:-1]}, {_NOTHING_FOLLOWS}]".encode("ascii")
+            return f"{json_text((args, kwargs))[:-1]}, {_NOTHING_FOLLOWS_JSON}]".encode("ascii")
         embed = {"callbacks": callbacks, "errbacks": errbacks, "chain": chain, "chord": chord}
         return codec.dumps((args, kwargs, embed))
     except MemoryError:
@@ -488,6 +493,20 @@ def _section(payload: bytes, name: str) -> dict[str, Any]:
 
 
 def _decode_arguments(message: TaskMessage, accept: Collection[str]) -> Arguments:
+    if (
+        message.content_type == "application/json"
+        and message.content_encoding == "utf-8"
+        and message.compression is None
+        and "json" in accept
+        and message.body.find(b'"__type__"') < 0
+        and is_own_json()
+    ):
+        # Nearly every body is of this kind and can be decoded in one go.
+        try:
+            args, kwargs, embed = _decode_body(message.body)
+            return args, kwargs, NOTHING_FOLLOWS if embed == _NOTHING_FOLLOWS_RAW else _decode_embed(embed)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            pass  # below it is read by those who can read more, or say what is wrong
     body = decompress(message.body, message.compression) if message.compression else message.body
     data = decode(body, message.content_type, message.content_encoding, accept)
     if isinstance(data, dict) and "args" in data:
@@ -496,6 +515,11 @@ def _decode_arguments(message: TaskMessage, accept: Collection[str]) -> Argument
     if not isinstance(data, list | tuple) or len(data) != 3:
         raise DecodeError(f"the body of task {message.name}[{message.id}] is not [args, kwargs, embed]")
     return _checked(*data)
+
+
+_decode_body = msgspec.json.Decoder(tuple[list[Any], dict[str, Any], msgspec.Raw]).decode
+_decode_embed = msgspec.json.Decoder(dict[str, Any]).decode
+_NOTHING_FOLLOWS_RAW = msgspec.Raw(_NOTHING_FOLLOWS_JSON.encode("ascii"))
 
 
 def _checked(args: Any, kwargs: Any, embed: Any) -> Arguments:

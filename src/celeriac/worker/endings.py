@@ -22,7 +22,7 @@ from celeriac.einfo import ExceptionInfo, traceback_of
 from celeriac.exceptions import CeleriacError, ChordError
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
-from celeriac.wire.result import decode_exception, encode_result
+from celeriac.wire.result import decode_exception, encode_result, encode_success
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack
 from celeriac.worker.habits import Habits
@@ -61,6 +61,8 @@ class Endings:
         failure_ttl = conf.seconds("result_failure_expires")
         self._failure_ttl = self._ttl if failure_ttl is None else failure_ttl or None
         self._extended = bool(conf.result_extended)
+        #: Nothing is to be added to a value, and nothing to be done to its text.
+        self._plain = self._serializer == "json" and not self._compression and not self._extended
         self._errors_even_if_ignored = bool(conf.task_store_errors_even_if_ignored)
         self._accept: Sequence[str] = conf.accept_content
 
@@ -68,7 +70,17 @@ class Endings:
         """The result of a task that gave `value`; EncodeError if that cannot be written down."""
         if not self._on or request.ignore_result:
             return None
-        return self._result(request, states.SUCCESS, value)
+        if not self._plain or request.children:
+            return self._result(request, states.SUCCESS, value)
+        task_id = request.id or ""
+        payload = encode_success(
+            task_id=task_id,
+            value=value,
+            date_done=self._date(),
+            group_id=request.group,
+            parent_id=request.parent_id,
+        )
+        return Result(task_id, payload, self._ttl)
 
     def started(self, request: Request, pid: int) -> Result | None:
         if not self._on or request.ignore_result:
@@ -265,9 +277,11 @@ class Endings:
         """Now as ISO 8601; the part before the fraction is worked out once a second."""
         now = self._now()
         second = int(now)
-        if second != self._second[0]:
-            self._second = (second, datetime.fromtimestamp(second, UTC).isoformat()[:19])
-        return f"{self._second[1]}.{int((now - second) * 1e6):06d}+00:00"
+        known, text = self._second
+        if second != known:
+            text = datetime.fromtimestamp(second, UTC).isoformat()[:19]
+            self._second = (second, text)
+        return f"{text}.{int((now - second) * 1e6):06d}+00:00"
 
     def _extras(self, request: Request) -> dict[str, Any]:
         """What result_extended adds."""

@@ -74,6 +74,7 @@ class Executor:
         self._around = Surroundings(app, hostname, self.endings, clock, save)
         self._tasks = app.tasks
         self._habits: dict[str, Habits] = {}
+        self._conf = app.conf
         self._accept = app.conf.accept_content
         self._max_deliveries: int = app.conf.task_max_deliveries
         self._unknown_delay: float = app.conf.seconds("task_unknown_delay") or 0.0
@@ -122,7 +123,7 @@ class Executor:
         if task is None:
             return self._unknown(claim, message)
         habits = self._habits.get(name)
-        if habits is None or habits.task is not task:
+        if habits is None or habits.task is not task or habits.since != (task._changes, self._conf.version):
             habits = self._habits[name] = Habits(task)
         expired = expires is not None and expires <= self.now()
         if habits.interval is not None and self._limits is not None and not expired:

@@ -12,6 +12,8 @@ from celeriac.task import Task
 from celeriac.worker.deduplication import Deduplication
 
 Handler = Callable[..., Any]
+#: (soft, hard) seconds; None is no limit.
+Limits = tuple[float | None, float | None]
 
 
 class Habits:
@@ -21,28 +23,51 @@ class Habits:
         "after_return",
         "around",
         "before_start",
+        "calls_itself",
+        "early_ack",
         "ignore_result",
         "interval",
         "is_async",
         "on_failure",
         "on_success",
+        "since",
+        "straight",
         "task",
+        "time_limits",
         "track_started",
     )
 
     def __init__(self, task: Task[..., Any]) -> None:
+        conf = task.app.conf
         self.task = task
+        #: How often the attributes and the settings had been changed; when it is more, look again.
+        self.since = task._changes, conf.version
         self.is_async = task.is_async
+        self.calls_itself = task.calls_itself
+        self.early_ack = not task.acks_late
         self.ignore_result = bool(task.ignore_result)
         self.track_started = bool(task.track_started)
         #: Hooks of middleware around each run, outermost first; None if there are none.
         self.around = _around(task)
+        #: (soft, hard) seconds, where the call does not say otherwise.
+        self.time_limits: Limits = (
+            conf.task_soft_time_limit if task.soft_time_limit is None else task.soft_time_limit,
+            conf.task_time_limit if task.time_limit is None else task.time_limit,
+        )
         #: Seconds between two runs on this node; None is no limit.
         self.interval = _interval(task)
         self.before_start = _overridden(task, "before_start")
         self.on_success = _overridden(task, "on_success")
         self.on_failure = _overridden(task, "on_failure")
         self.after_return = _overridden(task, "after_return")
+        #: Between its message and its result is nothing but the function; see `Job._straight`.
+        self.straight = (
+            not self.is_async
+            and not self.track_started
+            and task.converter is None
+            and self.around is None
+            and self.before_start is self.on_success is self.after_return is None
+        )
 
 
 def _around(task: Task[..., Any]) -> tuple[RunHook, ...] | None:

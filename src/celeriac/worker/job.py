@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any
@@ -32,7 +32,7 @@ from celeriac.request import Request
 from celeriac.wire.saferepr import safe_repr
 from celeriac.worker import printed
 from celeriac.worker.endings import LOG_FAILURE, Endings, explained, users_part
-from celeriac.worker.habits import Habits
+from celeriac.worker.habits import Habits, Limits
 from celeriac.worker.story import Step, Story, adrive, drive, tell
 
 # Operators filter and count by these names and lines: they are Celery's, to the letter.
@@ -45,6 +45,13 @@ LOG_IGNORED = "Task %(name)s[%(id)s] %(description)s"
 LOG_REJECTED = "Task %(name)s[%(id)s] %(exc)s"
 LOG_RETRY = "Task %(name)s[%(id)s] retry: %(exc)s"
 LOG_REVOKED = "Discarding revoked task: %s[%s]"
+
+#: Yields what has to be awaited, and ends with what the task gave.
+Call = Generator[Awaitable[Any], Any, Any]
+
+_NO_LIMITS = (None, None)
+#: What a plain function may give in place of a value: a coroutine, or `self.retry(throw=False)`.
+_NOT_YET_A_VALUE = (Retry, CoroutineType)
 
 
 class Surroundings:
@@ -68,6 +75,15 @@ class Surroundings:
         #: Stores a STARTED result before the task runs; None where there is no store.
         self.save = save
 
+    def is_watched(self) -> bool:
+        """Somebody wants to hear of runs while they go on, so each story is told in full."""
+        return bool(
+            signals.task_prerun.receivers
+            or signals.task_success.receivers
+            or signals.task_postrun.receivers
+            or _ends.isEnabledFor(logging.INFO)
+        )
+
 
 class Job:
     """One claim that may run. `run` and `arun` end with an outcome, whatever the task does."""
@@ -78,10 +94,12 @@ class Job:
         "_habits",
         "_started",
         "claim",
+        "early_ack",
         "interruption",
         "request",
         "running",
         "task",
+        "time_limits",
     )
 
     def __init__(self, around: Surroundings, claim: Claim, habits: Habits, made: Request) -> None:
@@ -92,6 +110,12 @@ class Job:
         self.claim = claim
         self.task = habits.task
         self.request = made
+        #: The claim has to be marked BEGUN before it runs: it must never run a second time.
+        self.early_ack = habits.early_ack
+        #: (soft, hard) in seconds: of this call, or else of the task, or else of all tasks.
+        self.time_limits = habits.time_limits
+        if made.timelimit is not None and made.timelimit != _NO_LIMITS:
+            self.time_limits = _either(made.timelimit, habits.time_limits)
         #: True only while the task's own code runs: a soft limit that fires outside must not be raised.
         self.running = False
         #: Set before a coroutine is cancelled: what the cancelling means (SoftTimeLimitExceeded, Terminated).
@@ -111,24 +135,10 @@ class Job:
         """To be run by `arun`, in a loop."""
         return self._habits.is_async
 
-    @property
-    def early_ack(self) -> bool:
-        """The claim has to be marked BEGUN before it runs: it must never run a second time."""
-        return not self.task.acks_late
-
-    @property
-    def time_limits(self) -> tuple[float | None, float | None]:
-        """(soft, hard) in seconds: of this call, or else of the task, or else of all tasks."""
-        hard, soft = self.request.timelimit or (None, None)
-        task, conf = self.task, self._around.app.conf
-        if soft is None:
-            soft = conf.task_soft_time_limit if task.soft_time_limit is None else task.soft_time_limit
-        if hard is None:
-            hard = conf.task_time_limit if task.time_limit is None else task.time_limit
-        return soft, hard
-
     def run(self) -> Outcome:
         """Run the task here and judge it."""
+        if self._habits.straight and not self._around.is_watched():
+            return self._straight()
         return self._safely(self._story())
 
     async def arun(self) -> Outcome:
@@ -143,19 +153,58 @@ class Job:
         """The same in a coroutine."""
         return await self._asafely(self._ended_from_outside(error))
 
+    # --- the short way ------------------------------------------------------------------------------------
+
+    def _straight(self) -> Outcome:
+        """The story of a function that gives a value while nobody listens. Nearly all runs are that, and take
+        half the time without the steps of the others; what takes another turn goes on in the pipeline."""
+        made = self.request
+        below = request.current()
+        request.become(made)
+        try:
+            try:
+                function = self.task if self._habits.calls_itself else self.task.run
+                try:
+                    self._started = self._around.clock()
+                    self.running = True
+                    value: Any = function(*(made.args or ()), **(made.kwargs or {}))
+                    self.running = False
+                except BaseException as error:
+                    self.running = False
+                    if _concerns_the_worker(error):
+                        raise
+                    return self._safely(self._judge(error))
+                if isinstance(value, _NOT_YET_A_VALUE):
+                    return self._safely(self._story(self._awaited(value)))
+                try:
+                    follow_ups, counts, result = self._left_by(value)
+                except Exception as error:
+                    return self._safely(self._failed(_as_encode_error(error)))
+                if follow_ups or counts or made.follow_ups:
+                    return self._outcome(Fate.ACKED, result, follow_ups, counts=counts)
+                return Outcome(self.claim.number, Fate.ACKED, result)
+            finally:
+                if printed.unfinished:
+                    printed.finish_lines()
+                request.become(below)
+        except Exception as error:
+            return self._internal_error(error)
+
     # --- the pipeline -------------------------------------------------------------------------------------
     # Written once for both ways of running: a step yields whatever has to be awaited.
 
-    def _story(self) -> Story:
+    def _story(self, begun: Call | None = None) -> Story:
+        """Of the whole run; or from where it has `begun` already, on the short way."""
         request.push(self.request)
         try:
-            self._started = self._around.clock()
-            if signals.task_prerun.receivers:
-                yield from self._prerun()
-            if self._habits.track_started and self._around.save is not None:
-                self._save_started(self._around.save)
+            if begun is None:
+                self._started = self._around.clock()
+                if signals.task_prerun.receivers:
+                    yield from self._prerun()
+                if self._habits.track_started and self._around.save is not None:
+                    self._save_started(self._around.save)
             try:
-                value = yield from self._call()
+                value = yield from begun or self._call()
             except BaseException as error:
                 self.running = False
                 if _concerns_the_worker(error):
@@ -185,7 +234,7 @@ class Job:
             # Nobody's work depends on it; the true result comes with the outcome.
             _ends.warning("Task %s[%s]: its STARTED state was not stored: %s", self.name, self.id, error)
 
-    def _call(self) -> Generator[Awaitable[Any], Any, Any]:
+    def _call(self) -> Call:
         args: Any = self.request.args or ()
         kwargs: Any = self.request.kwargs or {}
         if self._habits.around is None:
@@ -198,7 +247,7 @@ class Job:
         self.running = False
         return value
 
-    def _called(self, args: Any, kwargs: Any) -> Generator[Awaitable[Any], Any, Any]:
+    def _called(self, args: Any, kwargs: Any) -> Call:
         task = self.task
         if self._habits.before_start is not None:
             waiting = self._habits.before_start(self.id, args, kwargs)
@@ -206,10 +255,14 @@ class Job:
                 yield waiting
         if task.converter is not None:
             args, kwargs = task.converter(args, kwargs)
-        function = task if task.calls_itself else task.run
+        function = task if self._habits.calls_itself else task.run
         self.running = True
         value = function(*args, **kwargs)
+        return (yield from self._awaited(value))
+
+    def _awaited(self, value: Any) -> Call:
         if type(value) is CoroutineType:
+            self.running = True
             value = yield value
         self.running = False
         return value
@@ -217,9 +270,7 @@ class Job:
     def _succeeded(self, value: Any) -> Story:
         made, habits = self.request, self._habits
         try:
-            follow_ups = canvas.follow_ups(self._around.app, made, value)
-            counts = counting.success(self._around.app, made, value) if made.chord else ()
-            result = self._endings.success(made, value)
+            follow_ups, counts, result = self._left_by(value)
         except Exception as error:
             return (yield from self._failed(_as_encode_error(error)))
         runtime = self._around.clock() - self._started
@@ -334,6 +385,13 @@ class Job:
         return self._outcome(Fate.ACKED, result, also=also, counts=counts)
 
     # --- what the steps say and hand back -----------------------------------------------------------------
+
+    def _left_by(self, value: Any) -> tuple[tuple[Message, ...], tuple[Count, ...], Result | None]:
+        """What a value leaves: messages that follow it, its place in a chord, its result."""
+        made, app = self.request, self._around.app
+        follow_ups = canvas.follow_ups(app, made, value) if made.callbacks or made.chain else ()
+        counts = counting.success(app, made, value) if made.chord else ()
+        return follow_ups, counts, self._endings.success(made, value)
 
     def _outcome(
         self,
@@ -498,6 +556,12 @@ class Job:
         except Exception:
             result = None
         return self._outcome(Fate.DEAD, result, (), reason, also, counts)
+
+
+def _either(said: Sequence[float | None], otherwise: Limits) -> Limits:
+    """The limits of a call, which says (hard, soft) in the order of the wire."""
+    hard, soft = said
+    return otherwise[0] if soft is None else soft, otherwise[1] if hard is None else hard
 
 
 def _concerns_the_worker(error: BaseException) -> bool:
