@@ -49,10 +49,13 @@ def main() -> int:
                 display.say(f"--- the last that {name} printed\n{programs.printed(name)[-3000:]}")
             return 1
         if display.live:
-            display.say(
-                f"\nTry it by hand: {address}/docs (what the programs print: {folder}). Ctrl-C ends it."
-            )
-            wait_for_ctrl_c()
+            try:
+                display.say(
+                    f"\nTry it by hand: {address}/docs (what the programs print: {folder}). Ctrl-C ends it."
+                )
+                signal.pause()
+            except KeyboardInterrupt:
+                print()
         else:
             display.say(f"On a terminal it would stay up now, at {address}/docs. All done.")
     return 0
@@ -180,13 +183,6 @@ def get(web: httpx.Client, path: str, **query: Any) -> Any:
 def expect(holds: bool, seen: object) -> None:
     if not holds:
         raise RuntimeError(f"not what was expected: {seen}")
-
-
-def wait_for_ctrl_c() -> None:
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        print()
 
 
 if __name__ == "__main__":

@@ -66,6 +66,16 @@ class Ledger:
         self.entries += entries
         return entries
 
+    def has_begun(self, *words: str) -> bool:
+        """All of them, as far as is written by now."""
+        self.read()
+        return all(self.begins[word] for word in words)
+
+    def has_ended(self, *words: str) -> bool:
+        """All of them, as far as is written by now."""
+        self.read()
+        return all(self.ends[word] for word in words)
+
     def reruns(self, words: Counter[str] | None = None) -> int:
         """How many executions were not the first of their word."""
         return sum(count - 1 for count in (words or self.begins).values())

@@ -47,7 +47,7 @@ def test_one_term_ends_a_worker_in_its_grace_and_what_is_not_finished_goes_back_
         stage.send("coroutine", 0.8, task="awork")
         stage.send("long", 120)
         stage.send("long-coroutine", 120, task="awork")
-    until(lambda: stage.ledger.read() or all(stage.ledger.begins[word] for word in short + long), "all run")
+    until(lambda: stage.ledger.has_begun(*short, *long), "all run")
     if pool == "solo":
         stage.send("waits", 120)
     worker.signal(signal.SIGTERM)

@@ -113,7 +113,7 @@ def test_delayed_messages_wait_in_the_store_and_hold_up_nobody(opened: Opened) -
     began = time.monotonic()
     for number in range(10):
         stage.app().send_task("chaos_app.work", (f"now{number}",), task_id=f"now{number}")
-    until(lambda: stage.ledger.read() or stage.ledger.ends["now9"], "what is due runs", pause=0.002)
+    until(lambda: stage.ledger.has_ended("now9"), "what is due runs", pause=0.002)
     assert time.monotonic() - began < 1.0
     assert child.memory_info().rss - before < 10 << 20
     assert stage.store.census().depth.delayed == 20_000

@@ -65,10 +65,10 @@ def test_a_zombies_late_result_and_acknowledgement_are_refused(opened: Opened) -
     stage = opened("redis", lease=LEASE)
     zombie = stage.start_worker("-c", "1")
     stage.send("twice", 0.5)
-    until(lambda: stage.ledger.read() or stage.ledger.begins["twice"], "it has begun")
+    until(lambda: stage.ledger.has_begun("twice"), "it has begun")
     with frozen(*group(zombie)):
         other = stage.start_worker("-c", "1")
-        until(lambda: stage.ledger.read() or stage.ledger.ends["twice"], "the other one runs it")
+        until(lambda: stage.ledger.has_ended("twice"), "the other one runs it")
         until(lambda: stage.check_the_law().depth.claimed == 0, "it is settled")
         assert "twice" in stage.done
     # The law would see the second result as one too many, and a second settling too.

@@ -77,7 +77,9 @@ class Producer:
                 raise
             if len(part) < len(messages):
                 said.append((part, _Line(self._connect(), line.key, before, lent=True)))
-            if not line.lent:
+            if line.lent:
+                line.connection.close()
+            else:
                 self._free.append(line)
 
     def close(self) -> None:
