@@ -1,4 +1,4 @@
-"""The Protocols that a driver fulfils: Broker, Lookout, ResultStore, Watch. Nothing else lives here."""
+"""The Protocols that a driver fulfils: Broker, Lookout, ResultStore, Watch, Bus, Listening. Nothing else."""
 
 from __future__ import annotations
 
@@ -89,6 +89,18 @@ class Broker(Protocol):
         them before it begins, by the thread that calls `turn`. What `turn` could not look up, for no
         envelope shows it, `in` asks of the store."""
 
+    def held(self, owner: str) -> list[Claim]:
+        """What an owner holds, by number; for those who look on, it changes nothing."""
+
+    def pause(self, queue: str) -> None:
+        """Nobody claims from this queue from now on, whoever serves it now or later, until `resume`."""
+
+    def resume(self, queue: str) -> None:
+        """It is served again, at once."""
+
+    def paused(self) -> list[str]:
+        """The queues that are paused, sorted."""
+
     def close(self) -> None:
         """Free everything; may be called twice. Claims stay with their owner."""
 
@@ -139,3 +151,43 @@ class ResultStore(Protocol):
 
     def close(self) -> None:
         """Free everything; may be called twice."""
+
+
+class Bus(Protocol):
+    """Where processes call out to whoever listens just now: remote control and events.
+
+    A topic is a word, or two with a slash: `celery.pidbox`, `celeryev/worker.online`. Nothing is kept for who
+    comes later. Usable from any thread; not carried over a fork. An unreachable store raises
+    `OperationalError`; nothing hangs.
+    """
+
+    def say(self, topic: str, payload: bytes) -> int:
+        """Tell all who listen to this topic; returns how many they are. After a connection that broke it may
+        be told twice."""
+
+    def listen(self, topics: Sequence[str]) -> Listening:
+        """Hear from now on what is said under these topics. A `*` at the end of one stands for any rest."""
+
+    def open_box(self, box: str) -> Listening:
+        """A box for answers, open from now on until it is closed; its name is used once."""
+
+    def answer(self, box: str, payload: bytes, keep: float) -> None:
+        """Put an answer into a box, for at most `keep` seconds: its owner may be gone."""
+
+    def close(self) -> None:
+        """Free everything; may be called twice. What listens on it must have been closed before."""
+
+
+class Listening(Protocol):
+    """Somebody's ear on a bus; for one thread."""
+
+    def fileno(self) -> int | None:
+        """What to poll for reading; None while there is nothing to poll: then call `hear` now and then."""
+
+    def hear(self, wait: float = 0.0) -> list[tuple[str, bytes]]:
+        """(topic or box, payload) of all that has come, in its order; waits up to `wait` seconds for the
+        first. After OperationalError call it again: it makes itself known anew. What was said meanwhile is
+        lost."""
+
+    def close(self) -> None:
+        """End it; may be called twice."""

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from celeriac.drivers import opening
-from celeriac.ports import Broker, ResultStore
-from celeriac.testing.conformance import BrokerConformance, ResultConformance
+from celeriac.ports import Broker, Bus, ResultStore
+from celeriac.testing.conformance import BrokerConformance, BusConformance, ResultConformance
 
 
-class TestMemory(BrokerConformance, ResultConformance):
+class TestMemory(BrokerConformance, BusConformance, ResultConformance):
     one_process = True
 
     @pytest.fixture
@@ -21,24 +21,36 @@ class TestMemory(BrokerConformance, ResultConformance):
         return partial(opening.open_broker, memory_url, memory_url)
 
     @pytest.fixture
+    def open_bus(self, memory_url: str) -> Callable[[], Bus]:
+        return partial(opening.open_bus, memory_url)
+
+    @pytest.fixture
     def open_results(self, memory_url: str) -> Callable[[], ResultStore]:
         return partial(opening.open_results, memory_url)
 
 
-class TestSqlite(BrokerConformance, ResultConformance):
+class TestSqlite(BrokerConformance, BusConformance, ResultConformance):
     @pytest.fixture
     def open_broker(self, sqlite_url: str) -> Callable[[], Broker]:
         return partial(opening.open_broker, sqlite_url, sqlite_url)
+
+    @pytest.fixture
+    def open_bus(self, sqlite_url: str) -> Callable[[], Bus]:
+        return partial(opening.open_bus, sqlite_url)
 
     @pytest.fixture
     def open_results(self, sqlite_url: str) -> Callable[[], ResultStore]:
         return partial(opening.open_results, sqlite_url)
 
 
-class TestRedis(BrokerConformance, ResultConformance):
+class TestRedis(BrokerConformance, BusConformance, ResultConformance):
     @pytest.fixture
     def open_broker(self, redis_db: str) -> Callable[[], Broker]:
         return partial(opening.open_broker, redis_db, redis_db)
+
+    @pytest.fixture
+    def open_bus(self, redis_db: str) -> Callable[[], Bus]:
+        return partial(opening.open_bus, redis_db)
 
     @pytest.fixture
     def open_results(self, redis_db: str) -> Callable[[], ResultStore]:

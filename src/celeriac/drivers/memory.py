@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from celeriac.counting import THROUGH, set_off
+from celeriac.drivers.memory_bus import Air, MemoryBus
 from celeriac.drivers.opening import Options
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
@@ -47,6 +48,11 @@ def open_broker(url: str, options: Options, with_results: bool) -> Broker:
 def open_results(url: str, options: Options) -> ResultStore:
     """The results of the store that the URL's host names."""
     return MemoryResults(_store_of(url).results)
+
+
+def open_bus(url: str, options: Options) -> MemoryBus:
+    """The bus of the store that the URL's host names."""
+    return MemoryBus(_store_of(url).air)
 
 
 def same_store(url_a: str, url_b: str) -> bool:
@@ -160,6 +166,23 @@ class MemoryBroker:
     @property
     def revoked(self) -> Container[str]:
         return self._revoked
+
+    def held(self, owner: str) -> list[Claim]:
+        with self._open() as store:
+            return store.held(owner)
+
+    def pause(self, queue: str) -> None:
+        with self._open() as store:
+            store.paused.add(queue)
+
+    def resume(self, queue: str) -> None:
+        with self._open() as store:
+            store.paused.discard(queue)
+            store.ring_for_ready([queue])
+
+    def paused(self) -> list[str]:
+        with self._open() as store:
+            return sorted(store.paused)
 
     def close(self) -> None:
         self._closed = True
@@ -344,7 +367,10 @@ class MemoryStore:
         #: Seconds that never run back, for leases and waits.
         self.ticks = ticks
         self.results = Shelf(ticks)
+        self.air = Air()
         self.dead: list[Dead] = []
+        #: Queues that nobody may claim from.
+        self.paused: set[str] = set()
         #: The brokers whose turn waits, longest first, with the owner that waits.
         self.waiting: dict[MemoryBroker, str] = {}
         self._lines: dict[str, Line] = {}
@@ -405,7 +431,7 @@ class MemoryStore:
         claims: list[Claim] = []
         empty = 0
         while len(claims) < want and empty < len(queues):
-            parcel = self.line(queues[0]).pop()
+            parcel = None if queues[0] in self.paused else self.line(queues[0]).pop()
             queues.rotate(-1)
             if parcel is None:
                 empty += 1
@@ -414,9 +440,15 @@ class MemoryStore:
                 claims.append(holder.take(parcel))
         return claims
 
+    def held(self, owner: str) -> list[Claim]:
+        holder = self._holders.get(owner)
+        held = {} if holder is None else holder.held
+        return [parcel.claim(number) for number, parcel in sorted(held.items(), key=_by_number)]
+
     def next_due(self, queues: Iterable[str]) -> float:
         """Seconds until the first delayed message of these queues is due."""
-        etas = [line.delayed[0][0] for queue in queues if (line := self.line(queue)).delayed]
+        served = [queue for queue in queues if queue not in self.paused]
+        etas = [line.delayed[0][0] for queue in served if (line := self.line(queue)).delayed]
         return min(etas) - self.now() if etas else LONGEST_PAUSE
 
     def beat(self, node: str, lease: float) -> list[str]:

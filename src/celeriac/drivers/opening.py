@@ -10,7 +10,7 @@ import msgspec
 
 from celeriac.drivers.paired import Paired
 from celeriac.exceptions import ImproperlyConfigured
-from celeriac.ports import Broker, ResultStore
+from celeriac.ports import Broker, Bus, ResultStore
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -33,6 +33,9 @@ class Driver(Protocol):
 
     def open_results(self, url: str, options: Options) -> ResultStore:
         """The results of that store."""
+
+    def open_bus(self, url: str, options: Options) -> Bus:
+        """The bus of that store."""
 
     def same_store(self, url_a: str, url_b: str) -> bool:
         """Whether both name one store, so that one atomic step can touch both."""
@@ -76,6 +79,12 @@ def open_broker(
 def open_results(url: str, options: Options = _DEFAULTS) -> ResultStore:
     """The result store of a URL."""
     return driver_of(url).open_results(url, options)
+
+
+def open_bus(url: str | Sequence[str], options: Options = _DEFAULTS) -> Bus:
+    """The bus of a broker's URL."""
+    only = _only(url)
+    return driver_of(only).open_bus(only, options)
 
 
 def known_schemes() -> list[str]:

@@ -97,6 +97,18 @@ class Paired:
     def revoke(self, ids: Sequence[str], keep: float) -> list[str]:
         return self._broker.revoke(ids, keep)
 
+    def held(self, owner: str) -> list[Claim]:
+        return self._broker.held(owner)
+
+    def pause(self, queue: str) -> None:
+        self._broker.pause(queue)
+
+    def resume(self, queue: str) -> None:
+        self._broker.resume(queue)
+
+    def paused(self) -> list[str]:
+        return self._broker.paused()
+
     @property
     def revoked(self) -> Container[str]:
         return self._broker.revoked

@@ -1,4 +1,4 @@
-"""The Redis driver: broker and results on Redis 6.2+ or Valkey, with Celery's wire for what others see."""
+"""The Redis driver: broker, results, bus on Redis 6.2+ or Valkey, with Celery's wire for what others see."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable
 from celeriac.drivers.opening import Options
 from celeriac.drivers.redis.address import Address, parse
 from celeriac.drivers.redis.broker import RedisBroker
+from celeriac.drivers.redis.bus import RedisBus
 from celeriac.drivers.redis.connection import Connection
 from celeriac.drivers.redis.keys import Keys, result_prefix
 from celeriac.drivers.redis.results import RedisResults
-from celeriac.ports import Broker, ResultStore
+from celeriac.ports import Broker, Bus, ResultStore
 
 #: Seconds that a worker waits for a reply before it counts the connection as broken. A script never takes
 #: near so long, and a turn may be said again; with the pause before the next try it must stay below the 5 s
@@ -31,6 +32,19 @@ def open_broker(url: str, options: Options, with_results: bool) -> Broker:
 def open_results(url: str, options: Options) -> ResultStore:
     """The results of that server and database."""
     return RedisResults(_connector(parse(url), options), _keys(options))
+
+
+def open_bus(url: str, options: Options) -> Bus:
+    """The bus of that server and database; its channels are named as kombu names them."""
+    address = parse(url)
+    said = options.extra.get("fanout_prefix", True)
+    prefix = said if isinstance(said, str) else "/{db}." if said else ""
+    return RedisBus(
+        _connector(address, options),
+        _keys(options),
+        prefix.format(db=address.db),
+        bool(options.extra.get("fanout_patterns", True)),
+    )
 
 
 def same_store(url_a: str, url_b: str) -> bool:

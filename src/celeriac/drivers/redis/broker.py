@@ -197,6 +197,28 @@ class RedisBroker:
     def revoked(self) -> Container[str]:
         return self._revoked
 
+    def held(self, owner: str) -> list[Claim]:
+        flat = self._operate("HGETALL", self._keys.claims + owner)
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        claims = []
+        for number, stored in fields.items():
+            if not number.isdigit():
+                continue  # the number of the last turn, and marks
+            ready, _, payload = stored.partition(b"\n")
+            queue = self._keys.queue_of(ready.decode())
+            begun = number + b"!" in fields
+            claims.append(Claim(int(number), queue, payload, _deliveries(payload), begun))
+        return sorted(claims, key=lambda claim: claim.number)
+
+    def pause(self, queue: str) -> None:
+        self._operate("SADD", self._keys.paused, queue)
+
+    def resume(self, queue: str) -> None:
+        self._run(scripts.RESUME, [], queue, *self._keys.ready_steps(queue))
+
+    def paused(self) -> list[str]:
+        return sorted(_text(queue) for queue in self._operate("SMEMBERS", self._keys.paused))
+
     def close(self) -> None:
         self._closed = True
         self._bell.close()

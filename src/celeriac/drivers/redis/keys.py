@@ -40,6 +40,8 @@ class Keys:
         self.listened_news = ours + "listened:news"
         #: sorted set id of a revoked task -> until when it is revoked, epoch milliseconds
         self.revoked = ours + "revoked"
+        #: set of the queues that nobody may claim from
+        self.paused = ours + "paused"
         #: which node is the lookout
         self.lookout = ours + "lookout"
         #: stock Celery's sets of queues by their exchange: its clients and workers write them

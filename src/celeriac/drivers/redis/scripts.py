@@ -60,6 +60,7 @@ def names(keys: Keys) -> bytes:
             keys.revoked,
             keys.listened,
             keys.bindings,
+            keys.paused,
         )
     )
 
@@ -79,3 +80,4 @@ PURGE = Script("purge")
 LETTERS = Script("letters")
 REPLAY = Script("replay")
 REVOKE = Script("revoke")
+RESUME = Script("resume")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celeriac.drivers.opening import Options
 from celeriac.drivers.sqlite.broker import SqliteBroker
+from celeriac.drivers.sqlite.bus import SqliteBus
 from celeriac.drivers.sqlite.place import read_url
 from celeriac.drivers.sqlite.results import SqliteResults
 from celeriac.drivers.sqlite.store import Store
@@ -19,6 +20,12 @@ def open_results(url: str, options: Options) -> SqliteResults:
     """The results in the file of the URL."""
     patience = options.publish_timeout
     return SqliteResults(Store.opened(read_url(url), patience), patience)
+
+
+def open_bus(url: str, options: Options) -> SqliteBus:
+    """The bus in the file of the URL."""
+    patience = options.publish_timeout
+    return SqliteBus(Store.opened(read_url(url), patience), patience)
 
 
 def same_store(url_a: str, url_b: str) -> bool:

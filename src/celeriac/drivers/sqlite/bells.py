@@ -45,6 +45,9 @@ class Ear(Protocol):
 
     address: str
 
+    def fileno(self) -> int | None:
+        """What to poll for being told; None where one can only look."""
+
     def wait(self, seconds: float) -> bool:
         """Wait until it was told, or was woken, or the time is over; returns whether it was woken."""
 
@@ -93,6 +96,9 @@ class Bell:
         _bells.add(self)
         weakref.finalize(self, _remove, os.getpid(), self.address, (self._ring, self._woken, self._wake))
 
+    def fileno(self) -> int:
+        return self._ring
+
     def wait(self, seconds: float) -> bool:
         # Looked up now, because gevent may have replaced it by one that lets other greenlets run.
         poller = select.poll()
@@ -124,6 +130,9 @@ class Looker:
         self._version = version
         self._seen: object = None
         self._woken = False
+
+    def fileno(self) -> None:
+        """None."""
 
     def wait(self, seconds: float) -> bool:
         deadline = time.monotonic() + seconds

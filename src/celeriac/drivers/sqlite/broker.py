@@ -148,11 +148,13 @@ class SqliteBroker:
         # What was reserved is the latest that another connection can have given.
         last = self._last.setdefault(owner, reserved)
         claims, gave = [], ""
+        stopped = db.execute(sql.PAUSED).fetchall() if want else ()
+        served = [queue for queue in queues if (queue,) not in stopped] if stopped else queues
         if owner in self._in_doubt:
             claims = moves.claims_above(db, id, last)
             last = claims[-1].number if claims else last
         if want > len(claims):
-            more, gave = moves.claim(db, id, queues, want - len(claims), last)
+            more, gave = moves.claim(db, id, served, want - len(claims), last)
             claims += more
             last += len(more)
             moves.reserve(db, id, last, reserved)
@@ -313,6 +315,26 @@ class SqliteBroker:
 
     def _is_revoked(self, id: str) -> bool:
         return self._read(lambda db: bool(revokes.of_ids(db, [id], time.time())))
+
+    def held(self, owner: str) -> list[Claim]:
+        def work(db: sqlite3.Connection) -> list[Claim]:
+            row = db.execute(sql.OWNER, (owner,)).fetchone()
+            return moves.claims_above(db, row[0], 0) if row is not None else []
+
+        return self._read(work)
+
+    def pause(self, queue: str) -> None:
+        self._write(lambda db: db.execute(sql.PAUSE, (queue,)))
+
+    def resume(self, queue: str) -> None:
+        def work(db: sqlite3.Connection, fresh: Fresh) -> None:
+            db.execute(sql.RESUME, (queue,))
+            fresh[queue] += int(db.execute(sql.COUNT_READY, (queue,)).fetchone()[0])
+
+        self._move(work)
+
+    def paused(self) -> list[str]:
+        return self._read(lambda db: [queue for (queue,) in db.execute(sql.PAUSED).fetchall()])
 
     def close(self) -> None:
         if not self._closed:

@@ -128,3 +128,28 @@ CREATE TABLE watcher (
 ) WITHOUT ROWID;
 
 CREATE INDEX watcher_address ON watcher (address, fresh);
+
+-- Who listens on the bus.
+CREATE TABLE listener (
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,
+    address TEXT NOT NULL,
+    -- JSON array; a * at the end of one stands for any rest.
+    topics  TEXT NOT NULL,
+    -- Monotonic: who has not renewed it by then was killed.
+    until   REAL NOT NULL
+);
+
+-- What was said to whom and is not heard yet.
+CREATE TABLE heard (
+    id       INTEGER PRIMARY KEY,
+    listener INTEGER NOT NULL,
+    topic    TEXT NOT NULL,
+    payload  BLOB NOT NULL
+);
+
+CREATE INDEX heard_listener ON heard (listener, id);
+
+-- Queues that nobody may claim from.
+CREATE TABLE paused (
+    queue TEXT PRIMARY KEY
+) WITHOUT ROWID;

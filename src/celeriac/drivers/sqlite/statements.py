@@ -365,3 +365,41 @@ DELETE_OLD_CHORDS = "DELETE FROM chord WHERE expires <= ?"
 
 # now ->
 DELETE_OLD_MEMBERS = "DELETE FROM member WHERE expires <= ?"
+
+# --- the bus ----------------------------------------------------------------------------------------------
+
+# address, topics (JSON), until -> ; its id is the last that was inserted
+ADD_LISTENER = "INSERT INTO listener (address, topics, until) VALUES (?, ?, ?)"
+
+# monotonic now -> id, address, topics of all who may listen
+LISTENERS = "SELECT id, address, topics FROM listener WHERE until > ?"
+
+# listener, topic, payload ->
+ADD_HEARD = "INSERT INTO heard (listener, topic, payload) VALUES (?, ?, ?)"
+
+# listener, limit -> id, topic, payload in their order
+HEARD = "SELECT id, topic, payload FROM heard WHERE listener = ? ORDER BY id LIMIT ?"
+
+# listener, last id ->
+DELETE_HEARD = "DELETE FROM heard WHERE listener = ? AND id <= ?"
+
+# until, listener -> one changed row if it is known
+RENEW_LISTENER = "UPDATE listener SET until = ? WHERE id = ?"
+
+# listeners (JSON) ->
+DELETE_LISTENERS = "DELETE FROM listener WHERE id IN (SELECT value FROM json_each(?))"
+
+# listeners (JSON) ->
+DELETE_ALL_HEARD = "DELETE FROM heard WHERE listener IN (SELECT value FROM json_each(?))"
+
+# monotonic now -> ids of those that were killed
+OLD_LISTENERS = "SELECT id FROM listener WHERE until <= ?"
+
+# --- paused queues ----------------------------------------------------------------------------------------
+
+# queue ->
+PAUSE = "INSERT OR IGNORE INTO paused (queue) VALUES (?)"
+RESUME = "DELETE FROM paused WHERE queue = ?"
+
+# -> names, sorted
+PAUSED = "SELECT queue FROM paused ORDER BY queue"

@@ -36,6 +36,14 @@ local function what_is_revoked(reply)
   return found
 end
 
+local function without_paused(queues)
+  local served = {}
+  for _, queue in ipairs(queues) do
+    if redis.call('SISMEMBER', PAUSED, queue[1]) == 0 then served[#served + 1] = queue end
+  end
+  return served
+end
+
 local last = redis.call('HGET', claims, 's')
 if not last then return false end
 even_when_full()
@@ -127,6 +135,7 @@ local record = {'s', sequence}
 local reply = {0, false}
 if want > 0 then
   local queues = cmsgpack.unpack(ARGV[3])
+  if redis.call('EXISTS', PAUSED) == 1 then queues = without_paused(queues) end
   for _, queue in ipairs(queues) do promote(queue[1]) end
 
   local number = first
