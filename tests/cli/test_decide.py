@@ -32,6 +32,8 @@ SILENT: dict[str, Any] = dict.fromkeys(
         "start_method",
         "include",
         "pidfile",
+        "health",
+        "detach",
     ]
 ) | {"loglevel": "WARNING", "without_heartbeat": False, "purge": False, "task_events": False}
 

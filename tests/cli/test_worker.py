@@ -120,3 +120,10 @@ def look(run: Run, *options: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads(done.stdout)["result"]
     return seen
+
+
+def test_what_fails_before_it_is_in_the_background_is_seen(run: Run, shop: Path) -> None:
+    (shop / "broken.py").write_text("import thing_that_is_not_there\n")
+    done = run("-A", "broken", "worker", "-D", "-f", "w.log")
+    assert done.returncode == 1
+    assert "No module named 'thing_that_is_not_there'" in done.stderr

@@ -5,27 +5,59 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 
 
-def detach() -> None:
-    """Go on in the background: no terminal, a session of its own, standard streams to nowhere.
+def detach() -> Callable[[], None]:
+    """Go on in the background: no terminal, a session of its own; gives what to call when all is well.
 
-    The calling process ends here with 0. Done before the app is imported, so nothing that it opens is lost.
+    Until then the calling process waits and errors are still shown; then it ends with 0, and the standard
+    streams lead to nowhere. If we end before that, it ends with 1. Done before the app is imported, so
+    nothing that it opens is lost.
     """
+    reader, writer = os.pipe()
     if os.fork():
-        os._exit(0)
+        os.close(writer)
+        os._exit(0 if os.read(reader, 1) else 1)
+    os.close(reader)
     os.setsid()
     # A session's first process could get a terminal again by opening one; its child cannot.
     if os.fork():
         os._exit(0)
+    return partial(_let_go, writer)
+
+
+def _let_go(writer: int) -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
     if nowhere > 2:
         os.close(nowhere)
+    os.write(writer, b"0")
+    os.close(writer)
+
+
+#: Set in a process that has begun again: the folder that the first one was started in.
+_BEGUN_IN = "CELERIAC_BEGUN_IN"
+
+
+def begun_again() -> bool:
+    """Whether this process has been started by `begin_again`; what a start does once is done already."""
+    return os.environ.pop(_BEGUN_IN, None) is not None
+
+
+def begin_again(folder: str) -> None:
+    """Start the same command in this same process: new code, same number. Does not return."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.environ[_BEGUN_IN] = folder
+    os.chdir(folder)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - what it was started as
 
 
 def detachable(logfile: str | None) -> None:
@@ -50,9 +82,10 @@ def become(uid: str | None, gid: str | None, umask: str | None) -> None:
     except KeyError as error:
         raise click.UsageError(f"--uid/--gid: {error.args[0]}") from None
     try:
-        if group is not None:
+        # Who is it already needs no right to become it: a worker that was started anew.
+        if group is not None and group != os.getegid():
             os.setgid(group)
-        if user is not None:
+        if user is not None and user.pw_uid != os.geteuid():
             os.initgroups(user.pw_name, group if group is not None else user.pw_gid)
             os.setuid(user.pw_uid)
     except PermissionError:

@@ -37,7 +37,8 @@ def decide(
         logfile=_expanded(said["logfile"], hostname),
         log_format=said["log_format"] or ("json" if conf.worker_log_json else "text"),
         no_color=invocation.no_color,
-        quiet=invocation.quiet,
+        # In the background nobody reads it.
+        quiet=invocation.quiet or bool(said["detach"]),
         max_tasks_per_child=_first(said["max_tasks_per_child"], conf.worker_max_tasks_per_child),
         max_memory_per_child=_first(said["max_memory_per_child"], conf.worker_max_memory_per_child),
         time_limit=time_limit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import click
 
@@ -16,6 +17,8 @@ class Invocation:
     config: str | None = None
     no_color: bool = False
     quiet: bool = False
+    #: The folder before --workdir.
+    begun_in: str = field(default_factory=lambda: str(Path.cwd()))
     _app: Celery | None = field(default=None, repr=False)
 
     @property

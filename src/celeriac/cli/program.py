@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -143,6 +144,7 @@ def program(
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
         ctx.exit()
+    begun_in = str(Path.cwd())
     if workdir:
         os.chdir(workdir)
     # The environment wins over an app's settings and reaches every child, also a spawned one.
@@ -154,7 +156,7 @@ def program(
         os.environ["CELERY_SKIP_CHECKS"] = "true"
     # https://no-color.org: any value that is not empty.
     no_color = no_color or bool(os.environ.get("NO_COLOR"))
-    ctx.obj = Invocation(app_spec=app, config=config, no_color=no_color, quiet=quiet)
+    ctx.obj = Invocation(app_spec=app, config=config, no_color=no_color, quiet=quiet, begun_in=begun_in)
     ctx.call_on_close(ctx.obj.close)
     if loader:
         ctx.obj.remark(

@@ -8,12 +8,14 @@ from typing import Any
 
 import click
 
-from celeriac.cli.daemon import become, detach, detachable
+from celeriac.cli.daemon import become, begin_again, begun_again, detach, detachable
 from celeriac.cli.decide import decide
 from celeriac.cli.invocation import Invocation, pass_invocation
 from celeriac.cli.overrides import read_overrides
 from celeriac.cli.unneeded import tell_unneeded
 from celeriac.cli.values import address, autoscale, concurrency, level, names, pool_name
+from celeriac.worker import banner
+from celeriac.worker.living import RESTART
 from celeriac.worker.start import run
 
 _ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
@@ -108,15 +110,23 @@ def _flag(*names: str, help: str) -> Callable[[_Command], _Command]:
 def worker(ctx: click.Context, invocation: Invocation, /, overrides: tuple[str, ...], **said: Any) -> None:
     """Run tasks until told to stop (TERM, Ctrl-C: finish what runs; a second Ctrl-C: at once).
 
+    HUP starts it anew, USR1 logs where every thread stands.
+
     Settings may follow the options: worker.redirect_stdouts=false task.time_limit=30
     """
     settings = read_overrides(overrides)
     tell_unneeded(ctx, invocation)
-    if said["detach"]:
+    again = begun_again()
+    settled: Callable[[], None] = lambda: None
+    if said["detach"] and not again:
         detachable(said["logfile"])
-        detach()
+        settled = detach()
     become(said["uid"], said["gid"], said["umask"])
     app = invocation.app
     for name, value in settings.items():
         app.conf.pin(name, value)
-    sys.exit(run(app, decide(said, app.conf, invocation, settings)))
+    code = run(app, decide(said, app.conf, invocation, settings), settled)
+    if code == RESTART:
+        banner.say(banner.RESTARTING % " ".join(sys.argv))
+        begin_again(invocation.begun_in)
+    sys.exit(code)

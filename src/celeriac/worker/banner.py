@@ -23,6 +23,7 @@ PRESS_AGAIN_FOR_COLD = (
     "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
 )
 PRESS_AGAIN_TO_TERMINATE = "worker: Hitting Ctrl+C again will terminate all running tasks!"
+RESTARTING = "Restarting celery worker (%s)"
 WAITING_FOR_COLD = "Waiting gracefully for cold shutdown to complete..."
 CANNOT_CONNECT = "consumer: Cannot connect to %s: %s."
 CONNECTION_LOST = "consumer: Connection to broker lost. Trying to re-establish the connection..."

@@ -19,10 +19,12 @@ ORDER = "CELERIAC_CHILD"
 
 
 class Lines(msgspec.Struct, frozen=True):
-    """A child's two pipes: down it hears orders (and the end of its parent), up it gives word."""
+    """A child's two pipes: down it hears orders (and the end of its parent), up it gives word. And the sheet
+    on which its stacks are written."""
 
     down: int
     up: int
+    sheet: int
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -78,7 +80,7 @@ def spawn(
     """Start a fresh interpreter; returns the pid."""
     order = Order(plan, options, index, slots.count, slots.rooms, slots.descriptor, limits, meters, lines)
     environment = {**os.environ, ORDER: msgspec.json.encode(order).decode()}
-    inherited = [slots.descriptor, limits, lines.down, lines.up]
+    inherited = [slots.descriptor, limits, lines.down, lines.up, lines.sheet]
     if meters is not None:
         inherited.append(meters)
     for descriptor in inherited:

@@ -14,6 +14,7 @@ from celeriac.message import Claim, Outcome
 from celeriac.worker.child import PATIENCE, WAIT, Life
 from celeriac.worker.execute import Job
 from celeriac.worker.pace import Pace
+from celeriac.worker.stacks import ASK
 
 #: Seconds without work after which the watchdog sleeps until there is some.
 NAP = 0.1
@@ -40,13 +41,15 @@ class InlineChild:
         self._loop: asyncio.AbstractEventLoop | None = None
         #: The coroutine that the loop runs for the present job.
         self._task: asyncio.Task[Outcome] | None = None
+        #: Wakes the task out of a call into C. A process without a parent is asked for its stacks by SIGUSR1.
+        self._limit_signal = ASK if life.plan.pool == "solo" else signal.SIGUSR1
         self._signals = threading.current_thread() is threading.main_thread()
 
     def run(self) -> None:
         life = self._life
         life.enter()
         if self._signals:
-            signal.signal(signal.SIGUSR1, self._on_limit)
+            signal.signal(self._limit_signal, self._on_limit)
         watchdog = threading.Thread(target=self._watch, name="celeriac-watchdog", daemon=True)
         watchdog.start()
         try:
@@ -145,7 +148,7 @@ class InlineChild:
             if (self._soft_deadline and now >= self._soft_deadline) or (
                 self._hard_deadline and now >= self._hard_deadline
             ):
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+                signal.pthread_kill(threading.main_thread().ident or 0, self._limit_signal)
 
     def _note_what_runs(self) -> None:
         """For those who look on. Here and not where tasks run: nobody wants to see what lasts no longer."""

@@ -27,7 +27,7 @@ from celeriac.exceptions import (
     WorkerTerminate,
 )
 from celeriac.message import Claim, Fate, Outcome, Result
-from celeriac.worker import banner, originals
+from celeriac.worker import banner, originals, stacks
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Child, Life, Plan
 from celeriac.worker.endings import Endings
@@ -44,12 +44,15 @@ from celeriac.worker.options import WorkerOptions
 from celeriac.worker.rooms import RoomsChild
 from celeriac.worker.runners.port import Finished, Runner
 from celeriac.worker.slots import Slot, Slots
+from celeriac.worker.systemd import Systemd
 
 #: What a child says upward.
 READY, LIMITS = b"R", b"L"
 #: What it hears from above.
 STOP = b'["stop"]\n'
 
+#: Returned by the main process in place of an exit code: it shall begin again from its first line.
+RESTART = -1
 #: Exit codes: lost its node's lease to others; its parent is gone.
 FENCED, ORPHANED = 3, 4
 
@@ -76,6 +79,8 @@ class Household:
         self.meters: Meters | None = None
         #: Answers /livez, /readyz and /metrics in the node's main process; None where nobody asks.
         self.health: Health | None = None
+        #: The service manager, in the node's main process; None where there is none.
+        self.systemd: Systemd | None = None
         #: As the receivers of its signals see it.
         self.worker = Worker(app, options)
         self.logging = WorkerLogging(
@@ -106,6 +111,8 @@ class Household:
     def say_ready(self) -> None:
         """The node serves its queues."""
         logger.info(banner.READY, self.options.hostname)
+        if self.systemd is not None:
+            self.systemd.ready()
         if signals.worker_ready.receivers:
             signals.worker_ready.send(self.worker)
 
@@ -115,11 +122,23 @@ class Household:
         return self.app.conf.seconds("worker_soft_shutdown_timeout") or 0.0
 
     def say_stopping(self, number: int, how: Literal["Warm", "Soft", "Cold"]) -> None:
-        """A signal was heard that ends the node."""
+        """A signal was heard that ends the node, or starts it anew."""
+        if self.systemd is not None:
+            if number == signal.SIGHUP:
+                self.systemd.reloading()
+            else:
+                self.systemd.stopping()
         if signals.worker_shutting_down.receivers:
             signals.worker_shutting_down.send(
                 self.options.hostname, sig=signal.Signals(number).name, how=how, exitcode=int(how == "Cold")
             )
+
+    def step(self) -> None:
+        """The main process goes on: for those who watch whether it does."""
+        if self.systemd is not None:
+            self.systemd.alive()
+        if self.health is not None:
+            self.health.vitals.step()
 
     def start_logging(self) -> None:
         """For this process, and for those forked from it."""
@@ -195,6 +214,7 @@ class Household:
         """The whole life of a child; returns its exit code."""
         slot = self.slots.slot(index)
         slot.pid = os.getpid()
+        stacks.listen(lines.sheet)
         _leave_signals_to_the_parent()
         self.logging.enter_child(process_name(plan, index, self.options), index + 1)
         if self.meters is not None:
@@ -238,7 +258,9 @@ def _unless_begun(endings: Endings, claim: Claim, how: str) -> Outcome:
 
 def meaning_of(number: int) -> int:
     """SIGTERM means SIGQUIT where the environment says REMAP_SIGTERM=SIGQUIT: for those who send only TERM
-    before they kill."""
+    before they kill. SIGHUP means SIGTERM at a terminal, which says so that it is closed."""
+    if number == signal.SIGHUP and sys.__stdout__ is not None and sys.__stdout__.isatty():
+        number = signal.SIGTERM
     remapped = number == signal.SIGTERM and os.environ.get("REMAP_SIGTERM") == "SIGQUIT"
     return signal.SIGQUIT if remapped else number
 
@@ -271,7 +293,7 @@ def _leave_signals_to_the_parent() -> None:
 
     Handlers that do nothing, and not SIG_IGN: that would be inherited by the programs that tasks start.
     """
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
         originals.handle_here(number, lambda *_: None)
     originals.handle(signal.SIGCHLD, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)

@@ -14,11 +14,11 @@ from typing import Any
 from celeriac import signals
 from celeriac.exceptions import Fenced, OperationalError, WorkerTerminate
 from celeriac.ports import Broker
-from celeriac.worker import banner, originals
+from celeriac.worker import banner, originals, stacks
 from celeriac.worker.child import Plan
 from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import Heartbeat
-from celeriac.worker.living import Household, meaning_of
+from celeriac.worker.living import RESTART, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
 
 logger = logging.getLogger("celery.worker")
@@ -35,6 +35,7 @@ class Solo:
         self._lives = 0
         self._ready = False
         self._stopping = False
+        self._restarting = False
         self._cold = False
         self._soft = False
         #: Ends a soft shutdown.
@@ -58,7 +59,7 @@ class Solo:
         keeper.start()
         before = {
             number: originals.handle_here(number, self._on_signal)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1)
         }
         if signals.worker_process_init.receivers:
             signals.worker_process_init.send(self._household.options.hostname)
@@ -83,7 +84,7 @@ class Solo:
             heartbeat.stop()
             self._broker.close()
             os.close(self._over_reader)
-        return 1 if self._cold else 0
+        return 1 if self._cold else RESTART if self._restarting else 0
 
     def _live(self) -> None:
         options = self._household.options
@@ -134,6 +135,10 @@ class Solo:
 
     def _on_signal(self, number: int, _frame: Any) -> None:
         number = meaning_of(number)
+        if number == signal.SIGUSR1:
+            # On a thread: the log's own code may be what was interrupted.
+            threading.Thread(target=self._log_stacks, name="celeriac-stacks", daemon=True).start()
+            return
         if number == signal.SIGQUIT or (number == signal.SIGINT and self._stopping):
             if self._cold:
                 return
@@ -145,7 +150,12 @@ class Solo:
             banner.say(banner.COLD_SHUTDOWN)
             # Not SystemExit: that would count as the end of the task that runs, and not as ours.
             raise WorkerTerminate(1)
-        if not self._stopping:
+        if self._stopping:
+            if self._restarting and number != signal.SIGHUP:
+                self._restarting = False
+                banner.say(banner.WARM_SHUTDOWN)
+        else:
+            self._restarting = number == signal.SIGHUP
             self._stopping = True
             self._household.slots.slot(0).say_enough()
             self._household.say_stopping(number, "Warm")
@@ -154,6 +164,9 @@ class Solo:
                 banner.say(banner.PRESS_AGAIN_FOR_COLD)
             # Stopping talks to the store, which a handler must not do between two lines of somebody who does.
             threading.Thread(target=self._stop_child, name="celeriac-stop", daemon=True).start()
+
+    def _log_stacks(self) -> None:
+        logger.warning("Stacks of this process (pid %d):\n%s", os.getpid(), stacks.here())
 
     def _stop_soft(self, number: int, seconds: float) -> None:
         """As warm, but only for so long."""
@@ -168,7 +181,11 @@ class Solo:
 
     def _keep(self, heartbeat: Heartbeat) -> None:
         while not self._over.is_set():
-            pause = min(heartbeat.beat(), 1.0)
+            systemd = self._household.systemd
+            pause = min(
+                heartbeat.beat(), systemd.pause if systemd is not None and systemd.pause else 1.0, 1.0
+            )
+            self._household.step()
             if self._household.health is not None:
                 self._tell_health(self._household.health, heartbeat)
             heard = [self._over_reader]

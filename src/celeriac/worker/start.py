@@ -8,14 +8,14 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
 from celeriac import __version__, signals
 from celeriac.app import Celery
 from celeriac.checking import findings
-from celeriac.exceptions import ImproperlyConfigured, OperationalError
+from celeriac.exceptions import ImproperlyConfigured, OperationalError, SecurityError
 from celeriac.ports import Broker
 from celeriac.routing import Router
 from celeriac.worker import banner
@@ -26,6 +26,7 @@ from celeriac.worker.options import WorkerOptions
 from celeriac.worker.slots import Slots
 from celeriac.worker.solo import Solo
 from celeriac.worker.supervisor import Supervisor
+from celeriac.worker.systemd import Systemd
 
 #: Rooms of a pool of threads and of one of greenlets or coroutines, where nobody says.
 THREADS, GREEN = 16, 100
@@ -41,8 +42,12 @@ TRYING_AGAIN = banner.CANNOT_CONNECT + "\nTrying again in %.2f seconds... (%d/%s
 logger = logging.getLogger("celery.worker.consumer")
 
 
-def run(app: Celery, options: WorkerOptions) -> int:
-    """Work until told to stop; returns the exit code of the process."""
+def run(app: Celery, options: WorkerOptions, settled: Callable[[], None] = lambda: None) -> int:
+    """Work until told to stop; returns the exit code of the process, or RESTART.
+
+    `settled` is called once nothing that concerns only this machine can fail any more.
+    """
+    _refuse_pickle_as_root(app)
     children, rooms = sizes(options)
     household = Household(app, options, Slots(children, rooms))
     household.import_app()
@@ -60,7 +65,9 @@ def run(app: Celery, options: WorkerOptions) -> int:
             signals.celeryd_after_setup.send(options.hostname, instance=worker, conf=app.conf)
         for finding in findings(app):
             logger.log(_LEVELS[finding.grade], "%s: %s", finding.about, finding.says)
-        return _run(household, tuple(worker.queues), children, rooms)
+        if "NOTIFY_SOCKET" in os.environ:
+            household.systemd = Systemd(os.environ)
+        return _run(household, tuple(worker.queues), children, rooms, settled)
     finally:
         household.logging.stop()
         app.close()
@@ -75,7 +82,9 @@ def sizes(options: WorkerOptions) -> tuple[int, int]:
     return options.processes or 1, options.concurrency or (THREADS if options.pool == "threads" else GREEN)
 
 
-def _run(household: Household, queues: tuple[str, ...], children: int, rooms: int) -> int:
+def _run(
+    household: Household, queues: tuple[str, ...], children: int, rooms: int, settled: Callable[[], None]
+) -> int:
     app, options = household.app, household.options
     if not options.quiet:
         _greet(household, queues, children * rooms)
@@ -97,6 +106,7 @@ def _run(household: Household, queues: tuple[str, ...], children: int, rooms: in
             options.pool,
         )
     with _pidfile(options.pidfile), _healthy(household, queues):
+        settled()
         broker = _reach_store(household)
         if broker is None:
             return 1
@@ -181,8 +191,7 @@ def _reach_store(household: Household) -> Broker | None:
                 tries,
                 most or "-",
             )
-            if household.health is not None:
-                household.health.vitals.step()
+            household.step()
             time.sleep(pause)
 
 
@@ -192,12 +201,15 @@ def _pidfile(path: str | None) -> Iterator[None]:
         yield
         return
     _refuse_to_start_twice(path)
-    with open(path, "w") as file:
-        file.write(f"{os.getpid()}\n")
+    try:
+        with open(path, "x") as file:  # of two that start at once, one
+            file.write(f"{os.getpid()}\n")
+    except OSError as error:
+        raise ImproperlyConfigured(f"--pidfile {path} cannot be written: {error.strerror}") from error
     try:
         yield
     finally:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             Path(path).unlink()
 
 
@@ -205,11 +217,37 @@ def _refuse_to_start_twice(path: str) -> None:
     try:
         with open(path) as file:
             pid = int(file.read())
-        os.kill(pid, 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        return  # nobody, or one that died without removing it
-    except PermissionError:
-        pass
+    except FileNotFoundError:
+        return
+    except ValueError:
+        pid = 0
+    if not _is_another(pid):
+        with contextlib.suppress(FileNotFoundError):
+            Path(path).unlink()
+        return
     raise ImproperlyConfigured(
         f"the pidfile {path} belongs to process {pid}, which runs: is the worker started already?"
     )
+
+
+def _is_another(pid: int) -> bool:
+    """Whether a process of that number lives. In a container we may well have the number of the last one."""
+    if pid <= 0 or pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False  # it died without removing its file
+    except PermissionError:
+        pass
+    return True
+
+
+def _refuse_pickle_as_root(app: Celery) -> None:
+    accepted = {"pickle", "application/x-python-serialize"} & set(app.conf.accept_content)
+    if accepted and os.geteuid() == 0 and not os.environ.get("C_FORCE_ROOT"):
+        raise SecurityError(
+            "this worker runs as root and accepts pickle, so whoever can write to the broker can become root "
+            "here. Run it as another user (--uid), accept json only, or set C_FORCE_ROOT=1 if you know "
+            "better"
+        )

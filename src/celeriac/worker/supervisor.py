@@ -14,14 +14,15 @@ from types import FrameType
 from celeriac import signals
 from celeriac.exceptions import OperationalError
 from celeriac.ports import Broker
-from celeriac.worker import banner, births, originals
+from celeriac.worker import banner, births, originals, stacks
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import PAUSE, Heartbeat
-from celeriac.worker.living import FENCED, LIMITS, READY, STOP, Household, meaning_of
+from celeriac.worker.living import FENCED, LIMITS, READY, RESTART, STOP, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.slots import Slot, State
+from celeriac.worker.stacks import Inquiry
 
 #: Seconds between two looks at hard limits, once a task with one has run.
 TICK = 0.05
@@ -77,6 +78,8 @@ class Supervisor:
         self._deaths = 0
         self._stillborn = 0
         self._stopping = False
+        self._restarting = False
+        self._inquiry: Inquiry | None = None
         self._cold = False
         #: Monotonic seconds at which a soft shutdown turns cold.
         self._cold_at: float | None = None
@@ -99,13 +102,15 @@ class Supervisor:
                 self._settle_estates()
                 pause = self._heartbeat.beat()
                 self._enforce_limits()
+                self._ask_on()
+                self._household.step()
                 if self._household.health is not None:
                     self._tell_health(self._household.health)
                 if self._goes_on():
                     self._wait(min(pause, self._until_next_duty()), wake)
         self._heartbeat.stop()
         self._broker.close()
-        return self._exit_code
+        return self._exit_code or (RESTART if self._restarting else 0)
 
     # -- size, for remote control and autoscaling
 
@@ -199,7 +204,8 @@ class Supervisor:
         # A child that never listens must not hold us up.
         os.set_blocking(down_writer, False)
         up_reader, up_writer = os.pipe()
-        theirs, ours = Lines(down_reader, up_writer), Lines(down_writer, up_reader)
+        sheet = stacks.open_sheet()
+        theirs, ours = Lines(down_reader, up_writer, sheet), Lines(down_writer, up_reader, sheet)
         if options.start_method == "spawn":
             pid = births.spawn(
                 plan,
@@ -232,8 +238,14 @@ class Supervisor:
                     self._stop_soft(number, self._household.soft_shutdown)
                 else:
                     self._stop_cold(number)
+            elif number == signal.SIGUSR1:
+                self._ask_for_stacks()
             elif not self._stopping:
+                self._restarting = number == signal.SIGHUP
                 self._stop_warm(number)
+            elif self._restarting and number != signal.SIGHUP:
+                self._restarting = False
+                banner.say(banner.WARM_SHUTDOWN)
 
     def _stop_warm(self, number: int) -> None:
         self._stopping = True
@@ -286,6 +298,7 @@ class Supervisor:
         self._hear(kin)
         os.close(kin.lines.down)
         os.close(kin.lines.up)
+        os.close(kin.lines.sheet)
         kin.begun = kin.slot.begun
         state, code = kin.slot.state, os.waitstatus_to_exitcode(status)
         orderly = state in (State.STOPPED, State.RETIRING) and code == 0
@@ -348,7 +361,17 @@ class Supervisor:
             os.kill(kin.pid, signal.SIGKILL)
         os.kill(kin.pid, signal.SIGCONT)
 
-    # -- health
+    # -- watching
+
+    def _ask_for_stacks(self) -> None:
+        logger.warning("Stacks of the supervisor (pid %d):\n%s", os.getpid(), stacks.here())
+        self._inquiry = Inquiry(
+            (f"Worker-{kin.index + 1}", kin.pid, kin.lines.sheet) for kin in self._kin.values()
+        )
+
+    def _ask_on(self) -> None:
+        if self._inquiry is not None and not self._inquiry.gather():
+            self._inquiry = None
 
     def _tell_health(self, health: Health) -> None:
         health.vitals.note(
@@ -371,6 +394,10 @@ class Supervisor:
     def _wait(self, seconds: float, wake: int) -> None:
         if self._limits_in_use:
             seconds = min(seconds, TICK)
+        if self._inquiry is not None:
+            seconds = min(seconds, stacks.QUIET)
+        if self._household.systemd is not None and self._household.systemd.pause:
+            seconds = min(seconds, self._household.systemd.pause)
         poll = select.poll()
         poll.register(wake, select.POLLIN)
         lookout = self._heartbeat.fileno()
@@ -417,7 +444,7 @@ class Supervisor:
 class _Signals:
     """Signals as numbers in a list; each also wakes the poll."""
 
-    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD)
+    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1)
 
     def __init__(self, received: list[int]) -> None:
         self._received = received

@@ -288,6 +288,13 @@ def segfault(path: str) -> str:
 
 
 @app.task
+def hold_gil(begun: str, seconds: int) -> None:
+    """As a call into C that never lets go of the interpreter."""
+    write(begun, "begun")
+    ctypes.PyDLL(None).sleep(seconds)
+
+
+@app.task
 def kill_always() -> None:
     os._exit(9)
 

@@ -1,0 +1,142 @@
+"""A worker as a service: signals, pidfile, what it tells its service manager, where its stacks are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from celeriac import Celery
+from celeriac.exceptions import ImproperlyConfigured, SecurityError
+from celeriac.worker import start
+from stand import Stand, lines, until
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    stand = Stand(f"sqlite:///{tmp_path}/store.db", tmp_path)
+    yield stand
+    stand.close()
+    for worker in stand.workers:
+        print(worker.output)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_WRK_11_hup_finishes_what_runs_and_starts_anew_in_the_same_process(stand: Stand, pool: str) -> None:
+    worker = stand.start("-P", pool, "-c", "1", "--pidfile", "w.pid")
+    gate, begun = stand.path("gate"), stand.path("begun")
+    running = stand.send("wait_for", str(gate), str(begun))
+    until(lambda: lines(begun) == ["begun"])
+    worker.signal(signal.SIGHUP)
+    worker.wait_for_line("Warm shutdown")
+    gate.touch()
+    worker.wait_for_line(r"Restarting celery worker \(.*-A main worker .*--pidfile w\.pid\)")
+    worker.wait_for_line(r" ready\.", times=2)
+    assert running.get(timeout=20) == "seen"
+    assert stand.send("f", 1).get(timeout=20) == 1
+    assert (stand.folder / "w.pid").read_text() == f"{worker.pid}\n"
+    # A stop that is asked for while it is about to start anew wins.
+    gate = stand.path("gate")
+    again = stand.send("wait_for", str(gate), str(begun))
+    until(lambda: lines(begun)[-1:] == ["begun"] and len(lines(begun)) > 2)
+    worker.signal(signal.SIGHUP)
+    worker.wait_for_line("Warm shutdown", times=2)
+    worker.signal(signal.SIGTERM)
+    worker.wait_for_line("Warm shutdown", times=3)
+    gate.touch()
+    assert worker.wait() == 0
+    assert worker.output.count("Restarting") == 1
+    assert again.get(timeout=5) == "seen"
+    assert not (stand.folder / "w.pid").exists()
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_WRK_11_usr1_shows_where_all_threads_of_all_children_stand_also_under_the_gil(
+    stand: Stand, pool: str
+) -> None:
+    worker = stand.start("-P", pool, "-c", "2")
+    begun = stand.path("begun")
+    stand.send("hold_gil", str(begun), 2)
+    until(lambda: lines(begun) == ["begun"])
+    worker.signal(signal.SIGUSR1)
+    worker.wait_for_line(r"Stacks of the supervisor \(pid \d+\):")
+    worker.wait_for_line(r"Stacks of Worker-1 \(pid \d+\), the newest call first:", 1.5)
+    worker.wait_for_line(r'File ".*/apps/main\.py", line \d+ in hold_gil')
+    assert stand.send("f", 1).get(timeout=20) == 1
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_WRK_11_usr1_shows_the_stacks_of_a_solo_worker_and_limits_still_strike(stand: Stand) -> None:
+    worker = stand.start("-P", "solo")
+    gate, begun = stand.path("gate"), stand.path("begun")
+    running = stand.send("wait_for", str(gate), str(begun), soft_time_limit=2)
+    until(lambda: lines(begun) == ["begun"])
+    worker.signal(signal.SIGUSR1)
+    worker.wait_for_line(r"Stacks of this process")
+    worker.wait_for_line(r'File ".*/apps/main\.py", line \d+, in wait_for')
+    with pytest.raises(Exception, match="2"):
+        running.get(timeout=20)
+
+
+def test_WRK_11_a_remapped_term_is_a_cold_stop(stand: Stand) -> None:
+    worker = stand.start("-c", "1", env={"REMAP_SIGTERM": "SIGQUIT"})
+    begun = stand.path("begun")
+    stand.send("wait_for", str(stand.path("gate")), str(begun))
+    until(lambda: lines(begun) == ["begun"])
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 1
+    assert "Cold shutdown" in worker.output
+    assert stand.broker.depth(["celery"])["celery"].ready == 1
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_systemd_hears_that_it_is_ready_alive_and_stopping(stand: Stand, pool: str) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.bind(str(stand.folder / "notify"))
+        line.settimeout(20)
+        environment = {"NOTIFY_SOCKET": str(stand.folder / "notify"), "WATCHDOG_USEC": "400000"}
+        worker = stand.start("-P", pool, "-c", "1", env=environment, ready=False)
+        heard: list[str] = []
+        while "READY=1" not in heard or heard.count("WATCHDOG=1") < 3:
+            heard.append(line.recv(100).decode())
+        worker.signal(signal.SIGTERM)
+        while heard[-1] != "STOPPING=1":
+            heard.append(line.recv(100).decode())
+    assert worker.wait() == 0
+
+
+@pytest.mark.parametrize("left", ["", "nonsense", "999999999", "own"])
+def test_WRK_20_a_pidfile_that_nobody_lives_by_is_replaced(tmp_path: Path, left: str) -> None:
+    path = tmp_path / "w.pid"
+    path.write_text(str(os.getpid()) if left == "own" else left)
+    with start._pidfile(str(path)):
+        assert path.read_text() == f"{os.getpid()}\n"
+    assert not path.exists()
+
+
+def test_WRK_20_a_pidfile_of_a_living_process_or_in_no_folder_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.pid"
+    path.write_text(str(os.getppid()))
+    with pytest.raises(ImproperlyConfigured, match="which runs"), start._pidfile(str(path)):
+        pass
+    assert path.exists()
+    with pytest.raises(ImproperlyConfigured, match="cannot be written"), start._pidfile("/nowhere/w.pid"):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be refused for being root")
+def test_WRK_20_root_does_not_accept_pickle_unless_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("pickles", set_as_current=False, accept_content=["json", "pickle"])
+    monkeypatch.delenv("C_FORCE_ROOT", raising=False)
+    with pytest.raises(SecurityError, match="C_FORCE_ROOT=1"):
+        start._refuse_pickle_as_root(app)
+    monkeypatch.setenv("C_FORCE_ROOT", "1")
+    start._refuse_pickle_as_root(app)
