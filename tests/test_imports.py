@@ -13,6 +13,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 LAYERS = (
     "states exceptions signals clock importing version nearest",
     "message",
+    "planned",
     "ports counting stepping",
     "wire drivers waiting settings rates",
     "config arguments converting einfo aio",

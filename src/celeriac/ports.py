@@ -1,4 +1,4 @@
-"""The Protocols that a driver fulfils: Broker, Lookout, ResultStore, Watch, Bus, Listening. Nothing else."""
+"""The Protocols that a driver fulfils: Broker, Lookout, ResultStore, Watch, Bus, Listening, ScheduleStore."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
 from celeriac.message import Claim, Depth, Letter, Message, Outcome, Result
+from celeriac.planned import Change, Plan, Tick
 
 
 class Broker(Protocol):
@@ -191,3 +192,37 @@ class Listening(Protocol):
 
     def close(self) -> None:
         """End it; may be called twice."""
+
+
+class ScheduleStore(Protocol):
+    """Where plans lie, beside the messages that come of them. For any thread; not carried over a fork.
+
+    Any number of schedulers look; one of them leads, as long as it renews its lease. What makes each
+    occurrence be sent once is not the lease but `write`: messages go out in the step that moves their plan.
+    """
+
+    def tick(self, scheduler: str, lease: float, now: int, most: int) -> Tick:
+        """Become or stay the leader (for `lease` seconds), and see up to `most` plans that are due at `now`.
+        Who does not lead sees none."""
+
+    def write(self, changes: Sequence[Change], scheduler: str = "", term: int = 0) -> list[bool]:
+        """Make each change whole, unless its plan was changed since it was read; says of each whether it was
+        made. With a `scheduler` it must lead in this `term`: else `Fenced`, and nothing was done."""
+
+    def remove(self, names: Sequence[str]) -> int:
+        """Forget plans and their histories; returns how many there were."""
+
+    def plans(self, names: Sequence[str] | None = None) -> list[Plan]:
+        """These, or all; those that are there, by name."""
+
+    def history(self, name: str, n: int) -> list[bytes]:
+        """The last n notes, the newest first."""
+
+    def leader(self) -> str:
+        """Who leads; empty if nobody does."""
+
+    def resign(self, scheduler: str) -> None:
+        """Lead no more, so that another one may at once."""
+
+    def close(self) -> None:
+        """Free everything; may be called twice."""

@@ -9,11 +9,16 @@ from pathlib import Path
 import pytest
 
 from celeriac.drivers import opening
-from celeriac.ports import Broker, Bus, ResultStore
-from celeriac.testing.conformance import BrokerConformance, BusConformance, ResultConformance
+from celeriac.ports import Broker, Bus, ResultStore, ScheduleStore
+from celeriac.testing.conformance import (
+    BrokerConformance,
+    BusConformance,
+    ResultConformance,
+    ScheduleConformance,
+)
 
 
-class TestMemory(BrokerConformance, BusConformance, ResultConformance):
+class TestMemory(BrokerConformance, BusConformance, ResultConformance, ScheduleConformance):
     one_process = True
 
     @pytest.fixture
@@ -28,8 +33,12 @@ class TestMemory(BrokerConformance, BusConformance, ResultConformance):
     def open_results(self, memory_url: str) -> Callable[[], ResultStore]:
         return partial(opening.open_results, memory_url)
 
+    @pytest.fixture
+    def open_schedules(self, memory_url: str) -> Callable[[], ScheduleStore]:
+        return partial(opening.open_schedules, memory_url, "group")
 
-class TestSqlite(BrokerConformance, BusConformance, ResultConformance):
+
+class TestSqlite(BrokerConformance, BusConformance, ResultConformance, ScheduleConformance):
     @pytest.fixture
     def open_broker(self, sqlite_url: str) -> Callable[[], Broker]:
         return partial(opening.open_broker, sqlite_url, sqlite_url)
@@ -42,8 +51,12 @@ class TestSqlite(BrokerConformance, BusConformance, ResultConformance):
     def open_results(self, sqlite_url: str) -> Callable[[], ResultStore]:
         return partial(opening.open_results, sqlite_url)
 
+    @pytest.fixture
+    def open_schedules(self, sqlite_url: str) -> Callable[[], ScheduleStore]:
+        return partial(opening.open_schedules, sqlite_url, "group")
 
-class TestRedis(BrokerConformance, BusConformance, ResultConformance):
+
+class TestRedis(BrokerConformance, BusConformance, ResultConformance, ScheduleConformance):
     @pytest.fixture
     def open_broker(self, redis_db: str) -> Callable[[], Broker]:
         return partial(opening.open_broker, redis_db, redis_db)
@@ -55,6 +68,10 @@ class TestRedis(BrokerConformance, BusConformance, ResultConformance):
     @pytest.fixture
     def open_results(self, redis_db: str) -> Callable[[], ResultStore]:
         return partial(opening.open_results, redis_db)
+
+    @pytest.fixture
+    def open_schedules(self, redis_db: str) -> Callable[[], ScheduleStore]:
+        return partial(opening.open_schedules, redis_db, "group")
 
 
 class TestRedisPairedWithRedis(BrokerConformance):

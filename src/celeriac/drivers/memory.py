@@ -17,6 +17,7 @@ import msgspec
 
 from celeriac.counting import THROUGH, set_off
 from celeriac.drivers.memory_bus import Air, MemoryBus
+from celeriac.drivers.memory_schedules import Group, MemorySchedules
 from celeriac.drivers.opening import Options
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
@@ -32,7 +33,7 @@ from celeriac.message import (
     Result,
     priority_step,
 )
-from celeriac.ports import Broker, ResultStore
+from celeriac.ports import Broker, ResultStore, ScheduleStore
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,11 @@ def open_results(url: str, options: Options) -> ResultStore:
 def open_bus(url: str, options: Options) -> MemoryBus:
     """The bus of the store that the URL's host names."""
     return MemoryBus(_store_of(url).air)
+
+
+def open_schedules(url: str, options: Options, group: str) -> ScheduleStore:
+    """The plans of a group in the store that the URL's host names."""
+    return MemorySchedules(_store_of(url), group)
 
 
 def same_store(url_a: str, url_b: str) -> bool:
@@ -373,6 +379,8 @@ class MemoryStore:
         self.paused: set[str] = set()
         #: The brokers whose turn waits, longest first, with the owner that waits.
         self.waiting: dict[MemoryBroker, str] = {}
+        #: By the name of a group of schedulers.
+        self.planned: dict[str, Group] = {}
         self._lines: dict[str, Line] = {}
         self._holders: dict[str, Holder] = {}
         self._leases: dict[str, float] = {}

@@ -10,7 +10,7 @@ import msgspec
 
 from celeriac.drivers.paired import Paired
 from celeriac.exceptions import ImproperlyConfigured
-from celeriac.ports import Broker, Bus, ResultStore
+from celeriac.ports import Broker, Bus, ResultStore, ScheduleStore
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -36,6 +36,9 @@ class Driver(Protocol):
 
     def open_bus(self, url: str, options: Options) -> Bus:
         """The bus of that store."""
+
+    def open_schedules(self, url: str, options: Options, group: str) -> ScheduleStore:
+        """The plans of one group of schedulers, in the store of that broker."""
 
     def same_store(self, url_a: str, url_b: str) -> bool:
         """Whether both name one store, so that one atomic step can touch both."""
@@ -85,6 +88,21 @@ def open_bus(url: str | Sequence[str], options: Options = _DEFAULTS) -> Bus:
     """The bus of a broker's URL."""
     only = _only(url)
     return driver_of(only).open_bus(only, options)
+
+
+def open_schedules(
+    broker_url: str | Sequence[str], group: str, options: Options = _DEFAULTS
+) -> ScheduleStore:
+    """The plans of a group of schedulers, in the store of the broker."""
+    url = _only(broker_url)
+    opens = getattr(driver_of(url), "open_schedules", None)
+    if opens is None:
+        scheme = url.partition(":")[0]
+        raise ImproperlyConfigured(
+            f"{scheme}:// keeps no schedules: its driver has no open_schedules; use redis:// or sqlite://"
+        )
+    store: ScheduleStore = opens(url, options, group)
+    return store
 
 
 def known_schemes() -> list[str]:

@@ -11,7 +11,8 @@ from celeriac.drivers.redis.bus import RedisBus
 from celeriac.drivers.redis.connection import Connection
 from celeriac.drivers.redis.keys import Keys, result_prefix
 from celeriac.drivers.redis.results import RedisResults
-from celeriac.ports import Broker, Bus, ResultStore
+from celeriac.drivers.redis.schedules import RedisSchedules
+from celeriac.ports import Broker, Bus, ResultStore, ScheduleStore
 
 #: Seconds that a worker waits for a reply before it counts the connection as broken. A script never takes
 #: near so long, and a turn may be said again; with the pause before the next try it must stay below the 5 s
@@ -45,6 +46,11 @@ def open_bus(url: str, options: Options) -> Bus:
         prefix.format(db=address.db),
         bool(options.extra.get("fanout_patterns", True)),
     )
+
+
+def open_schedules(url: str, options: Options, group: str) -> ScheduleStore:
+    """The plans of a group, in that database."""
+    return RedisSchedules(_connector(parse(url), options), _keys(options), group)
 
 
 def same_store(url_a: str, url_b: str) -> bool:

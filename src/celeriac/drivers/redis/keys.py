@@ -46,6 +46,9 @@ class Keys:
         self.lookout = ours + "lookout"
         #: stock Celery's sets of queues by their exchange: its clients and workers write them
         self.bindings = prefix + "_kombu.binding."
+        #: per group of schedulers: .plans hash name -> "<version>:<packed plan>", .due sorted set name ->
+        #: epoch milliseconds, .leader with a TTL, .term, .history:<name> list of notes
+        self.beat = ours + "beat:"
         #: per producer connection: number of its last publish
         self.sent = ours + "sent:"
         self.result = result_prefix + "celery-task-meta-"

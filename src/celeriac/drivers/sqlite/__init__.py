@@ -7,6 +7,7 @@ from celeriac.drivers.sqlite.broker import SqliteBroker
 from celeriac.drivers.sqlite.bus import SqliteBus
 from celeriac.drivers.sqlite.place import read_url
 from celeriac.drivers.sqlite.results import SqliteResults
+from celeriac.drivers.sqlite.schedules import SqliteSchedules
 from celeriac.drivers.sqlite.store import Store
 
 
@@ -26,6 +27,11 @@ def open_bus(url: str, options: Options) -> SqliteBus:
     """The bus in the file of the URL."""
     patience = options.publish_timeout
     return SqliteBus(Store.opened(read_url(url), patience), patience)
+
+
+def open_schedules(url: str, options: Options, group: str) -> SqliteSchedules:
+    """The plans of a group, in the file of the URL."""
+    return SqliteSchedules(open_broker(url, options, with_results=False), group)
 
 
 def same_store(url_a: str, url_b: str) -> bool:

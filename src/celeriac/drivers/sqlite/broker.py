@@ -76,7 +76,7 @@ class SqliteBroker:
 
     def publish(self, messages: Sequence[Message]) -> None:
         if messages:
-            self._move(lambda db, fresh: moves.add(db, messages, time.time(), fresh))
+            self.move(lambda db, fresh: moves.add(db, messages, time.time(), fresh))
 
     # --- the turn -----------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ class SqliteBroker:
         self._queues = tuple(dict.fromkeys(queues))
         if self._sits_until:
             # A turn may wait for the old ones in another thread: let it sit down again.
-            self._write(lambda db: bench.leave(db, self._address()))
+            self.write(lambda db: bench.leave(db, self._address()))
             ring([self._address()])
 
     def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
@@ -113,7 +113,7 @@ class SqliteBroker:
         if wait_until is not None:
             self._address()
         try:
-            turned = self._write(lambda db: self._settle_and_claim(db, owner, outcomes, want, wait_until))
+            turned = self.write(lambda db: self._settle_and_claim(db, owner, outcomes, want, wait_until))
         except BaseException:
             self._in_doubt.add(owner)
             raise
@@ -186,7 +186,7 @@ class SqliteBroker:
         if self._sits_until:
             self._sits_until = 0.0
             with suppress(OperationalError):
-                self._move(lambda db, _: bench.leave(db, self._address()), left=self._queues)
+                self.move(lambda db, _: bench.leave(db, self._address()), left=self._queues)
 
     # --- owners and leases --------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class SqliteBroker:
             db.execute(sql.ENLIST, (owner, node))
             db.execute(sql.START_LEASE, (node, time.monotonic(), lease))
 
-        self._write(work)
+        self.write(work)
 
     def beat(self, node: str, lease: float) -> list[str]:
         def work(db: sqlite3.Connection) -> list[str]:
@@ -212,7 +212,7 @@ class SqliteBroker:
             chords.sweep(db, time.time())
             return [name for (name,) in db.execute(sql.ORPHANS, (now,)).fetchall()]
 
-        return self._write(work)
+        return self.write(work)
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
         def work(db: sqlite3.Connection, fresh: Fresh) -> tuple[list[Claim], int]:
@@ -238,7 +238,7 @@ class SqliteBroker:
             return adopted, last
 
         try:
-            adopted, last = self._move(work)
+            adopted, last = self.move(work)
         except BaseException:
             self._in_doubt.add(by)
             raise
@@ -259,7 +259,7 @@ class SqliteBroker:
                 # A turn that waits in another thread: its process may be about to end, and its seat with it.
                 bench.leave(db, self._address())
 
-        self._move(work, left=self._queues if self._sits_until else ())
+        self.move(work, left=self._queues if self._sits_until else ())
         self._last.pop(owner, None)
         self._in_doubt.discard(owner)
 
@@ -276,10 +276,10 @@ class SqliteBroker:
                 for queue in queues
             }
 
-        return self._read(work)
+        return self.read(work)
 
     def queues(self) -> list[str]:
-        return self._read(lambda db: [queue for (queue,) in db.execute(sql.QUEUES).fetchall()])
+        return self.read(lambda db: [queue for (queue,) in db.execute(sql.QUEUES).fetchall()])
 
     def peek(self, queue: str, n: int) -> list[bytes]:
         def work(db: sqlite3.Connection) -> list[bytes]:
@@ -287,7 +287,7 @@ class SqliteBroker:
             due = db.execute(sql.PEEK_DUE, (queue, time.time(), max(n - len(ready), 0))).fetchall()
             return [payload for (payload,) in ready + due]
 
-        return self._read(work)
+        return self.read(work)
 
     def purge(self, queue: str) -> int:
         def work(db: sqlite3.Connection) -> int:
@@ -297,44 +297,44 @@ class SqliteBroker:
             db.execute(sql.PURGE_DELAYED, (queue,))
             return removed
 
-        return self._write(work)
+        return self.write(work)
 
     def letters(self, n: int) -> list[Letter]:
-        rows = self._read(lambda db: db.execute(sql.LETTERS, (max(n, 0),)).fetchall())
+        rows = self.read(lambda db: db.execute(sql.LETTERS, (max(n, 0),)).fetchall())
         return [Letter(*row) for row in rows]
 
     def replay(self, ids: Sequence[str]) -> int:
-        return self._move(lambda db, fresh: moves.replay(db, ids, fresh))
+        return self.move(lambda db, fresh: moves.replay(db, ids, fresh))
 
     def revoke(self, ids: Sequence[str], keep: float) -> list[str]:
-        return self._write(lambda db: revokes.revoke(db, ids, keep, time.time()))
+        return self.write(lambda db: revokes.revoke(db, ids, keep, time.time()))
 
     @property
     def revoked(self) -> Container[str]:
         return self._revoked
 
     def _is_revoked(self, id: str) -> bool:
-        return self._read(lambda db: bool(revokes.of_ids(db, [id], time.time())))
+        return self.read(lambda db: bool(revokes.of_ids(db, [id], time.time())))
 
     def held(self, owner: str) -> list[Claim]:
         def work(db: sqlite3.Connection) -> list[Claim]:
             row = db.execute(sql.OWNER, (owner,)).fetchone()
             return moves.claims_above(db, row[0], 0) if row is not None else []
 
-        return self._read(work)
+        return self.read(work)
 
     def pause(self, queue: str) -> None:
-        self._write(lambda db: db.execute(sql.PAUSE, (queue,)))
+        self.write(lambda db: db.execute(sql.PAUSE, (queue,)))
 
     def resume(self, queue: str) -> None:
         def work(db: sqlite3.Connection, fresh: Fresh) -> None:
             db.execute(sql.RESUME, (queue,))
             fresh[queue] += int(db.execute(sql.COUNT_READY, (queue,)).fetchone()[0])
 
-        self._move(work)
+        self.move(work)
 
     def paused(self) -> list[str]:
-        return self._read(lambda db: [queue for (queue,) in db.execute(sql.PAUSED).fetchall()])
+        return self.read(lambda db: [queue for (queue,) in db.execute(sql.PAUSED).fetchall()])
 
     def close(self) -> None:
         if not self._closed:
@@ -347,15 +347,15 @@ class SqliteBroker:
 
     # --- transactions and bells ---------------------------------------------------------------------------
 
-    def _move(self, work: Callable[[sqlite3.Connection, Fresh], T], left: Sequence[str] = ()) -> T:
-        """Do work that may make messages ready, and wake who waits for them."""
+    def move(self, work: Callable[[sqlite3.Connection, Fresh], T], left: Sequence[str] = ()) -> T:
+        """Do work in one transaction that may make messages ready, and wake who waits for them."""
 
         def work_and_rouse(db: sqlite3.Connection) -> tuple[T, list[bench.Call]]:
             fresh: Fresh = Counter()
             answer = work(db, fresh)
             return answer, bench.rouse(db, fresh, left, time.monotonic(), time.time())
 
-        answer, calls = self._write(work_and_rouse)
+        answer, calls = self.write(work_and_rouse)
         self._ring(calls)
         return answer
 
@@ -368,25 +368,25 @@ class SqliteBroker:
                 unheard = Counter(queue for address, queue in calls if address in nobody)
                 if not unheard:
                     break
-                calls = self._write(
+                calls = self.write(
                     lambda db, unheard=unheard: bench.rouse(db, unheard, (), time.monotonic(), time.time())  # type: ignore[misc]
                 )
 
     def _ring_watchers(self, addresses: list[str]) -> None:
         if addresses:
             with suppress(OperationalError):
-                ring_watchers(self._write, addresses)
+                ring_watchers(self.write, addresses)
 
     def _address(self) -> str:
         if self._ear is None:
             self._ear = self._open_ear(self._store.place.path, lambda: self._store.version(self._patience))
         return self._ear.address
 
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._must_be_open()
         return self._store.write(work, self._patience)
 
-    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._must_be_open()
         return self._store.read(work, self._patience)
 

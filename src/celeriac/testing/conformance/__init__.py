@@ -9,6 +9,8 @@
         def open_results(self, tmp_path):
             return partial(my_driver.open_results, f"mine://{tmp_path}")
 
+A driver that keeps schedules too has ScheduleConformance and the fixture open_schedules.
+
 Each call of such a function opens one more connection to one store, which is empty when a test starts. A
 broker settles results into the store of `open_results`. `BusConformance` asks for a fixture `open_bus` in
 the same way. Both functions can be pickled, for a second process
@@ -26,10 +28,11 @@ from celeriac.testing.conformance.owners import Owners
 from celeriac.testing.conformance.pausing import Pausing
 from celeriac.testing.conformance.results import ResultConformance
 from celeriac.testing.conformance.revokes import Revokes
+from celeriac.testing.conformance.scheduling import ScheduleConformance
 from celeriac.testing.conformance.sending import Sending
 from celeriac.testing.conformance.waiting import Waiting
 
-__all__ = ["BrokerConformance", "BusConformance", "ResultConformance"]
+__all__ = ["BrokerConformance", "BusConformance", "ResultConformance", "ScheduleConformance"]
 
 
 class BrokerConformance(Sending, Fates, Counting, Owners, Revokes, Waiting, Looking, Pausing, Conserving):
