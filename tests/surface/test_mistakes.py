@@ -23,7 +23,7 @@ from uuid import uuid4
 
 import pytest
 
-from celeriac import Celery, Task, checking, shared_task
+from celeriac import Celery, Task, chain, checking, group, shared_task
 from celeriac.signals import Signal
 from services import clean_environment
 
@@ -313,6 +313,26 @@ def U7_retrying_more_often_than_allowed(world: World) -> object:
     again = world.app.task(name="shop.again", bind=True, max_retries=0)(lambda self: self.retry())
     with world.app.testing():
         return again.delay().get()
+
+
+@mistake("a signature is needed here, not 3", r"add\.s\(1, 2\)")
+def U7_a_chain_of_values_that_were_worked_out_at_once(world: World) -> object:
+    return chain(world.add(1, 2), world.add.s(4))
+
+
+@mistake("a signature is needed here, not 1", r"add\.s\(1, 2\)")
+def U7_a_group_of_plain_values(world: World) -> object:
+    return group(1, 2)
+
+
+@mistake("a signature is needed here, not the task itself", r"write add\.s\(")
+def U7_a_group_of_a_task_and_no_call(world: World) -> object:
+    return group(world.add)
+
+
+@mistake("a signature is needed here, not a result", r"add\.s\(1, 2\)")
+def U7_a_chain_of_what_was_sent_already(world: World) -> object:
+    return chain(world.add.delay(1, 2), world.add.s(4))
 
 
 # --- U8: the command line --------------------------------------------------------------------------------

@@ -360,3 +360,36 @@ def test_a_failure_calls_errbacks_of_both_kinds(app: Celery) -> None:
     canvas.call_errbacks(app, request, error, "Traceback ...")
     assert heard == [("me", error, "Traceback ...")]
     assert canvas.error_follow_ups(app, Request(id="me"), error) == ()
+
+
+# --- what a workflow weighs -------------------------------------------------------------------------------
+
+
+def bytes_of(app: Celery, made: Signature) -> int:
+    messages, _ = canvas.messages_of(app, made)
+    return sum(len(message.payload) for message in messages)
+
+
+def test_CAN_12_a_pipeline_of_ten_groups_of_25_is_small_in_the_store(
+    app: Celery, add: Task[..., int]
+) -> None:
+    stages = chain(*[group(add.si(n, place) for n in range(25)) for place in range(10)])
+    assert bytes_of(app, stages) < 64 * 1024
+
+
+def test_CAN_12_a_group_of_25_chains_of_ten_is_small_in_the_store(app: Celery, add: Task[..., int]) -> None:
+    rows = group(chain(*[add.s(place) for place in range(10)]) for _ in range(25))
+    assert bytes_of(app, rows) < 128 * 1024
+    assert bytes_of(app, rows | add.s()) < 128 * 1024
+
+
+def test_CAN_12_the_caller_knows_the_ids_of_groups_that_are_sent_later(
+    app: Celery, add: Task[..., int]
+) -> None:
+    with app.testing():
+        result = (
+            group(add.s(1), add.s(2)) | group(add.si(3), add.si(4)) | group(add.si(5), add.si(6))
+        ).delay()
+        assert result.get() == [5, 6]
+        assert result.parent.get() == [3, 4]
+        assert result.parent.parent.get() == [1, 2]

@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 from celeriac.canvas.publishing import send
-from celeriac.canvas.signature import Prepared, Signature, as_signature, listing
+from celeriac.canvas.signature import Prepared, Signature, as_signature, is_several, listing
 
 #: Options of a chain that belong to its last step: under what id it is known, and who counts it.
 _OF_THE_LAST = ("task_id", "group_id", "group_index", "chord")
@@ -205,9 +205,10 @@ def _freeze(
     result: Any = None
     for step in steps:
         if step is steps[-1]:
-            made = step.freeze(last_id, group_id, chord, root_id, parent_id, group_index)
+            place = {"group_id": group_id, "chord": chord, "group_index": group_index}
+            made = step.promise(last_id, root_id=root_id, parent_id=parent_id, **place)
         else:
-            made = step.freeze(root_id=root_id, parent_id=parent_id)
+            made = step.promise(root_id=root_id, parent_id=parent_id)
         _first(made).parent = result
         root_id, parent_id, result = root_id or made.id, made.id, made
     return result
@@ -222,6 +223,4 @@ def _first(result: Any) -> Any:
 
 def _given(tasks: Sequence[Any]) -> list[Any]:
     """Steps given one by one, or as one list or other iterable."""
-    if len(tasks) == 1 and not isinstance(tasks[0], dict):
-        return list(tasks[0])
-    return list(tasks)
+    return list(tasks[0]) if len(tasks) == 1 and is_several(tasks[0]) else list(tasks)

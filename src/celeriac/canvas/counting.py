@@ -13,7 +13,7 @@ import msgspec
 
 from celeriac.canvas.chain import chain
 from celeriac.canvas.chord import chord
-from celeriac.canvas.group import group
+from celeriac.canvas.group import group, id_of_member, is_single
 from celeriac.canvas.publishing import messages_of
 from celeriac.canvas.signature import Signature, as_signature, listing
 from celeriac.message import FAILED_HOLE, PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, Count, Message
@@ -81,11 +81,14 @@ def inside(app: Any, signature: Signature, of: Request, tells: bool = True) -> I
         for position, step in enumerate(signature.unchain_tasks()):
             yield from inside(app, step, of, tells and position == 0)
     elif isinstance(signature, chord):
-        yield from inside(app, group(signature.tasks, app=app), of, tells=False)
+        header = signature.tasks
+        yield from inside(app, header if isinstance(header, group) else group(header), of, tells=False)
         yield from inside(app, signature.body, of, tells)
     elif isinstance(signature, group):
         position = options.get("group_index") or 0
-        for task in signature.tasks:
+        for number, task in enumerate(signature.tasks):
+            if signature.id and is_single(task) and not task.id:
+                task.options["task_id"] = id_of_member(signature.id, number)
             if options.get("chord"):
                 task.freeze(None, options.get("group_id"), options["chord"], group_index=position)
                 position += task.members()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
 from typing import Any
 
 from celeriac.canvas.later import Later
 from celeriac.canvas.publishing import send
-from celeriac.canvas.signature import Call, Prepared, Signature, as_signature, listing
+from celeriac.canvas.signature import Call, Prepared, Signature, as_signature, is_several, listing
+from celeriac.result import AsyncResult
 from celeriac.resultset import GroupResult
 from celeriac.wire.task import new_id
 
@@ -89,7 +91,11 @@ class group(Signature):
         def calls() -> Iterator[Call]:
             position = index
             tasks = self.tasks.stream() if isinstance(self.tasks, Later) else self.tasks
-            for task in flattened(tasks, self.app):
+            for number, task in enumerate(flattened(tasks, self.app)):
+                if is_single(task):
+                    own["task_id"] = task.id or id_of_member(group_id, number)
+                else:
+                    own.pop("task_id", None)
                 made = task.prepare(args, kwargs, **own, **of_members, group_index=position)
                 position += task.members() if own.get("chord") else 1
                 if made.result is not None:
@@ -108,15 +114,37 @@ class group(Signature):
         group_index: int | None = None,
     ) -> Any:
         """Settle the ids of all."""
+        return self._freeze(_id, group_id, chord, root_id, parent_id, group_index, is_written=True)
+
+    def promise(self, _id: str | None = None, **place: Any) -> Any:
+        # In a long workflow each message carries what comes after it, and ids are what cannot be compressed.
+        return self._freeze(_id, **place, is_written=False)
+
+    def _freeze(
+        self,
+        _id: str | None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+        *,
+        is_written: bool,
+    ) -> Any:
         own_id = self.id or _id or new_id()
         self.options["task_id"] = own_id
         said = {"group_id": group_id, "chord": chord, "group_index": group_index}
         self.options.update({name: value for name, value in said.items() if value is not None})
         self.kwargs["tasks"] = [task.clone() for task in flattened(self.tasks, self.app)]
-        results = [
-            task.freeze(root_id=root_id, parent_id=parent_id, group_index=index)
-            for index, task in enumerate(self.tasks)
-        ]
+        results: list[Any] = []
+        for index, task in enumerate(self.tasks):
+            if is_single(task):
+                member = task.id or id_of_member(own_id, index)
+                if is_written:
+                    task.freeze(member, root_id=root_id, parent_id=parent_id, group_index=index)
+                results.append(AsyncResult[Any](member, app=self.app))
+            else:
+                results.append(task.promise(root_id=root_id, parent_id=parent_id, group_index=index))
         return GroupResult(own_id, [result for result in results if result is not None], app=self.app)
 
     def members(self) -> int:
@@ -167,6 +195,17 @@ class group(Signature):
         return f"group({tasks!r})" if isinstance(tasks, Later) or tasks else "group(<empty>)"
 
 
+def is_single(task: Signature) -> bool:
+    """One message: neither a chain nor a chord."""
+    return type(task).prepare is Signature.prepare
+
+
+def id_of_member(group_id: str, number: int) -> str:
+    """The id of a single task of a group, as far as it has no other: whoever knows the group knows it."""
+    digits = blake2b(f"{group_id}:{number}".encode(), digest_size=16).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
 def flattened(tasks: Iterable[Any], app: Any) -> Iterator[Signature]:
     """The tasks, those of groups among them in the place of the group."""
     for task in tasks:
@@ -187,6 +226,6 @@ def _given(tasks: tuple[Any, ...]) -> Any:
             return only
         if isinstance(only, Iterator):
             return Later(as_signature(task) for task in only)
-        if not isinstance(only, dict):
+        if is_several(only):
             tasks = tuple(only)
     return [as_signature(task) for task in tasks]

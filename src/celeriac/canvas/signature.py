@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from celeriac.current import get_current_app
 from celeriac.result import AsyncResult
+from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import new_id
 
 
@@ -193,6 +194,10 @@ class Signature(dict[str, Any]):
         if group_index is not None:
             options["group_index"] = group_index
         return AsyncResult(task_id, app=self.app)
+
+    def promise(self, _id: str | None = None, **place: Any) -> Any:
+        """The result to be, as `freeze` gives it; what needs no id of its own in the message gets none."""
+        return self.freeze(_id, **place)
 
     def link(self, callback: Any) -> Any:
         """Call it with the value, when this succeeds; returns the callback."""
@@ -393,10 +398,32 @@ maybe_subtask = maybe_signature
 
 def as_signature(d: Any, app: Any = None) -> Signature:
     """The signature of what must be one."""
+    if not isinstance(d, Mapping):
+        raise TypeError(_no_signature(d))
     made = maybe_signature(d, app)
-    if made is None:
-        raise TypeError("a signature is needed here, not None")
+    assert made is not None
     return made
+
+
+def _no_signature(given: Any) -> str:
+    """What to write in place of what is no signature."""
+    name = getattr(given, "__name__", None)
+    if callable(getattr(given, "s", None)) and name:
+        return f"a signature is needed here, not the task itself: write {name}.s(...)"
+    if isinstance(given, AsyncResult):
+        return (
+            "a signature is needed here, not a result: add.delay(1, 2) has sent the task already, "
+            "add.s(1, 2) is the call that is not made yet"
+        )
+    return (
+        f"a signature is needed here, not {safe_repr(given, 80)}: add(1, 2) runs the task at once and gives "
+        "its value, add.s(1, 2) is the call that is not made yet"
+    )
+
+
+def is_several(value: Any) -> bool:
+    """A list or another iterable of signatures; not one of them, which is a dict, nor a text."""
+    return isinstance(value, Iterable) and not isinstance(value, dict | str | bytes | AsyncResult)
 
 
 def listing(value: Any) -> list[Any]:

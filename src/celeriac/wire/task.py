@@ -44,6 +44,11 @@ NOTHING_FOLLOWS: Embed = MappingProxyType(dict.fromkeys(("callbacks", "errbacks"
 JSON_ONLY = ("json",)
 
 
+#: Bytes of a body above which it is compressed when it carries what comes after the task: in a workflow every
+#: message does, and most of that is repetition.
+LONG_WORKFLOW = 4096
+
+
 def pack(
     *,
     name: str,
@@ -98,6 +103,8 @@ def pack(
         kwargsrepr = repr(kwargs) if plain else safe_repr(kwargs)
     more_headers = _members("header", name, headers, _HEADER_NAMES) if headers else ""
     more_properties = _members("property", name, properties, _PROPERTY_NAMES) if properties else ""
+    if not small and not compression and len(body) > LONG_WORKFLOW and (chain or chord or callbacks):
+        compression = "zlib"
     if compression:
         compressed_as, body = compress(body, compression)
         more_headers += f', "compression": {json_string(compressed_as)}'
