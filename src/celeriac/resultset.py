@@ -264,7 +264,7 @@ class ResultSet(Generic[R]):
         def put(task_id: str, payload: bytes) -> None:
             landed.put((task_id, payload))
 
-        waiting.enter(ids, put)
+        waiting.enter(ids, put, timeout, every=True)
         try:
             while unready:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())

@@ -54,10 +54,11 @@ class Waiting:
         finally:
             self.leave(ids, put)
 
-    def enter(self, ids: Sequence[str], put: Put, timeout: float | None = None) -> None:
+    def enter(self, ids: Sequence[str], put: Put, timeout: float | None = None, every: bool = False) -> None:
         """From now on `put` hears of every result of these ids, first of those that are stored already.
 
-        `timeout` is for who does not wait for results but brings them about.
+        `timeout`, and whether `every` one must end, is for who does not wait for results but brings them
+        about.
         """
         with self._lock:
             for task_id in ids:

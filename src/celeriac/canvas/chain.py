@@ -205,10 +205,9 @@ def _freeze(
     result: Any = None
     for step in steps:
         if step is steps[-1]:
-            place = {"group_id": group_id, "chord": chord, "group_index": group_index}
-            made = step.promise(last_id, root_id=root_id, parent_id=parent_id, **place)
+            made = step.freeze(last_id, group_id, chord, root_id, parent_id, group_index)
         else:
-            made = step.promise(root_id=root_id, parent_id=parent_id)
+            made = step.freeze(root_id=root_id, parent_id=parent_id)
         _first(made).parent = result
         root_id, parent_id, result = root_id or made.id, made.id, made
     return result

@@ -163,7 +163,7 @@ class chord(Signature):
         for name in ("link", "link_error", "chain"):
             own.pop(name, None)
         for_body = {name: own.pop(name) for name in _OF_THE_BODY if own.get(name) is not None}
-        body_result = body.promise(task_id, **_said(for_body))
+        body_result = body.freeze(task_id, **_said(for_body))
         only_header = {name: own.pop(name) for name in _OF_THE_HEADER if name in own}
         if not own.get("root_id"):
             own.pop("root_id", None)
@@ -196,9 +196,7 @@ class chord(Signature):
         self.tasks = header
         self.options["task_id"] = header.id
         self.body = self._body({})
-        result = self.body.promise(
-            _id, group_id=group_id, chord=chord, root_id=root_id, parent_id=None, group_index=group_index
-        )
+        result = self.body.freeze(_id, group_id, chord, root_id, None, group_index)
         _first(result).parent = header_result
         return result
 

@@ -114,27 +114,20 @@ class group(Signature):
         group_index: int | None = None,
     ) -> Any:
         """Settle the ids of all."""
-        return self._freeze(_id, group_id, chord, root_id, parent_id, group_index, is_written=True)
+        said = {"group_id": group_id, "chord": chord, "group_index": group_index}
+        self.options.update({name: value for name, value in said.items() if value is not None})
+        return self._freeze(_id, root_id, parent_id, is_written=True)
 
-    def promise(self, _id: str | None = None, **place: Any) -> Any:
-        # In a long workflow each message carries what comes after it, and ids are what cannot be compressed.
-        return self._freeze(_id, **place, is_written=False)
+    def promise(self, root_id: str | None = None, parent_id: str | None = None) -> Any:
+        """Settle the ids of all without writing down those that follow from the group's: the messages of a
+        long workflow carry what comes later, and ids are what cannot be compressed."""
+        return self._freeze(None, root_id, parent_id, is_written=False)
 
     def _freeze(
-        self,
-        _id: str | None,
-        group_id: str | None = None,
-        chord: Any = None,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        group_index: int | None = None,
-        *,
-        is_written: bool,
+        self, _id: str | None, root_id: str | None, parent_id: str | None, *, is_written: bool
     ) -> Any:
         own_id = self.id or _id or new_id()
         self.options["task_id"] = own_id
-        said = {"group_id": group_id, "chord": chord, "group_index": group_index}
-        self.options.update({name: value for name, value in said.items() if value is not None})
         self.kwargs["tasks"] = [task.clone() for task in flattened(self.tasks, self.app)]
         results: list[Any] = []
         for index, task in enumerate(self.tasks):
@@ -144,7 +137,7 @@ class group(Signature):
                     task.freeze(member, root_id=root_id, parent_id=parent_id, group_index=index)
                 results.append(AsyncResult[Any](member, app=self.app))
             else:
-                results.append(task.promise(root_id=root_id, parent_id=parent_id, group_index=index))
+                results.append(task.freeze(root_id=root_id, parent_id=parent_id, group_index=index))
         return GroupResult(own_id, [result for result in results if result is not None], app=self.app)
 
     def members(self) -> int:

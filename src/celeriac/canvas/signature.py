@@ -195,10 +195,6 @@ class Signature(dict[str, Any]):
             options["group_index"] = group_index
         return AsyncResult(task_id, app=self.app)
 
-    def promise(self, _id: str | None = None, **place: Any) -> Any:
-        """The result to be, as `freeze` gives it; what needs no id of its own in the message gets none."""
-        return self.freeze(_id, **place)
-
     def link(self, callback: Any) -> Any:
         """Call it with the value, when this succeeds; returns the callback."""
         return self.append_to_list_option("link", callback)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -340,8 +341,9 @@ class SteppedWaiting(Waiting):
         self._stepper = stepper
         self._accept = accept
 
-    def enter(self, ids: Sequence[str], put: Put, timeout: float | None = None) -> None:
-        self._stepper.bring(ids, lambda: self._is_here(ids), timeout)
+    def enter(self, ids: Sequence[str], put: Put, timeout: float | None = None, every: bool = False) -> None:
+        for awaited in ([task_id] for task_id in ids) if every else [ids]:
+            self._stepper.bring(awaited, partial(self._is_here, awaited), timeout)
         for task_id, payload in zip(ids, self._store.load(ids), strict=True):
             if payload is not None:
                 put(task_id, payload)
