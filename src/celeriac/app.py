@@ -26,7 +26,7 @@ from celeriac.control import Control
 from celeriac.drivers.opening import Options, open_broker, open_results
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, NotRegistered
 from celeriac.importing import import_if_there
-from celeriac.message import Message
+from celeriac.message import Binding, Message
 from celeriac.middleware import Entry, Passage
 from celeriac.nearest import nearest
 from celeriac.ports import Broker, ResultStore
@@ -35,6 +35,7 @@ from celeriac.routing import Router
 from celeriac.sending import compose, send_through, tell_after, told_before
 from celeriac.shared import BoundTaskDecorator, TaskDecorator
 from celeriac.signals import Signal
+from celeriac.spreading import spread
 from celeriac.stepping import Stepper
 from celeriac.task import AsyncTask, Task, task_class
 from celeriac.waiting import Waiting
@@ -138,7 +139,7 @@ class Celery:
         #: The settings: `app.conf.task_default_queue = "mail"`, `app.conf.update(...)`.
         self.conf = Settings(given, told=self._settings_changed)
         self._settings_changed()
-        self.router = Router(self.conf)
+        self.router = Router(self.conf, self._bindings)
         if config_source is not None:
             self.config_from_object(config_source, silent=config_source_silent, namespace=namespace)
         for task in (tasks or {}).values():
@@ -331,7 +332,10 @@ class Celery:
         """Publish one task's message, and tell those who listen for that."""
         if signals.before_task_publish.receivers:
             message = told_before(message, name)
-        self.broker.publish((message,))
+        if message.copies is None and message.fanout is None:
+            self.broker.publish((message,))
+        else:
+            self.publish((message,))
         if signals.after_task_publish.receivers or signals.task_sent.receivers:
             tell_after(message)
 
@@ -339,14 +343,19 @@ class Celery:
         """Publish many messages of one task in one step, and tell those who listen for that."""
         if signals.before_task_publish.receivers:
             messages = [told_before(message, name) for message in messages]
-        self.broker.publish(messages)
+        self.publish(messages)
         if signals.after_task_publish.receivers or signals.task_sent.receivers:
             for message in messages:
                 tell_after(message)
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Send what is composed already."""
-        self.broker.publish(messages)
+        messages = spread(messages, self)
+        if messages:
+            self.broker.publish(messages)
+
+    def _bindings(self, exchange: str) -> Sequence[Binding]:
+        return self.broker.bindings(exchange)
 
     def add_periodic_task(
         self,

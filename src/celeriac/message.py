@@ -40,6 +40,15 @@ class Members(msgspec.Struct, frozen=True):
     ttl: float | None = None
 
 
+class Binding(msgspec.Struct, frozen=True):
+    """A queue gets what is sent to an exchange with this key (direct), one like it (topic), any (fanout)."""
+
+    exchange: str
+    queue: str
+    key: str = ""
+    kind: str = "direct"
+
+
 class Message(msgspec.Struct, frozen=True):
     """What travels: an envelope of bytes that the store carries and does not open."""
 
@@ -51,6 +60,10 @@ class Message(msgspec.Struct, frozen=True):
     eta: float | None = None
     #: Drivers that alone count a store's chords may ignore it, for every `Count` tells the size too.
     members: tuple[Members, ...] = ()
+    #: Not None: each of these queues gets one, in place of `queue`; see spreading.py.
+    copies: tuple[str, ...] | None = None
+    #: (exchange, key) of a fanout exchange that others may listen to.
+    fanout: tuple[str, str] | None = None
 
 
 class Claim(msgspec.Struct, frozen=True):

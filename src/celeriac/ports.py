@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
-from celeriac.message import Claim, Depth, Letter, Message, Outcome, Result
+from celeriac.message import Binding, Claim, Depth, Letter, Message, Outcome, Result
 from celeriac.planned import Change, Plan, Tick
 
 
@@ -59,6 +59,16 @@ class Broker(Protocol):
     def lookout(self, node: str) -> Lookout | None:
         """A lookout over the consumed queues, for stores whose producers or delays do not wake `turn` by
         themselves."""
+
+    def bind(self, bindings: Sequence[Binding], keep: float | None = None) -> None:
+        """Make known which queues get what is sent to an exchange: for `keep` seconds, None is for good."""
+
+    def bindings(self, exchange: str) -> list[Binding]:
+        """All that were made known of this exchange and hold."""
+
+    def announce(self, exchange: str, key: str, payload: bytes) -> None:
+        """Say it to the listeners of a fanout exchange who are no queues of ours: stock Celery's workers on
+        Redis. A store without such listeners does nothing."""
 
     def depth(self, queues: Sequence[str]) -> dict[str, Depth]:
         """Exact counts per queue."""

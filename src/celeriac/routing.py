@@ -4,7 +4,7 @@
 
 What the call says wins over the task's own attributes, and those over `task_routes`, as in Celery; the rest
 goes to the default queue. Without functions in `task_routes` each way is worked out once: sending asks here
-every time.
+every time. Exchanges exist here alone: what is sent to one goes to the queues that are bound to it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from celeriac.config import Settings
 from celeriac.exceptions import ImproperlyConfigured, QueueNotFound
+from celeriac.message import Binding
 
 #: Bytes; the limit of AMQP's names, and nobody reads longer ones.
 LONGEST_QUEUE_NAME = 255
 #: Names remembered; whoever makes up more of them pays for the look-up again.
 _MOST_REMEMBERED = 10_000
+#: The exchange of the queues by `worker_direct`, as in Celery.
+DIRECT_EXCHANGE = "C.dq2"
 #: What a call may say about its way.
 _WAY = ("queue", "exchange", "routing_key", "priority")
 
@@ -35,6 +38,10 @@ _Rule = Callable[[str, _Args, _Kwargs, Mapping[str, Any], Any], _Found]
 _NOTHING: dict[str, Any] = {}
 
 
+#: Kinds of exchanges that are emulated; `headers` is left to AMQP.
+_KINDS = ("direct", "topic", "fanout")
+
+
 class Queue(msgspec.Struct, frozen=True):
     """A queue that the app declares in task_queues; anything else with a `name` is as good."""
 
@@ -42,6 +49,17 @@ class Queue(msgspec.Struct, frozen=True):
     exchange: str = ""
     routing_key: str = ""
     exchange_type: str = "direct"
+    #: More than one way into it.
+    more: tuple[Binding, ...] = ()
+    #: Every worker that serves it has a queue of its own in its place (kombu's Broadcast).
+    broadcast: bool = False
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """By which exchange and key it is reached, beside its name."""
+        key = self.routing_key or self.name
+        first = (Binding(self.exchange, self.name, key, self.exchange_type),) if self.exchange else ()
+        return first + self.more
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -54,6 +72,19 @@ class Route(msgspec.Struct, frozen=True):
     priority: int
     #: All other options of the route (serializer, expires, ...): under those of the call, over the task's.
     options: dict[str, Any] = {}
+    #: Not None: each of these queues gets a copy, in place of `queue`.
+    copies: tuple[str, ...] | None = None
+    #: It goes to a fanout exchange, which others may listen to.
+    is_fanout: bool = False
+
+
+class Served(NamedTuple):
+    """What a worker serves, and by which exchanges it is reached."""
+
+    queues: list[str]
+    lasting: list[Binding]
+    #: Only as long as it lives.
+    living: list[Binding]
 
 
 class Routable(Protocol):
@@ -70,10 +101,16 @@ class Routable(Protocol):
 
 
 class Router:
-    """Finds the route of each task by the settings; a change of them counts from the next call on."""
+    """Finds the route of each task by the settings; a change of them counts from the next call on.
 
-    def __init__(self, settings: Settings) -> None:
+    `bound` tells what the store knows of an exchange that is not declared here, or of a broadcast.
+    """
+
+    def __init__(
+        self, settings: Settings, bound: Callable[[str], Sequence[Binding]] = lambda exchange: ()
+    ) -> None:
         self._settings = settings
+        self._bound_in_store = bound
         self._read_settings()
 
     def route(
@@ -99,9 +136,10 @@ class Router:
             return self._find(name, args, kwargs, options, task)
         if route is None:
             route = self._find(name, args, kwargs, options, task)
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = route
+            if not self._asked_store:
+                if len(self._remembered) >= _MOST_REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[key] = route
         return route
 
     def consumed(self, chosen: Iterable[str] | None = None, excluded: Iterable[str] = ()) -> list[str]:
@@ -114,11 +152,33 @@ class Router:
         left_out = set(excluded)
         return [name for name in names if name not in left_out]
 
+    def served(self, chosen: Iterable[str] | None, excluded: Iterable[str], node: str) -> Served:
+        """The same for the worker of this name, which may have queues of its own too: for broadcasts, and by
+        worker_direct."""
+        queues: list[str] = []
+        lasting: list[Binding] = []
+        living: list[Binding] = []
+        for name in self.consumed(chosen, excluded):
+            declared = self.queues.get(name)
+            if declared is None or not declared.broadcast:
+                queues.append(name)
+                lasting += declared.bindings if declared is not None else ()
+                continue
+            own = f"bcast.{name}.{node}"
+            queues.append(own)
+            living += [Binding(one.exchange, own, one.key, one.kind) for one in declared.bindings]
+        if self._settings.worker_direct:
+            direct = f"{node}.dq2"
+            queues.append(direct)
+            lasting.append(Binding(DIRECT_EXCHANGE, direct, node))
+        return Served(queues, lasting, living)
+
     def _read_settings(self) -> None:
         settings = self._settings
         self._version = settings.version
         self._default = str(settings.task_default_queue)
         self._may_create = settings.task_create_missing_queues
+        self._default_key: str = settings.task_default_routing_key or self._default
         self._default_priority: int | None = settings.task_default_priority
         #: The declared queues by name; the default queue alone if none is declared.
         self.queues: dict[str, Queue] = read_queues(settings.task_queues) or {
@@ -132,6 +192,8 @@ class Router:
         self._rules = _read_rules(settings.task_routes)
         self._asks_functions = any(not isinstance(rule, _Table) for rule in self._rules)
         self._remembered: dict[Any, Route] = {}
+        #: The route that was found last holds for that moment only.
+        self._asked_store = False
 
     def _find(
         self, name: str, args: _Args, kwargs: _Kwargs, options: Mapping[str, Any], task: Routable | None
@@ -140,18 +202,26 @@ class Router:
         # Who is heard first; the order of the three stands only here.
         voices = (options, {word: getattr(task, word, None) for word in _WAY}, found)
         said = _place(voices)
-        queue = _queue_name(said["queue"]) or self._bound(said) or self._default
-        self._admit(queue)
-        declared = self.queues.get(queue)
+        self._asked_store = False
+        named = _queue_name(said["queue"])
+        queues = (named,) if named is not None else self._bound(said) or (self._default,)
+        for queue in queues:
+            self._admit(queue)
+        declared = self.queues.get(queues[0])
         exchange = _name(said["exchange"]) or (declared.exchange if declared else "")
         routing_key = said["routing_key"] or (declared.routing_key if declared else "")
+        copies = queues if len(queues) > 1 else None
+        if declared is not None and declared.broadcast:
+            copies = tuple(one.queue for one in self._live(exchange))
         return Route(
-            queue,
+            queues[0],
             # A direct queue is reached by its name alone; that is what Celery puts into its messages too.
-            "" if exchange == queue else exchange,
-            str(routing_key or queue),
+            "" if exchange == queues[0] and copies is None else exchange,
+            str(routing_key or (self._default_key if declared and declared.broadcast else queues[0])),
             _priority(_first(*(voice.get("priority") for voice in voices), self._default_priority, 0)),
             {word: value for word, value in found.items() if word not in _WAY},
+            copies,
+            declared is not None and declared.exchange_type == "fanout",
         )
 
     def _ask_rules(
@@ -163,20 +233,24 @@ class Router:
                 return found
         return _NOTHING
 
-    def _bound(self, said: Mapping[str, Any]) -> str | None:
-        """The declared queue that an exchange or routing key without a queue means."""
-        exchange, routing_key = _name(said["exchange"]), said["routing_key"]
-        if not exchange and not routing_key:
-            return None
-        for queue in self.queues.values():
-            if exchange and exchange != (queue.exchange or queue.name):
-                continue
-            if queue.exchange_type == "fanout":
-                if exchange:  # a key means nothing to it
-                    return queue.name
-            elif _key_fits(queue, routing_key):
-                return queue.name
-        return None
+    def _bound(self, said: Mapping[str, Any]) -> tuple[str, ...]:
+        """The queues that an exchange or routing key without a queue means."""
+        exchange, key = _name(said["exchange"]), said["routing_key"]
+        if not exchange and not key:
+            return ()
+        bindings: Sequence[Binding] = [one for queue in self.queues.values() for one in _reached_by(queue)]
+        if exchange and all(one.kind == "topic" for one in bindings if one.exchange == exchange):
+            # Not declared here, or a topic, to which others bind queues of their own.
+            bindings = [*bindings, *self._live(exchange)]
+        fitting = tuple(dict.fromkeys(one.queue for one in bindings if _fits(one, exchange, key)))
+        declared = self.queues.get(fitting[0]) if fitting else None
+        is_fanout = declared is not None and declared.exchange_type == "fanout"
+        # A key alone, or an exchange alone, means one queue; together they mean all that are bound so.
+        return fitting if exchange and (key or is_fanout) else fitting[:1]
+
+    def _live(self, exchange: str) -> Sequence[Binding]:
+        self._asked_store = True
+        return self._bound_in_store(exchange)
 
     def _admit(self, queue: str) -> None:
         if queue in self.queues:
@@ -228,7 +302,7 @@ def _queue_of_options(name: str, options: Any) -> Queue:
         name,
         _name(options.get("exchange")) or "",
         options.get("routing_key") or options.get("binding_key") or "",
-        options.get("exchange_type") or getattr(options.get("exchange"), "type", None) or "direct",
+        _kind(name, options.get("exchange_type") or getattr(options.get("exchange"), "type", None)),
     )
 
 
@@ -240,20 +314,42 @@ def _queue_of_object(entry: Any) -> Queue:
     if not isinstance(getattr(entry, "name", None), str):
         raise ImproperlyConfigured(f"task_queues: {entry!r} is neither a name nor an object with a name")
     exchange = getattr(entry, "exchange", None)
+    kind = _kind(entry.name, getattr(exchange, "type", None))
+    alias = getattr(entry, "alias", None)
+    is_broadcast = kind == "fanout" and bool(alias)
+    name = str(alias) if is_broadcast else entry.name
+    more = tuple(
+        Binding(_name(one.exchange) or "", name, one.routing_key or "", _kind(name, one.exchange.type))
+        for one in getattr(entry, "bindings", None) or ()
+    )
     return Queue(
-        entry.name,
-        _name(exchange) or "",
-        getattr(entry, "routing_key", None) or "",
-        getattr(exchange, "type", None) or "direct",
+        name, _name(exchange) or "", getattr(entry, "routing_key", None) or "", kind, more, is_broadcast
     )
 
 
-def _key_fits(queue: Queue, routing_key: Any) -> bool:
-    """Direct: the same key. Topic: `*` stands for one word, `#` for any number of them."""
-    wanted = queue.routing_key or queue.name
-    if not routing_key or queue.exchange_type != "topic":
-        return not routing_key or wanted == routing_key
-    return _words_fit(wanted.split("."), str(routing_key).split("."))
+def _reached_by(queue: Queue) -> tuple[Binding, ...]:
+    """A queue without an exchange is the one of the exchange of its name."""
+    return queue.bindings or (Binding(queue.name, queue.name, queue.routing_key or queue.name),)
+
+
+def _kind(queue: str, said: Any) -> str:
+    kind = said or "direct"
+    if kind not in _KINDS:
+        raise ImproperlyConfigured(
+            f"task_queues: the exchange of {queue!r} is of type {kind!r}; there are {', '.join(_KINDS)}"
+        )
+    return str(kind)
+
+
+def _fits(binding: Binding, exchange: str | None, key: Any) -> bool:
+    """Direct: the same key. Topic: `*` stands for one word, `#` for any number of them. No key fits all."""
+    if exchange and exchange != binding.exchange:
+        return False
+    if binding.kind == "fanout":
+        return bool(exchange)  # a key means nothing to it
+    if not key or binding.kind != "topic":
+        return not key or binding.key == key
+    return _words_fit(binding.key.split("."), str(key).split("."))
 
 
 def _words_fit(pattern: list[str], words: list[str]) -> bool:

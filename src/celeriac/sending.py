@@ -157,6 +157,8 @@ def _compose(
         ignore_result=own.ignore_result,
         compression=conf.task_compression,
     )
+    if route.copies is not None or route.is_fanout:
+        return _for_several(Message(task_id, route.queue, payload, priority), route)
     return Message(task_id, route.queue, payload, priority)
 
 
@@ -227,7 +229,15 @@ def _compose_in_full(
         compression=say("compression", None) or conf.task_compression,
         properties=_properties(options) if options else None,
     )
-    return Message(task_id, route.queue, payload, priority, None if eta is None else eta.timestamp())
+    due = None if eta is None else eta.timestamp()
+    if route.copies is not None or route.is_fanout:
+        return _for_several(Message(task_id, route.queue, payload, priority, due), route)
+    return Message(task_id, route.queue, payload, priority, due)
+
+
+def _for_several(message: Message, route: Route) -> Message:
+    fanout = (route.exchange, route.routing_key) if route.is_fanout else None
+    return msgspec.structs.replace(message, copies=route.copies, fanout=fanout)
 
 
 def _nothing_said(app: Sender) -> Constants:

@@ -270,7 +270,7 @@ _ROWS = (
     ),
     _known("worker_concurrency", None, int, "Tasks at a time; None or auto is what fits.", words=("auto",)),
     _idle("worker_consumer", "celery.worker.consumer:Consumer", object, "Consumer class.", _NO_BOOTSTEPS),
-    _later("worker_direct", False, bool, "Each worker also serves a queue of its own name."),
+    _known("worker_direct", False, bool, "Each worker also serves a queue of its own name."),
     _known("worker_disable_rate_limits", False, bool, "Rate limits of tasks do not count."),
     _known("worker_deduplicate_successful_tasks", False, bool, "Skip a redelivered task that succeeded."),
     _later("worker_enable_remote_control", True, bool, "The worker answers remote control."),

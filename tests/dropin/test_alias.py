@@ -145,7 +145,7 @@ def test_installed_twice_it_finds_once(python: Run) -> None:
         "import celery, sys",
         "from celeriac.compat import modules",
         "modules.install()",
-        "assert sum(type(finder).__name__ == 'CeleryFinder' for finder in sys.meta_path) == 1",
+        "assert sum(type(finder).__name__ == 'NameFinder' for finder in sys.meta_path) == 2",
     )
 
 
@@ -170,3 +170,35 @@ def test_it_refuses_to_live_among_the_real_celerys_files(python: Run, tmp_path: 
 def test_its_own_metadata_is_not_taken_for_the_real_celerys(python: Run, tmp_path: Path) -> None:
     (tmp_path / "site" / "celeriac_celery-0.1.0.dist-info").mkdir(parents=True)
     assert python("-c", "import celery", also=tmp_path / "site").returncode == 0
+
+
+def test_ROU_4_kombus_names_are_there_without_kombu(python: Run) -> None:
+    check(
+        python,
+        "import celery",
+        "from kombu import Exchange, Queue, binding",
+        "from kombu.common import Broadcast",
+        "from kombu.exceptions import OperationalError",
+        "from kombu.serialization import register",
+        "import kombu.common",
+        "from celery.exceptions import OperationalError as ours",
+        "assert OperationalError is ours",
+        "app = celery.Celery('p', task_queues=[Queue('a', Exchange('x', type='topic'), routing_key='a.#')])",
+        "assert app.router.route('t', options={'exchange': 'x', 'routing_key': 'a.b'}).queue == 'a'",
+    )
+    done = python("-c", "import celery, kombu.pools")
+    assert "celeriac does not offer kombu.pools yet" in done.stderr
+
+
+def test_a_kombu_that_is_installed_is_not_shadowed(python: Run, tmp_path: Path) -> None:
+    package = tmp_path / "site" / "kombu"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("Queue = 'the true one'")
+    check(
+        lambda *arguments: python(*arguments, also=tmp_path / "site"),
+        "import celery, kombu",
+        "assert kombu.Queue == 'the true one'",
+        "try: import kombu.common",
+        "except ModuleNotFoundError as error: assert 'celeriac' not in str(error)",
+        "else: raise AssertionError",
+    )

@@ -12,6 +12,7 @@ from celeriac import signals
 from celeriac.canvas.signature import Call, Prepared, Signature
 from celeriac.message import Members, Message
 from celeriac.sending import compose, tell_after, told_before
+from celeriac.spreading import spread
 
 #: So many messages, or so many bytes, go in one exchange: enough that the round trip costs little, few enough
 #: that the store answers others in between.
@@ -41,7 +42,8 @@ def messages_of(
 ) -> tuple[list[Message], Any]:
     """The messages that a signature comes to, not sent, and its result."""
     prepared = signature.prepare(args, kwargs, **options)
-    return [message_of(app, call) for call in prepared.calls], prepared.result
+    messages = [message_of(app, call) for call in prepared.calls]
+    return list(spread(messages, app)), prepared.result
 
 
 def message_of(app: Any, call: Call) -> Message:

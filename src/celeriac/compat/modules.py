@@ -39,6 +39,21 @@ MODULES: dict[str, tuple[str, ...]] = {
 }
 
 
+#: The same for kombu; served only where no kombu is installed.
+KOMBU: dict[str, tuple[str, ...]] = dict.fromkeys(
+    (
+        "kombu",
+        "kombu.common",
+        "kombu.entity",
+        "kombu.exceptions",
+        "kombu.serialization",
+        "kombu.utils",
+        "kombu.utils.uuid",
+    ),
+    ("celeriac.compat.kombu",),
+)
+
+
 class Alias(ModuleType):
     """A module of Celery's name with the very objects of ours.
 
@@ -74,16 +89,25 @@ class Alias(ModuleType):
         return next((target for target in self._targets if hasattr(target, name)), None)
 
 
-class CeleryFinder(MetaPathFinder, Loader):
-    """Finds `celery.*` and nothing else. What celeriac lacks is an ImportError that says so."""
+class NameFinder(MetaPathFinder, Loader):
+    """Finds one package and what is in it, and nothing else. What celeriac lacks is an ImportError that says
+    so."""
+
+    def __init__(self, package: str, modules: dict[str, tuple[str, ...]]) -> None:
+        self._package = package
+        self._modules = modules
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname in MODULES:
+        if fullname != self._package and not fullname.startswith(self._package + "."):
+            return None
+        if path and self._package in self._modules:
+            return None  # a part of the true package, which was found before us
+        if fullname in self._modules:
             # A package in name: so the import system asks this finder for names that are not there, too.
             return ModuleSpec(fullname, self, is_package=True)
-        if not fullname.startswith("celery.") or fullname == "celery.__main__":
+        if fullname in ("celery", "celery.__main__"):
             return None
         raise ImportError(
             f"celeriac does not offer {fullname} yet; see docs/celery-differences.md", name=fullname
@@ -91,7 +115,7 @@ class CeleryFinder(MetaPathFinder, Loader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = Alias(spec.name)
-        targets = tuple(_import_target(name, spec.name) for name in MODULES[spec.name])
+        targets = tuple(_import_target(name, spec.name) for name in self._modules[spec.name])
         # pytest looks for its hooks in the module itself, and asks no __getattr__.
         hooks = {name: hook for name, hook in vars(targets[0]).items() if name.startswith("pytest_")}
         module.__dict__.update(_targets=targets, __doc__=targets[0].__doc__, **hooks)
@@ -102,14 +126,17 @@ class CeleryFinder(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Serve `celery.*` in this process; may be called twice."""
-    if not any(isinstance(finder, CeleryFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, CeleryFinder())
+    """Serve `celery.*` in this process, and `kombu.*` if there is none; may be called twice."""
+    if any(isinstance(finder, NameFinder) for finder in sys.meta_path):
+        return
+    sys.meta_path.insert(0, NameFinder("celery", MODULES))
+    # Last, so that a kombu that is installed is found before.
+    sys.meta_path.append(NameFinder("kombu", KOMBU))
 
 
 def submodule(package: str, name: str) -> ModuleType:
     """`package.name` for one who has imported the package alone; AttributeError if it is none of ours."""
-    if f"{package}.{name}" not in MODULES:
+    if f"{package}.{name}" not in MODULES and f"{package}.{name}" not in KOMBU:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     try:
         return import_module(f"{package}.{name}")

@@ -23,6 +23,7 @@ from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import (
     PRIORITY_STEPS,
+    Binding,
     Claim,
     Count,
     Depth,
@@ -193,6 +194,23 @@ class MemoryBroker:
     def close(self) -> None:
         self._closed = True
         self.ring()
+
+    def bind(self, bindings: Sequence[Binding], keep: float | None = None) -> None:
+        with self._open() as store:
+            until = None if keep is None else store.ticks() + keep
+            store.bound.update(dict.fromkeys(bindings, until))
+
+    def bindings(self, exchange: str) -> list[Binding]:
+        with self._open() as store:
+            now = store.ticks()
+            return [
+                one
+                for one, until in store.bound.items()
+                if one.exchange == exchange and (until is None or until > now)
+            ]
+
+    def announce(self, exchange: str, key: str, payload: bytes) -> None:
+        """Nobody else is in this process."""
 
     def _is_revoked(self, id: str) -> bool:
         with self._open() as store:
@@ -377,6 +395,8 @@ class MemoryStore:
         self.dead: list[Dead] = []
         #: Queues that nobody may claim from.
         self.paused: set[str] = set()
+        #: Until which tick each holds; None is for good.
+        self.bound: dict[Binding, float | None] = {}
         #: The brokers whose turn waits, longest first, with the owner that waits.
         self.waiting: dict[MemoryBroker, str] = {}
         #: By the name of a group of schedulers.

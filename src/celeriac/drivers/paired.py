@@ -17,7 +17,7 @@ from collections.abc import Container, Sequence
 
 import msgspec
 
-from celeriac.message import Claim, Depth, Fate, Letter, Message, Outcome
+from celeriac.message import Binding, Claim, Depth, Fate, Letter, Message, Outcome
 from celeriac.ports import Broker, Lookout, ResultStore
 
 
@@ -75,6 +75,15 @@ class Paired:
 
     def lookout(self, node: str) -> Lookout | None:
         return self._broker.lookout(node)
+
+    def bind(self, bindings: Sequence[Binding], keep: float | None = None) -> None:
+        self._broker.bind(bindings, keep)
+
+    def bindings(self, exchange: str) -> list[Binding]:
+        return self._broker.bindings(exchange)
+
+    def announce(self, exchange: str, key: str, payload: bytes) -> None:
+        self._broker.announce(exchange, key, payload)
 
     def depth(self, queues: Sequence[str]) -> dict[str, Depth]:
         return self._broker.depth(queues)

@@ -77,11 +77,12 @@ class ThreadWorker:
             return
         self._household = household = Household(self.app, self._options, Slots(1, self._rooms))
         household.import_app()
-        self.queues = queues = tuple(Router(self.app.conf).consumed(self._asked))
+        household.served = Router(self.app.conf).served(self._asked, (), self.hostname)
+        self.queues = queues = tuple(household.served.queues)
         node = node_name(self.hostname)
         self._broker = broker = self.app.open_worker_broker()
         broker.consume(queues)
-        heartbeat = Heartbeat(broker, node, household.options.lease, household.judge)
+        heartbeat = Heartbeat(broker, node, household.options.lease, household.judge, household.served)
         heartbeat.start()
         heartbeat.beat()
         plan = Plan(

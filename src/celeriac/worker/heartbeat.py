@@ -11,6 +11,7 @@ from celeriac import signals
 from celeriac.exceptions import OperationalError
 from celeriac.message import Claim, Outcome
 from celeriac.ports import Broker, Lookout
+from celeriac.routing import Served
 from celeriac.worker.names import heir_name, rooms_of
 
 #: A lease is renewed this many times before it would run out.
@@ -28,8 +29,10 @@ Judge = Callable[[list[Claim], int | None, int, str], list[Outcome]]
 class Heartbeat:
     """Called whenever it is due or its lookout has something to read; runs no user code, never waits long."""
 
-    def __init__(self, broker: Broker, node: str, lease: float, judge: Judge) -> None:
+    def __init__(self, broker: Broker, node: str, lease: float, judge: Judge, served: Served) -> None:
         self._broker = broker
+        self._served = served
+        self._bound = False
         self._node = node
         self._lease = lease
         self._judge = judge
@@ -55,6 +58,8 @@ class Heartbeat:
     def beat(self) -> float:
         """Do what is due; returns the seconds until it wants to be called again."""
         try:
+            if not self._bound:
+                self._bind()  # before the lookout listens for what is bound
             if self._lookout is not None:
                 self._next_look = time.monotonic() + self._lookout.look()
             if time.monotonic() >= self._next_beat:
@@ -97,7 +102,16 @@ class Heartbeat:
         if lookout is not None:
             lookout.close()
 
+    def _bind(self) -> None:
+        if self._served.lasting and not self._bound:
+            self._broker.bind(self._served.lasting)
+        if self._served.living:
+            # A little longer than the lease: who fell silent may come back.
+            self._broker.bind(self._served.living, self._lease * 2)
+        self._bound = True
+
     def _renew(self) -> None:
+        self._bind()
         self._orphans |= dict.fromkeys(self._broker.beat(self._node, self._lease))
         if signals.heartbeat_sent.receivers:
             signals.heartbeat_sent.send(self)

@@ -27,6 +27,7 @@ from celeriac.exceptions import (
     WorkerTerminate,
 )
 from celeriac.message import Claim, Fate, Outcome, Result
+from celeriac.routing import Served
 from celeriac.worker import banner, originals, stacks
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Child, Life, Plan
@@ -81,6 +82,8 @@ class Household:
         self.health: Health | None = None
         #: The service manager, in the node's main process; None where there is none.
         self.systemd: Systemd | None = None
+        #: What the node serves, once its settings are read.
+        self.served = Served([], [], [])
         #: As the receivers of its signals see it.
         self.worker = Worker(app, options)
         self.logging = WorkerLogging(

@@ -51,7 +51,9 @@ class Solo:
         """Work until told to stop; returns the exit code."""
         options = self._household.options
         self._broker.consume(self._queues)
-        heartbeat = Heartbeat(self._broker, self._node, options.lease, self._household.judge)
+        heartbeat = Heartbeat(
+            self._broker, self._node, options.lease, self._household.judge, self._household.served
+        )
         heartbeat.start()
         keeper = threading.Thread(
             target=self._keep, args=(heartbeat,), name="celeriac-heartbeat", daemon=True

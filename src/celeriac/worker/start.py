@@ -60,7 +60,8 @@ def run(app: Celery, options: WorkerOptions, settled: Callable[[], None] = lambd
         signals.worker_init.send(worker)
     household.start_logging()
     try:
-        worker.queues = Router(app.conf).consumed(options.queues, options.exclude)
+        household.served = Router(app.conf).served(options.queues, options.exclude, options.hostname)
+        worker.queues = household.served.queues
         if signals.celeryd_after_setup.receivers:
             signals.celeryd_after_setup.send(options.hostname, instance=worker, conf=app.conf)
         for finding in findings(app):

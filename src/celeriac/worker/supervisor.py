@@ -66,7 +66,9 @@ class Supervisor:
         self._queues = queues
         self._rooms = rooms
         self._node = node_name(self._options.hostname)
-        self._heartbeat = Heartbeat(broker, self._node, self._options.lease, household.judge)
+        self._heartbeat = Heartbeat(
+            broker, self._node, self._options.lease, household.judge, household.served
+        )
         self._count = children
         self._kin: dict[int, Kin] = {}
         #: The dead whose claims are still to be settled: (child, how it died).

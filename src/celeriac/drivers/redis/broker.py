@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from celeriac.drivers.redis import scripts
+from celeriac.drivers.redis import exchanges, scripts
 from celeriac.drivers.redis.bell import Bell
 from celeriac.drivers.redis.connection import Connection
 from celeriac.drivers.redis.keys import SEPARATOR, Keys
@@ -17,7 +17,7 @@ from celeriac.drivers.redis.lookout import RedisLookout
 from celeriac.drivers.redis.producer import Producer
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
-from celeriac.message import PRIORITY_STEPS, Claim, Depth, Fate, Letter, Message, Outcome, Result
+from celeriac.message import PRIORITY_STEPS, Binding, Claim, Depth, Fate, Letter, Message, Outcome, Result
 from celeriac.ports import Lookout
 
 #: Most messages that one script call claims; what a child wants is mostly far less (law 7).
@@ -56,6 +56,9 @@ class RedisBroker:
         self._producer = Producer(connect, keys, publish_timeout)
         self._bell = Bell(connect, keys, self._connection)
         self._queues: list[str] = []
+        #: Fanout exchanges of stock Celery that this node listens to, and the queue into which it puts what
+        #: it hears.
+        self._relays: dict[str, str] = {}
         self._packed_queues: list[bytes] = [_encode(())]
         self._served = 0
         #: Per owner: the number of its last turn, and of its last claim.
@@ -144,7 +147,22 @@ class RedisBroker:
             self._unanswered = None
 
     def lookout(self, node: str) -> Lookout | None:
-        return RedisLookout(self._connect, self._keys, node, self._queues)
+        return RedisLookout(self._connect, self._keys, node, self._queues, self._relays, self.publish)
+
+    # -- exchanges
+
+    def bind(self, bindings: Sequence[Binding], keep: float | None = None) -> None:
+        exchanges.bind(self._operate, self._keys, bindings, keep)
+        self._relays.update(
+            (one.exchange, one.queue) for one in bindings if one.kind == "fanout" and keep is not None
+        )
+
+    def bindings(self, exchange: str) -> list[Binding]:
+        return exchanges.bindings(self._operate, self._keys, exchange)
+
+    def announce(self, exchange: str, key: str, payload: bytes) -> None:
+        channel = exchanges.topic_of(self._keys, self._connection.address.db, exchange, key)
+        self._operate("PUBLISH", channel, exchanges.marked(payload))
 
     # -- operating
 
@@ -153,7 +171,8 @@ class RedisBroker:
         return {queue: Depth(*row) for queue, row in zip(queues, rows, strict=True)}
 
     def queues(self) -> list[str]:
-        known = {_text(name) for name in self._operate("SMEMBERS", self._keys.queues)} | self._bound_queues()
+        known = {_text(name) for name in self._operate("SMEMBERS", self._keys.queues)}
+        known |= exchanges.queues_bound(self._operate, self._keys)
         depths = self.depth(sorted(known))
         return [queue for queue, depth in depths.items() if depth != Depth()]
 
@@ -420,20 +439,6 @@ class RedisBroker:
     def _is_revoked(self, id: str) -> bool:
         till = self._operate("ZSCORE", self._keys.revoked, id)
         return till is not None and float(till) > time.time() * 1000
-
-    def _bound_queues(self) -> set[str]:
-        """Queues that stock producers have declared: kombu writes each into a set of bindings."""
-        names: set[str] = set()
-        cursor = "0"
-        while True:
-            cursor, found = self._operate(
-                "SCAN", cursor, "MATCH", f"{self._keys.prefix}_kombu.binding.*", "COUNT", 1000, "TYPE", "set"
-            )
-            for key in found:
-                for member in self._operate("SMEMBERS", key):
-                    names.add(_text(member).rsplit(SEPARATOR, 1)[-1])
-            if int(cursor) == 0:
-                return names
 
 
 class _Turn(msgspec.Struct, frozen=True):

@@ -58,6 +58,8 @@ class Connection:
         self.client_id = 0
         #: How many pushed notices `read` and `buffered` have passed over (RESP3).
         self.notices = 0
+        #: What arrived on subscribed channels meanwhile: (channel, message).
+        self.heard: list[tuple[bytes, bytes]] = []
         #: Monotonic seconds at which the last command was sent.
         self.last_use = 0.0
         self._stream: Stream | None = None
@@ -135,6 +137,8 @@ class Connection:
     def _is_notice(self, reply: Any) -> bool:
         if not isinstance(reply, PushNotification):
             return False
+        if reply[0] == b"pmessage":
+            self.heard.append((reply[2], reply[3]))
         self.notices += 1
         return True
 

@@ -49,6 +49,9 @@ class Keys:
         #: per group of schedulers: .plans hash name -> "<version>:<packed plan>", .due sorted set name ->
         #: epoch milliseconds, .leader with a TTL, .term, .history:<name> list of notes
         self.beat = ours + "beat:"
+        self.lasting_bindings = prefix + "_kombu.binding_permanent."
+        #: sorted set of an exchange's bindings that end: kind, key, queue -> until when, epoch milliseconds
+        self.our_bindings = ours + "bindings:"
         #: per producer connection: number of its last publish
         self.sent = ours + "sent:"
         self.result = result_prefix + "celery-task-meta-"

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from uuid import uuid4
 
 from hiredis import ReplyError
 
 from celeriac.drivers.redis import scripts
-from celeriac.drivers.redis.connection import Connection, checked
+from celeriac.drivers.redis.connection import Connection, checked, pack
 from celeriac.drivers.redis.eviction import warn_of_eviction
+from celeriac.drivers.redis.exchanges import OURS, topic_of
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
-from celeriac.message import PRIORITY_STEPS
+from celeriac.message import PRIORITY_STEPS, Message
 
 #: Seconds between two looks of a quiet lookout, and of those that stand by. Each look also renews the office.
 QUIET = 5.0
@@ -36,13 +38,22 @@ class RedisLookout:
     """See `celeriac.ports.Lookout`."""
 
     def __init__(
-        self, connect: Callable[..., Connection], keys: Keys, node: str, queues: Sequence[str]
+        self,
+        connect: Callable[..., Connection],
+        keys: Keys,
+        node: str,
+        queues: Sequence[str],
+        relays: Mapping[str, str],
+        publish: Callable[[Sequence[Message]], None],
     ) -> None:
         self._connection = connect(resp3=True)
         self._keys = keys
         self._names = scripts.names(keys)
         self._node = node
         self._queues = list(queues)
+        #: Fanout exchanges of stock Celery -> the queue that gets what is said there.
+        self._relays = relays
+        self._publish = publish
         #: All queues that some node listens to, as the last look found them.
         self._known: list[str] = []
         self._tracked = False
@@ -58,12 +69,14 @@ class RedisLookout:
         now = time.monotonic()
         if self._connection.is_open and self._notices():
             self._next = min(self._next, now + PATIENCE)
+        self._relay()
         if now >= self._next:
             self._next = time.monotonic() + self._look()
             if (
                 self._notices()
             ):  # it came together with the answer and lies in our buffer, where no poll sees it
                 self._next = time.monotonic() + PATIENCE
+            self._relay()
         return max(0.0, self._next - time.monotonic())
 
     def close(self) -> None:
@@ -80,6 +93,7 @@ class RedisLookout:
             connection.open()
             answer = connection.call_many([("CLIENT", "TRACKING", "ON", "NOLOOP")])[0]
             self._tracked = not isinstance(answer, ReplyError)
+            self._listen()
             if not self._warned:
                 self._warned = True
                 warn_of_eviction(connection)
@@ -103,6 +117,23 @@ class RedisLookout:
         if due:
             pause = min(pause, due / 1000 - time.time())
         return max(PATIENCE, pause)
+
+    def _listen(self) -> None:
+        for exchange in self._relays:
+            channel = topic_of(self._keys, self._connection.address.db, exchange, "")
+            # Their answers are pushed too, so none is read for.
+            self._connection.send(pack("PSUBSCRIBE", channel, channel + "/*"))
+
+    def _relay(self) -> None:
+        """Put what stock Celery said to a fanout exchange into the queue of ours that is bound to it."""
+        heard, self._connection.heard = self._connection.heard, []
+        for channel, payload in heard:
+            if payload.endswith(OURS):
+                continue
+            for exchange, queue in self._relays.items():
+                ours = topic_of(self._keys, self._connection.address.db, exchange, "").encode()
+                if channel == ours or channel.startswith(ours + b"/"):
+                    self._publish((Message(str(uuid4()), queue, payload),))
 
     def _ring_for(self, quiet: Sequence[str]) -> None:
         """Ring where messages are ready and nobody was rung for them.

@@ -12,14 +12,14 @@ from typing import TypeVar
 import msgspec
 
 from celeriac.drivers.revoked import Revoked
-from celeriac.drivers.sqlite import bench, chords, moves, revokes
+from celeriac.drivers.sqlite import bench, chords, exchanges, moves, revokes
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.drivers.sqlite.bells import Ear, open_ear, ring
 from celeriac.drivers.sqlite.moves import Fresh
 from celeriac.drivers.sqlite.results import ring_watchers, save_results, sweep
 from celeriac.drivers.sqlite.store import Store
 from celeriac.exceptions import Fenced, OperationalError
-from celeriac.message import Claim, Depth, Fate, Letter, Message, Outcome
+from celeriac.message import Binding, Claim, Depth, Fate, Letter, Message, Outcome
 
 T = TypeVar("T")
 
@@ -312,6 +312,17 @@ class SqliteBroker:
     @property
     def revoked(self) -> Container[str]:
         return self._revoked
+
+    def bind(self, bindings: Sequence[Binding], keep: float | None = None) -> None:
+        now = time.time()
+        until = None if keep is None else now + keep
+        self._write(lambda db: exchanges.bind(db, bindings, until, now))
+
+    def bindings(self, exchange: str) -> list[Binding]:
+        return self._read(lambda db: exchanges.bindings(db, exchange, time.time()))
+
+    def announce(self, exchange: str, key: str, payload: bytes) -> None:
+        """Nobody else reads this file."""
 
     def _is_revoked(self, id: str) -> bool:
         return self.read(lambda db: bool(revokes.of_ids(db, [id], time.time())))

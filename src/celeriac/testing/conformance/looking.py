@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from celeriac.exceptions import OperationalError
-from celeriac.message import Depth, Fate, Outcome
+from celeriac.message import Binding, Depth, Fate, Outcome
 from celeriac.ports import Broker
 from celeriac.testing.conformance.rig import (
     PATIENCE,
@@ -42,6 +42,21 @@ class Looking(Opened):
             "unknown": Depth(),
         }
         assert child.broker.depth([]) == {}
+
+    def test_bindings_are_kept_by_exchange_until_their_time_is_over(self, child: Child) -> None:
+        lasting = [Binding("media", "images", "image.#", "topic"), Binding("media", "one", "key")]
+        child.broker.bind([*lasting, Binding("other", "images", "image", "direct")])
+        child.broker.bind([Binding("media", "living", "", "fanout")], keep=60.0)
+        child.broker.bind([Binding("media", "dead", "", "fanout")], keep=-1.0)
+        child.broker.bind(lasting)  # twice is once
+        found = {one.queue: one for one in child.broker.bindings("media")}
+        assert found == {
+            "images": lasting[0],
+            "one": lasting[1],
+            "living": Binding("media", "living", "", "fanout"),
+        }
+        assert child.broker.bindings("nobody's") == []
+        child.broker.announce("media", "key", b"{}")  # nobody listens
 
     def test_queues_names_every_queue_with_a_message_in_any_place(self, hire: Callable[..., Child]) -> None:
         child = hire(queues=["claimed", "dead", "done"])

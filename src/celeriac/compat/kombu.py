@@ -1,0 +1,23 @@
+"""What programs import from kombu beside celery: for environments in which kombu is not installed."""
+
+from __future__ import annotations
+
+from celeriac.entities import Broadcast, Exchange, Queue, binding
+from celeriac.exceptions import CeleriacError as KombuError
+from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError, OperationalError
+from celeriac.wire.codecs import register
+from celeriac.wire.task import new_id as uuid
+
+__all__ = [
+    "Broadcast",
+    "ContentDisallowed",
+    "DecodeError",
+    "EncodeError",
+    "Exchange",
+    "KombuError",
+    "OperationalError",
+    "Queue",
+    "binding",
+    "register",
+    "uuid",
+]
