@@ -316,10 +316,10 @@ class SqliteBroker:
     def bind(self, bindings: Sequence[Binding], keep: float | None = None) -> None:
         now = time.time()
         until = None if keep is None else now + keep
-        self._write(lambda db: exchanges.bind(db, bindings, until, now))
+        self.write(lambda db: exchanges.bind(db, bindings, until, now))
 
     def bindings(self, exchange: str) -> list[Binding]:
-        return self._read(lambda db: exchanges.bindings(db, exchange, time.time()))
+        return self.read(lambda db: exchanges.bindings(db, exchange, time.time()))
 
     def announce(self, exchange: str, key: str, payload: bytes) -> None:
         """Nobody else reads this file."""
