@@ -32,7 +32,7 @@ from celeriac.nearest import nearest
 from celeriac.ports import Broker, ResultStore
 from celeriac.result import AsyncResult
 from celeriac.routing import Router
-from celeriac.sending import compose, send_through, tell_after, told_before
+from celeriac.sending import Constants, compose, send_through, tell_after, told_before
 from celeriac.shared import BoundTaskDecorator, TaskDecorator
 from celeriac.signals import Signal
 from celeriac.spreading import spread
@@ -120,6 +120,8 @@ class Celery:
         self._source: tuple[Any, bool, str | None] | None = None
         #: Epoch seconds: what a countdown is counted from. A test stops it.
         self.time: Clock = clock.now
+        #: What is known of tasks that were called by their names alone.
+        self.names_called: dict[str, Constants] = {}
         self._ground: Ground | None = None
         self._pid = 0
         self._broker: Broker | None = None

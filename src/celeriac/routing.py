@@ -142,6 +142,13 @@ class Router:
                 self._remembered[key] = route
         return route
 
+    @property
+    def asks_functions(self) -> bool:
+        """A call's route depends on more than its task and the settings."""
+        if self._version != self._settings.version:
+            self._read_settings()
+        return self._asks_functions
+
     def consumed(self, chosen: Iterable[str] | None = None, excluded: Iterable[str] = ()) -> list[str]:
         """The queues that a worker serves: those chosen (-Q) or all declared, without the excluded (-X)."""
         if self._version != self._settings.version:

@@ -19,6 +19,7 @@ from celeriac.nearest import nearest
 from celeriac.request import Request, current
 from celeriac.routing import Route, Router
 from celeriac.wire import codecs
+from celeriac.wire.form import Form
 from celeriac.wire.task import new_id, pack
 
 #: Options of apply_async that say nothing about the message: Celery's connection handling has no part here.
@@ -54,6 +55,9 @@ _PROPERTIES = frozenset(
     + "message_id timestamp type user_id".split()
 )
 _NOTHING: dict[str, Any] = {}
+#: Tasks called by their names alone of which we remember how; names that are made anew for each call shall not
+#: fill the memory.
+_MOST_NAMES = 1000
 
 
 class Sender(Protocol):
@@ -68,6 +72,10 @@ class Sender(Protocol):
     @property
     def time(self) -> Clock: ...
 
+    @property
+    def names_called(self) -> dict[str, Constants]:
+        """What is known of tasks that were called by their names alone."""
+
     #: None without middleware.
     @property
     def passage(self) -> Passage | None: ...
@@ -75,7 +83,7 @@ class Sender(Protocol):
     def send(self, message: Message, name: str) -> None: ...
 
 
-class Constants(NamedTuple):
+class Constants(msgspec.Struct):
     """What all calls of one task have in common."""
 
     app: object
@@ -86,6 +94,19 @@ class Constants(NamedTuple):
     ignore_result: bool | None
     #: Options of apply_async that hold unless a call says otherwise.
     options: Mapping[str, Any]
+    #: How calls are sent that say nothing but their arguments; None until the first one, and where each call
+    #: may go another way.
+    plain: Plain | None = None
+
+
+class Plain(NamedTuple):
+    """The way of plain calls, and their envelope."""
+
+    form: Form
+    queue: str
+    priority: int
+    #: Where a task that runs may change the priority of what it calls.
+    inherits_priority: bool
 
 
 def compose(
@@ -133,33 +154,38 @@ def _compose(
     task: Any,
 ) -> Message:
     parent = current()
-    own = _nothing_said(app) if task is None else task.constants(app)
-    if options or own.options:
-        return _compose_in_full(app, name, args, kwargs, options, task, own, parent)
-    route = app.router.route(name, args, kwargs, _NOTHING, task)
-    if route.options:
-        return _compose_in_full(app, name, args, kwargs, options, task, own, parent)
+    own = _of_a_name(app, name) if task is None else task.constants(app)
+    if not (options or own.options):
+        plain = own.plain or _plain(app, name, task, own)
+        if plain is not None and (parent is None or not plain.inherits_priority):
+            try:
+                if parent is None:
+                    id, payload = plain.form.fill(args, kwargs)
+                else:
+                    id, payload = plain.form.fill(args, kwargs, parent.root_id or parent.id, parent.id)
+                return Message(id, plain.queue, payload, plain.priority)
+            except Exception:  # noqa: S110 - something in the arguments, which is named below
+                pass
+    return _compose_in_full(app, name, args, kwargs, options, task, own, parent)
+
+
+def _plain(app: Sender, name: str, task: Any, own: Constants) -> Plain | None:
     conf = app.conf
-    task_id = new_id()
-    priority = route.priority if parent is None else _priority(conf, route, parent, None, task)
-    payload = pack(
+    if app.router.asks_functions or conf.task_compression or own.serializer != "json":
+        return None
+    route = app.router.route(name, task=task)
+    if route.options or route.copies is not None or route.is_fanout:
+        return None
+    form = Form(
         name=name,
-        id=task_id,
-        args=args,
-        kwargs=kwargs,
         queue=route.queue,
-        serializer=own.serializer,
         exchange=route.exchange,
         routing_key=route.routing_key,
-        priority=priority,
-        root_id=task_id if parent is None else parent.root_id or parent.id or task_id,
-        parent_id=None if parent is None else parent.id,
+        priority=route.priority,
         ignore_result=own.ignore_result,
-        compression=conf.task_compression,
     )
-    if route.copies is not None or route.is_fanout:
-        return _for_several(Message(task_id, route.queue, payload, priority), route)
-    return Message(task_id, route.queue, payload, priority)
+    own.plain = Plain(form, route.queue, route.priority, bool(conf.task_inherit_parent_priority))
+    return own.plain
 
 
 def _compose_in_full(
@@ -240,10 +266,16 @@ def _for_several(message: Message, route: Route) -> Message:
     return msgspec.structs.replace(message, copies=route.copies, fanout=fanout)
 
 
-def _nothing_said(app: Sender) -> Constants:
+def _of_a_name(app: Sender, name: str) -> Constants:
     """Of a task that only its name is known of."""
     conf = app.conf
-    return Constants(app, conf.version, conf.task_serializer, conf.task_ignore_result or None, _NOTHING)
+    known = app.names_called.get(name)
+    if known is None or known.version != conf.version:
+        if len(app.names_called) >= _MOST_NAMES:
+            app.names_called.clear()
+        known = Constants(app, conf.version, conf.task_serializer, conf.task_ignore_result or None, _NOTHING)
+        app.names_called[name] = known
+    return known
 
 
 # --- the options, one by one ------------------------------------------------------------------------------

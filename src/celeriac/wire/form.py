@@ -1,0 +1,113 @@
+"""The envelope of a task's plain calls, written once: for each call only what differs is filled in.
+
+A call that says nothing but its arguments costs half as much as by `pack`, and its bytes are the same.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from binascii import b2a_base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celeriac.wire.codecs import json_string, json_text
+from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
+from celeriac.wire.task import NOTHING_FOLLOWS_JSON, default_origin, id_of, new_id, new_tag, pack
+
+#: In whose place each call writes its own, in the order of the envelope.
+_HOLES = ("id", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "id")
+_BODY = '{"body": "'
+#: Characters of a tag, and of what closes the envelope behind it.
+_TAG, _CLOSING = 36, '"}}'
+#: Characters of arguments in a body that is not too long for Python's own repr, as in `pack`.
+_SMALL = LIMIT - len(NOTHING_FOLLOWS_JSON) - 2
+
+
+class Form:
+    """What all plain calls of one task have in common; their serializer is json."""
+
+    __slots__ = ("_pieces", "_tag")
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        queue: str,
+        exchange: str,
+        routing_key: str,
+        priority: int,
+        ignore_result: bool | None,
+    ) -> None:
+        marks = {hole: new_id() for hole in _HOLES}
+        text = pack(
+            name=name,
+            args=(),
+            kwargs={},
+            queue=queue,
+            exchange=exchange,
+            routing_key=routing_key,
+            priority=priority,
+            ignore_result=ignore_result,
+            **marks,
+        ).decode("ascii")
+        text = text[text.index('"', len(_BODY)) : -_TAG - len(_CLOSING)]
+        self._pieces = tuple(re.split("|".join(f'"{mark}"' for mark in marks.values()), text))
+        #: The millisecond of the latest tag, and how all tags of it begin.
+        self._tag = (0, "")
+
+    def fill(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        root_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> tuple[str, bytes]:
+        """(a new id, the envelope of this call). What cannot travel raises as json does; `pack` says it
+        better."""
+        if type(args) is not tuple and type(args) is not list:
+            args = list(args)
+        if type(kwargs) is not dict:
+            kwargs = dict(kwargs)
+        arguments = json_text((args, kwargs))
+        small = len(arguments) <= _SMALL
+        shown = repr(args) if small and SCALARS.issuperset(map(type, args)) else safe_repr(args)
+        if kwargs:
+            plain = small and SCALARS.issuperset(map(type, kwargs.values()))
+            shown_kwargs = json_string(repr(kwargs) if plain else safe_repr(kwargs))
+        else:
+            shown_kwargs = '"{}"'
+        random = os.urandom(21).hex()
+        id = id_of(random)
+        quoted = f'"{id}"'
+        millisecond = time.time_ns() // 1_000_000
+        tag = self._tag
+        if tag[0] != millisecond:
+            # In one piece, for other threads fill this form too.
+            tag = self._tag = (millisecond, new_tag(millisecond)[:-12])
+        a, b, c, d, e, f, g, h = self._pieces
+        rest = "".join(
+            (
+                a,
+                quoted,
+                b,
+                quoted if root_id is None else json_string(root_id),
+                c,
+                "null" if parent_id is None else json_string(parent_id),
+                d,
+                json_string(shown),
+                e,
+                shown_kwargs,
+                f,
+                json_string(default_origin()),
+                g,
+                quoted,
+                h,
+                tag[1],
+                random[30:],
+                _CLOSING,
+            )
+        )
+        body = b2a_base64(f"{arguments[:-1]}, {NOTHING_FOLLOWS_JSON}]".encode("ascii"), newline=False)
+        return id, b"".join((b'{"body": "', body, rest.encode("ascii")))
