@@ -40,7 +40,7 @@ class Form:
         priority: int,
         ignore_result: bool | None,
     ) -> None:
-        marks = {hole: new_id() for hole in _HOLES}
+        marks: dict[str, Any] = {hole: new_id() for hole in _HOLES}
         text = pack(
             name=name,
             args=(),

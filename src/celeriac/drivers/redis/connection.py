@@ -23,6 +23,7 @@ from celeriac.exceptions import OperationalError
 
 #: Bytes asked of the kernel at once; large enough for a batch of 64 small messages in one call.
 READ_SIZE = 65536
+CLOSED = "the server closed the connection"
 
 
 class Stream(Protocol):
@@ -75,14 +76,37 @@ class Connection:
 
     def call_packed(self, packed: bytes) -> Any:
         """As `call`, for a command that is packed already."""
-        self.send(packed)
-        return checked(self.read(), self.address)
+        return checked(self.exchange(packed), self.address)
+
+    def exchange(self, packed: bytes) -> Any:
+        """Send one command and give its reply (an error reply is returned): `send` and `read` for the hot
+        paths, in one step where the reply comes in one piece."""
+        self.last_use = time.monotonic()
+        stream = self._stream or self.open()
+        reader = self._reader
+        try:
+            stream.sendall(packed)
+            data = stream.recv(READ_SIZE)
+            if not data:
+                raise ConnectionResetError(CLOSED)
+            reader.feed(data)
+            reply = reader.gets()
+        except BlockingIOError as error:
+            raise self._late() from error
+        except (OSError, ProtocolError) as error:
+            raise self.lost(error) from error
+        return self.read() if reply is False or (self.resp3 and self._is_notice(reply)) else reply
 
     def call_many(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
         """Send several commands at once; error replies stand in the list as they came."""
         packed = [pack(*command) for command in commands]
         self.send(b"".join(packed))
         return [self.read() for _ in packed]
+
+    def allow(self, more: float) -> None:
+        """Let the next replies take so many seconds more than `timeout`; 0 takes that back."""
+        self.last_use = time.monotonic()
+        _limit_waiting(self._stream or self.open(), self.timeout + more)
 
     def send(self, packed: bytes) -> None:
         """Write; opens the connection if need be."""
@@ -125,11 +149,11 @@ class Connection:
             while reply is False:
                 data = stream.recv(READ_SIZE)
                 if not data:
-                    raise ConnectionResetError("the server closed the connection")
+                    raise ConnectionResetError(CLOSED)
                 reader.feed(data)
                 reply = reader.gets()
-        except BlockingIOError as error:  # SO_RCVTIMEO reports a timeout in this way
-            raise self.lost(TimeoutError(f"no reply within {self.timeout:g} s")) from error
+        except BlockingIOError as error:
+            raise self._late() from error
         except (OSError, ProtocolError) as error:
             raise self.lost(error) from error
         return reply
@@ -152,7 +176,7 @@ class Connection:
             except OSError as error:
                 raise self.lost(error) from error
             if not data:
-                raise self.lost(ConnectionResetError("the server closed the connection"))
+                raise self.lost(ConnectionResetError(CLOSED))
             self._reader.feed(data)
             reply = self._reader.gets()
         self._is_notice(reply)
@@ -201,6 +225,10 @@ class Connection:
         """Close, and give the error that says so to the one who used it."""
         self.close()
         return OperationalError(f"lost the connection to Redis at {self.address}: {_words(error)}")
+
+    def _late(self) -> OperationalError:
+        # SO_RCVTIMEO and SO_SNDTIMEO report a timeout in this way.
+        return self.lost(TimeoutError(f"no reply within {self.timeout:g} s"))
 
     def _connect(self) -> Stream:
         address = self.address
@@ -265,19 +293,19 @@ def _keep_alive(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _limit_waiting(sock: socket.socket, seconds: float) -> None:
+def _limit_waiting(stream: Stream, seconds: float) -> None:
     """Let reads and writes fail after so many seconds.
 
     By the kernel's own timeouts: settimeout() would make Python poll before each call (one more system call
     in three). A socket patched by gevent waits in its own loop and needs settimeout.
     """
-    if type(sock).__module__ != "socket":
-        sock.settimeout(seconds)
+    if not isinstance(stream, socket.socket) or type(stream).__module__ != "socket":
+        stream.settimeout(seconds)
         return
-    sock.settimeout(None)
+    stream.settimeout(None)
     limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1_000_000))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def _refusal(what: str, reply: ReplyError) -> OperationalError:

@@ -24,6 +24,10 @@ PAUSES = (0.05, 0.25, 0.6)
 #: The part of the time limit after which a silent connection is given up for a new one: it may be long dead,
 #: and the server well.
 FIRST_PART = 0.4
+#: A publish of more bytes than LARGE has longer: a second more for each SLOWEST bytes, for a machine under load
+#: may need seconds to take in some megabytes.
+LARGE = 256 * 1024
+SLOWEST = 4 * 1024 * 1024
 #: Publishes of which nobody knows whether they were stored, and for how many seconds each is remembered: a
 #: little less than its number in Redis (publish.lua).
 MOST_DOUBTS, DOUBT = 1000, 100.0
@@ -55,32 +59,39 @@ class Producer:
         """Send all; in one step up to MOST_MESSAGES."""
         if self._closed:
             raise OperationalError("this broker is closed")
+        if len(messages) == 1:
+            line = self._send_part(messages)
+            if not line.lent:
+                self._free.append(line)
+            return
         said: list[tuple[Sequence[Message], _Line]] = []
         for part in _parts(messages):
-            line = (self._line_of_doubt(part) if self._doubts else None) or self._free_line()
-            before = line.number
             try:
-                # Before its members can end. What is said again after a failure changes nothing.
-                for message in part:
-                    for key, size, keep in map(self._keys.members, message.members):
-                        self._deliver(
-                            line.connection, Connection.call_packed, pack("SET", key, size, "PX", keep)
-                        )
-                if len(part) == 1 and part[0].eta is None and part[0].queue in self._known:
-                    self._send_one(line, part[0])
-                else:
-                    self._send(line, part)
+                line = self._send_part(part)
             except OperationalError:
-                self._remember(part, line, before)
                 for earlier, its_line in said:
                     self._remember(earlier, its_line, its_line.number)
                 raise
             if len(part) < len(messages):
-                said.append((part, _Line(self._connect(), line.key, before, lent=True)))
+                said.append((part, _Line(self._connect(), line.key, line.number - 1, lent=True)))
             if line.lent:
                 line.connection.close()
             else:
                 self._free.append(line)
+
+    def _send_part(self, part: Sequence[Message]) -> _Line:
+        """Send it over a line, and give that line."""
+        line = (self._line_of_doubt(part) if self._doubts else None) or self._free_line()
+        before = line.number
+        try:
+            if len(part) == 1 and part[0].eta is None and part[0].queue in self._known and not part[0].members:
+                self._send_one(line, part[0])
+            else:
+                self._send(line, part)
+        except OperationalError:
+            self._remember(part, line, before)
+            raise
+        return line
 
     def close(self) -> None:
         """May be called twice."""
@@ -111,21 +122,24 @@ class Producer:
         self._doubts[tuple(message.id for message in messages)] = (line, now + DOUBT)
 
     def _send_one(self, line: _Line, message: Message) -> None:
-        keys = self._keys
+        way = (message.queue, message.priority)
+        front = line.fronts.get(way)
+        if front is None:
+            ready, bell = self._keys.ready(*way), self._keys.bell + message.queue
+            front = line.fronts[way] = scripts.SEND.front([line.key, ready, bell], 2)
         line.number += 1
-        ready = keys.ready(message.queue, message.priority)
-        script = scripts.SEND
-        self._deliver(
-            line.connection,
-            script.call,
-            script.packed([line.key, ready, keys.bell + message.queue], line.number, message.payload),
-        )
+        payload = message.payload
+        packed = b"%b$12\r\n%012d\r\n$%d\r\n%b\r\n" % (front, line.number, len(payload), payload)
+        self._deliver(line.connection, scripts.SEND.call, packed)
 
     def _send(self, line: _Line, messages: Sequence[Message]) -> None:
         known = self._known
         register = 0
         arguments: list[str | bytes | int] = []
         for message in messages:
+            # Before its members can end. What is said again after a failure changes nothing.
+            for key, size, keep in map(self._keys.members, message.members):
+                self._deliver(line.connection, Connection.call_packed, pack("SET", key, size, "PX", keep))
             queue = message.queue
             if queue not in known:
                 register = 1
@@ -138,18 +152,22 @@ class Producer:
             known.update(message.queue for message in messages)
 
     def _deliver(self, connection: Connection, say: Say, packed: bytes) -> None:
+        more = len(packed) / SLOWEST if len(packed) > LARGE else 0.0
         try:
+            if more:
+                connection.allow(more)
             say(connection, packed)
+            if more:
+                connection.allow(0.0)
         except ServerError:
             raise
         except OperationalError as error:
-            self._deliver_again(connection, say, packed, error)
+            self._deliver_again(say, packed, connection.last_use + self._limit + more, error)
 
     def _deliver_again(
-        self, connection: Connection, say: Say, packed: bytes, error: OperationalError
+        self, say: Say, packed: bytes, deadline: float, error: OperationalError
     ) -> None:
         """The number in `packed` makes this safe: what was stored is not stored twice."""
-        deadline = connection.last_use + self._limit
         for pause in PAUSES:
             if time.monotonic() + pause >= deadline:
                 break
@@ -171,12 +189,14 @@ class Producer:
 class _Line:
     """One connection and its count of publishes."""
 
-    __slots__ = ("connection", "key", "lent", "number")
+    __slots__ = ("connection", "fronts", "key", "lent", "number")
 
     def __init__(self, connection: Connection, key: str, number: int = 0, *, lent: bool = False) -> None:
         self.connection = connection
         self.key = key
         self.number = number
+        #: (queue, priority) -> how the command that sends one message there begins.
+        self.fronts: dict[tuple[str, int], bytes] = {}
         #: Another line goes on counting under this key: this one may say again what was said, and no more.
         self.lent = lent
 

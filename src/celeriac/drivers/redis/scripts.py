@@ -27,19 +27,25 @@ class Script:
         """The command as it goes over the wire."""
         return pack("EVALSHA", self.digest, len(keys), *keys, *arguments)
 
+    def front(self, keys: list[str], arguments: int) -> bytes:
+        """How `packed` begins for these keys and so many arguments; each of them follows as `$length`, itself."""
+        known = pack("EVALSHA", self.digest, len(keys), *keys)
+        count, rest = known.split(b"\r\n", 1)
+        return b"*%d\r\n%b" % (int(count[1:]) + arguments, rest)
+
     def whole(self, keys: list[str], *arguments: Any) -> bytes:
         """The command with the script's text, for one that is sent once and whose reply is not read."""
         return pack("EVAL", self.source, len(keys), *keys, *arguments)
 
     def call(self, connection: Connection, packed: bytes) -> Any:
         """Send what `packed` gave; only a server that answers NOSCRIPT costs a second round trip."""
-        connection.send(packed)
-        reply = connection.read()
-        if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
+        reply = connection.exchange(packed)
+        if isinstance(reply, ReplyError):
+            if not str(reply).startswith("NOSCRIPT"):
+                return checked(reply, connection.address)
             connection.call("SCRIPT", "LOAD", self.source)
-            connection.send(packed)
-            reply = connection.read()
-        return checked(reply, connection.address)
+            return connection.call_packed(packed)
+        return reply
 
 
 def names(keys: Keys) -> bytes:
