@@ -341,15 +341,6 @@ class Celery:
         if signals.after_task_publish.receivers or signals.task_sent.receivers:
             tell_after(message)
 
-    def send_many(self, messages: Sequence[Message], name: str) -> None:
-        """Publish many messages of one task in one step, and tell those who listen for that."""
-        if signals.before_task_publish.receivers:
-            messages = [told_before(message, name) for message in messages]
-        self.publish(messages)
-        if signals.after_task_publish.receivers or signals.task_sent.receivers:
-            for message in messages:
-                tell_after(message)
-
     def publish(self, messages: Sequence[Message]) -> None:
         """Send what is composed already."""
         messages = spread(messages, self)
@@ -358,6 +349,16 @@ class Celery:
 
     def _bindings(self, exchange: str) -> Sequence[Binding]:
         return self.broker.bindings(exchange)
+
+    def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
+        """Send batches, each composed while the store takes in the one before, and tell those who listen."""
+        if not (signals.after_task_publish.receivers or signals.task_sent.receivers):
+            self.broker.publish_all(spread(batch, self) for batch in batches)
+            return
+        for batch in batches:
+            self.publish(batch)
+            for message in batch:
+                tell_after(message)
 
     def add_periodic_task(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 from weakref import WeakSet
@@ -57,7 +57,7 @@ class App(Protocol):
 
     def send(self, message: Message, name: str) -> None: ...
 
-    def send_many(self, messages: Sequence[Message], name: str) -> None: ...
+    def publish_all(self, batches: Iterable[Sequence[Message]]) -> None: ...
 
     def message_for(self, signature: Any, args: Sequence[Any] = (), **options: Any) -> Message: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Protocol
 
 from celeriac.message import Binding, Claim, Depth, Letter, Message, Outcome, Result
@@ -21,6 +21,10 @@ class Broker(Protocol):
     def publish(self, messages: Sequence[Message]) -> None:
         """Send, all in one step; a message with an eta waits as delayed. Stored exactly once, also when the
         connection breaks and the driver has to try again."""
+
+    def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
+        """`publish` for each batch; a driver may ask for the next one while the store takes in the one
+        before."""
 
     def consume(self, queues: Sequence[str]) -> None:
         """Set the queues that `turn` claims from. Queues are served in turn, none starves."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 from zoneinfo import ZoneInfo
@@ -41,6 +41,10 @@ _WITHOUT_EFFECT = (
     "task_type",
     "timeout",
 )
+#: So many messages, or so many bytes, go in one exchange: enough that the round trip costs little, few enough
+#: that the store answers others in between.
+MANY_MESSAGES = 500
+MANY_BYTES = 4 * 1024 * 1024
 #: All options that have a meaning of their own, to find out which one is meant.
 _OPTIONS = (
     *_WITHOUT_EFFECT,
@@ -55,8 +59,7 @@ _PROPERTIES = frozenset(
     + "message_id timestamp type user_id".split()
 )
 _NOTHING: dict[str, Any] = {}
-#: Tasks called by their names alone of which we remember how; names that are made anew for each call shall not
-#: fill the memory.
+#: So many tasks that were called by their names alone are remembered: names may be made anew for each call.
 _MOST_NAMES = 1000
 
 
@@ -164,7 +167,7 @@ def _compose(
                 else:
                     id, payload = plain.form.fill(args, kwargs, parent.root_id or parent.id, parent.id)
                 return Message(id, plain.queue, payload, plain.priority)
-            except Exception:  # noqa: S110 - something in the arguments, which is named below
+            except Exception:
                 pass
     return _compose_in_full(app, name, args, kwargs, options, task, own, parent)
 
@@ -333,6 +336,24 @@ def _properties(options: dict[str, Any]) -> dict[str, Any]:
         if meant is not None:
             raise TypeError(f"apply_async() has no option {name!r}: did you mean {meant!r}?")
     return options
+
+
+# --- many at once -----------------------------------------------------------------------------------------
+
+
+def batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
+    """What goes in one exchange, each made when it is asked for."""
+    batch: list[Message] = []
+    size = 0
+    for message in messages:
+        length = len(message.payload)
+        if batch and (len(batch) >= MANY_MESSAGES or size + length > MANY_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += length
+    if batch:
+        yield batch
 
 
 # --- those who listen -------------------------------------------------------------------------------------

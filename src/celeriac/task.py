@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from celeriac import aio, exceptions
+from celeriac import aio, exceptions, signals
 from celeriac import request as requests
 from celeriac.arguments import Parameters
 from celeriac.canvas import Signature, chunks, messages_of, xmap, xstarmap
@@ -24,18 +24,13 @@ from celeriac.nearest import nearest
 from celeriac.rates import interval_of
 from celeriac.request import Request
 from celeriac.result import AsyncResult, EagerResult
-from celeriac.sending import Constants, compose, send_through
+from celeriac.sending import Constants, batches, compose, send_through, told_before
 from celeriac.wire import codecs
 from celeriac.wire.result import encode_result
 from celeriac.wire.task import new_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-#: apply_many sends so many messages, or so many bytes, in one exchange: enough that the round trip costs
-#: little, few enough that the store answers others in between.
-MANY_MESSAGES = 500
-MANY_BYTES = 4 * 1024 * 1024
 
 
 class _FromSetting:
@@ -204,11 +199,11 @@ class Task(Generic[P, R]):
         app = self.app
         if app.conf.task_always_eager:
             return [self.apply_async(args, **options) for args in calls]
-        checked = app.strict_typing if self.typing is None else self.typing
-        results = []
-        for batch in _batches(self._composed(calls, options, checked)):
-            app.send_many(batch, self.name)
-            results += [self._sent(app, message.id, options) for message in batch]
+        results: list[AsyncResult[R]] = []
+        app.publish_all(batches(self._composed(calls, options, results)))
+        parent = requests.current()
+        if parent is not None and self.trail and options.get("add_to_parent", True):
+            parent.children += results
         return results
 
     def apply(
@@ -515,21 +510,34 @@ class Task(Generic[P, R]):
 
     def _sent(self, app: App, task_id: str, options: Mapping[str, Any]) -> AsyncResult[R]:
         result: AsyncResult[R] = AsyncResult(task_id, None, self.name, app)
-        ignored = options.get("ignore_result") if options else None
-        result.ignored = bool(self.constants(app).ignore_result if ignored is None else ignored)
+        result.ignored = self._ignored(app, options)
         parent = requests.current()
         if parent is not None and self.trail and options.get("add_to_parent", True):
             parent.children.append(result)
         return result
 
     def _composed(
-        self, calls: Iterable[Sequence[Any]], options: Mapping[str, Any], checked: bool
+        self, calls: Iterable[Sequence[Any]], options: Mapping[str, Any], results: list[AsyncResult[R]]
     ) -> Iterator[Message]:
-        app, name, parameters = self.app, self.name, self._parameters
+        """The message of each call; its result is added to `results`."""
+        app, name = self.app, self.name
+        checked = app.strict_typing if self.typing is None else self.typing
+        check, ignored = self._parameters.check, self._ignored(app, options)
         for args in calls:
             if checked:
-                parameters.check(name, args, {})
-            yield compose(app, name, args, {}, options, self)
+                check(name, args, {})
+            message = compose(app, name, args, {}, options, self)
+            if signals.before_task_publish.receivers:
+                message = told_before(message, name)
+            result: AsyncResult[R] = AsyncResult(message.id, None, name, app)
+            result.ignored = ignored
+            results.append(result)
+            yield message
+
+    def _ignored(self, app: App, options: Mapping[str, Any]) -> bool:
+        """Whether nobody will store the result of this call."""
+        said = options.get("ignore_result") if options else None
+        return bool(self.constants(app).ignore_result if said is None else said)
 
     def _apply_in_place(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]
@@ -672,20 +680,6 @@ def _raise_with_cause(error: BaseException) -> None:
     if handled is None or handled is error:
         raise error
     raise error from handled
-
-
-def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    batch: list[Message] = []
-    size = 0
-    for message in messages:
-        length = len(message.payload)
-        if batch and (len(batch) >= MANY_MESSAGES or size + length > MANY_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(message)
-        size += length
-    if batch:
-        yield batch
 
 
 def _as_arguments(args: Iterable[Any] | None) -> Sequence[Any]:

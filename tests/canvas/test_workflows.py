@@ -382,13 +382,13 @@ def test_a_group_is_published_in_few_exchanges() -> None:
     url = f"memory://{uuid4().hex}"
     with Celery(broker=url, backend=url, set_as_current=False) as app:
         exchanges: list[int] = []
-        publish = app.publish
+        publish = app.broker.publish
 
         def counting(messages: Any) -> None:
             exchanges.append(len(messages))
             publish(messages)
 
-        app.publish = counting  # type: ignore[method-assign]
+        app.broker.publish = counting  # type: ignore[method-assign]
         result = group((app.signature("far", (n,)) for n in range(2000)), app=app).delay()
         assert exchanges == [500] * 4
         assert app.broker.depth(["celery"])["celery"].ready == len(result) == 2000

@@ -181,3 +181,33 @@ def test_a_publish_that_failed_before_it_was_said_is_not_taken_for_one_that_was(
         broker.publish([chord])
         assert broker.depth(["celery"])["celery"].ready == 2
         broker.close()
+
+
+def test_many_calls_are_stored_once_and_in_their_order_over_a_wire_that_breaks(stage: Stage) -> None:
+    with Wire(redis_of(stage).server.port) as wire:
+        broker = open_broker(wire.url)
+        broker.publish([Message("first", "celery", b"<first>")])
+        batches = [
+            [Message(f"m{n}", "celery", b"<%d.>" % n) for n in range(at, at + 10)] for at in range(0, 50, 10)
+        ]
+        # The second batch never arrives, the fourth is done without an answer, while the next ones are made.
+        wire.break_at(Cut.BEFORE_REQUEST, b"<15.>")
+        wire.break_at(Cut.BEFORE_REPLY, b"<35.>")
+        broker.publish_all(iter(batches))
+        stored = broker.peek("celery", 100)
+        assert stored == [b"<first>", *(b"<%d.>" % n for n in range(50))]
+        broker.close()
+
+
+def test_a_large_payload_has_longer_than_a_small_one(stage: Stage) -> None:
+    server = redis_of(stage).server
+    app = stage.app(server.url)
+    app.conf.publish_timeout = 0.5
+    large = Message("large", "celery", b"x" * 6 * 1024 * 1024)
+    app.broker.publish([Message("first", "celery", b"{}")])
+    before = int(server.command("CLIENT", "ID")[1:])
+    # So long no command is served, as on a machine that has other things to do.
+    assert server.command("CLIENT", "PAUSE", "1000", "ALL") == "+OK"
+    app.broker.publish([large])
+    assert int(server.command("CLIENT", "ID")[1:]) - before == 2, "ours; there was no second try"
+    assert app.broker.depth(["celery"])["celery"].ready == 2

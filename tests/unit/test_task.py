@@ -28,7 +28,8 @@ from celeriac.exceptions import (
 )
 from celeriac.message import Message
 from celeriac.request import Request
-from celeriac.task import MANY_MESSAGES, backoff_delay
+from celeriac.sending import MANY_MESSAGES
+from celeriac.task import backoff_delay
 from celeriac.wire.task import TaskMessage, pack, unpack
 
 

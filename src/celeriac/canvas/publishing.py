@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,22 +11,13 @@ from celeriac import request as requests
 from celeriac import signals
 from celeriac.canvas.signature import Call, Prepared, Signature
 from celeriac.message import Members, Message
-from celeriac.sending import compose, tell_after, told_before
+from celeriac.sending import batches, compose, told_before
 from celeriac.spreading import spread
-
-#: So many messages, or so many bytes, go in one exchange: enough that the round trip costs little, few enough
-#: that the store answers others in between.
-MANY_MESSAGES = 500
-MANY_BYTES = 4 * 1024 * 1024
 
 
 def send(app: Any, prepared: Prepared) -> Any:
     """Publish all calls; the result of the whole is a child of the task that runs here, if one does."""
-    for batch in _batches(message_of(app, call) for call in prepared.calls):
-        app.publish(batch)
-        if signals.after_task_publish.receivers or signals.task_sent.receivers:
-            for message in batch:
-                tell_after(message)
+    app.publish_all(batches(message_of(app, call) for call in prepared.calls))
     parent = requests.current()
     if parent is not None and prepared.result is not None:
         parent.children.append(prepared.result)
@@ -58,17 +49,3 @@ def message_of(app: Any, call: Call) -> Message:
         members = tuple(Members(chord, size, keep) for chord, size in sizes)
         message = msgspec.structs.replace(message, members=members)
     return told_before(message, call.task) if signals.before_task_publish.receivers else message
-
-
-def _batches(messages: Iterable[Message]) -> Iterator[list[Message]]:
-    batch: list[Message] = []
-    size = 0
-    for message in messages:
-        length = len(message.payload)
-        if batch and (len(batch) >= MANY_MESSAGES or size + length > MANY_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(message)
-        size += length
-    if batch:
-        yield batch

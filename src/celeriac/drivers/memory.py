@@ -83,6 +83,10 @@ class MemoryBroker:
         with self._open() as store:
             store.add(messages)
 
+    def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
+        for batch in batches:
+            self.publish(batch)
+
     def consume(self, queues: Sequence[str]) -> None:
         with self._open():
             self._queues = deque(dict.fromkeys(queues))

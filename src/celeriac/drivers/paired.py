@@ -13,7 +13,7 @@ Members of chords are counted by the broker: a count carries the value, so it ne
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 import msgspec
 
@@ -63,6 +63,9 @@ class Paired:
 
     def publish(self, messages: Sequence[Message]) -> None:
         self._broker.publish(messages)
+
+    def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
+        self._broker.publish_all(batches)
 
     def consume(self, queues: Sequence[str]) -> None:
         self._broker.consume(queues)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -80,6 +80,9 @@ class RedisBroker:
 
     def publish(self, messages: Sequence[Message]) -> None:
         self._producer.publish(messages)
+
+    def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
+        self._producer.publish_all(batches)
 
     # -- working
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from celeriac.drivers.redis import scripts
-from celeriac.drivers.redis.connection import Connection, ServerError, pack
+from celeriac.drivers.redis.connection import Connection, ServerError, checked, pack
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
 from celeriac.message import Message
@@ -24,17 +23,13 @@ PAUSES = (0.05, 0.25, 0.6)
 #: The part of the time limit after which a silent connection is given up for a new one: it may be long dead,
 #: and the server well.
 FIRST_PART = 0.4
-#: A publish of more bytes than LARGE has longer: a second more for each SLOWEST bytes, for a machine under load
-#: may need seconds to take in some megabytes.
+#: A publish of more bytes than LARGE has longer: a second more for each SLOWEST bytes, since a machine under
+#: load may need seconds to take in some megabytes.
 LARGE = 256 * 1024
 SLOWEST = 4 * 1024 * 1024
 #: Publishes of which nobody knows whether they were stored, and for how many seconds each is remembered: a
 #: little less than its number in Redis (publish.lua).
 MOST_DOUBTS, DOUBT = 1000, 100.0
-
-
-#: Sends a packed command over a connection and waits for its reply.
-Say = Callable[[Connection, bytes], Any]
 
 
 class Producer:
@@ -59,15 +54,15 @@ class Producer:
         """Send all; in one step up to MOST_MESSAGES."""
         if self._closed:
             raise OperationalError("this broker is closed")
-        if len(messages) == 1:
-            line = self._send_part(messages)
-            if not line.lent:
-                self._free.append(line)
-            return
         said: list[tuple[Sequence[Message], _Line]] = []
-        for part in _parts(messages):
+        for part in (messages,) if len(messages) == 1 else _parts(messages):
+            line = (self._line_of_doubt(part) if self._doubts else None) or self._free_line()
             try:
-                line = self._send_part(part)
+                if len(part) == 1 and _is_plain(part[0]) and part[0].queue in self._known:
+                    self._send_one(line, part)
+                else:
+                    began = time.monotonic()
+                    self._finish(line, self._begin(line, part), began)
             except OperationalError:
                 for earlier, its_line in said:
                     self._remember(earlier, its_line, its_line.number)
@@ -79,19 +74,30 @@ class Producer:
             else:
                 self._free.append(line)
 
-    def _send_part(self, part: Sequence[Message]) -> _Line:
-        """Send it over a line, and give that line."""
-        line = (self._line_of_doubt(part) if self._doubts else None) or self._free_line()
-        before = line.number
-        try:
-            if len(part) == 1 and part[0].eta is None and part[0].queue in self._known and not part[0].members:
-                self._send_one(line, part[0])
-            else:
-                self._send(line, part)
-        except OperationalError:
-            self._remember(part, line, before)
-            raise
-        return line
+    def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
+        """`publish` for each; the next one is asked for while Redis takes in the one before."""
+        if self._doubts or self._closed:
+            for batch in batches:
+                self.publish(batch)
+            return
+        parts = (part for batch in batches for part in _parts(batch))
+        line = self._free_line()
+        under_way: _Publish | None = None
+        while True:
+            try:
+                part = next(parts, None)
+            except BaseException:
+                # It could not be made; what was sent before it is in Redis's hands.
+                if under_way is not None:
+                    self._finish(line, under_way, time.monotonic())
+                self._free.append(line)
+                raise
+            if under_way is not None:
+                self._finish(line, under_way, time.monotonic())
+            if part is None:
+                break
+            under_way = self._begin(line, part)
+        self._free.append(line)
 
     def close(self) -> None:
         """May be called twice."""
@@ -121,69 +127,89 @@ class Producer:
             self._doubts.pop(ids, None)
         self._doubts[tuple(message.id for message in messages)] = (line, now + DOUBT)
 
-    def _send_one(self, line: _Line, message: Message) -> None:
+    def _send_one(self, line: _Line, part: Sequence[Message]) -> None:
+        """`_begin` and `_finish` of one plain message, as quickly as can be: this is `delay()`."""
+        message = part[0]
         way = (message.queue, message.priority)
         front = line.fronts.get(way)
         if front is None:
-            ready, bell = self._keys.ready(*way), self._keys.bell + message.queue
-            front = line.fronts[way] = scripts.SEND.front([line.key, ready, bell], 2)
+            front = line.fronts[way] = scripts.SEND.front(self._ends(line, message), 2)
         line.number += 1
         payload = message.payload
         packed = b"%b$12\r\n%012d\r\n$%d\r\n%b\r\n" % (front, line.number, len(payload), payload)
-        self._deliver(line.connection, scripts.SEND.call, packed)
+        if len(packed) > LARGE:
+            began = time.monotonic()
+            self._finish(line, _send(line, _Publish(part, scripts.SEND, packed)), began)
+            return
+        try:
+            scripts.SEND.call(line.connection, packed)
+        except OperationalError as error:
+            deadline = line.connection.last_use + self._limit
+            self._finish_after(error, line, _Publish(part, scripts.SEND, packed), deadline)
 
-    def _send(self, line: _Line, messages: Sequence[Message]) -> None:
+    def _begin(self, line: _Line, part: Sequence[Message]) -> _Publish:
+        """Send it; its reply is not waited for."""
+        sizes = [size for message in part for size in map(self._keys.members, message.members)]
+        line.number += 1
+        if part[0].queue in self._known and _go_one_way(part):
+            payloads = [message.payload for message in part]
+            packed = scripts.SEND.packed(self._ends(line, part[0]), line.number, *payloads)
+            return _send(line, _Publish(part, scripts.SEND, packed, sizes))
         known = self._known
         register = 0
         arguments: list[str | bytes | int] = []
-        for message in messages:
-            # Before its members can end. What is said again after a failure changes nothing.
-            for key, size, keep in map(self._keys.members, message.members):
-                self._deliver(line.connection, Connection.call_packed, pack("SET", key, size, "PX", keep))
+        for message in part:
             queue = message.queue
             if queue not in known:
                 register = 1
             due = 0 if message.eta is None else max(1, int(message.eta * 1000))
             arguments += (queue, self._keys.ready(queue, message.priority), due, message.payload)
-        line.number += 1
         packed = scripts.PUBLISH.packed([line.key], self._names, line.number, register, *arguments)
-        self._deliver(line.connection, scripts.PUBLISH.call, packed)
-        if register:
-            known.update(message.queue for message in messages)
+        return _send(line, _Publish(part, scripts.PUBLISH, packed, sizes))
 
-    def _deliver(self, connection: Connection, say: Say, packed: bytes) -> None:
-        more = len(packed) / SLOWEST if len(packed) > LARGE else 0.0
+    def _finish(self, line: _Line, publish: _Publish, began: float) -> None:
+        """Wait until it is stored; the limit counts from `began`, monotonic seconds."""
+        connection = line.connection
+        deadline = began + self._limit + publish.longer
         try:
-            if more:
-                connection.allow(more)
-            say(connection, packed)
-            if more:
+            if publish.error is not None:
+                raise publish.error
+            publish.hear(connection)
+            if publish.longer:
                 connection.allow(0.0)
-        except ServerError:
-            raise
         except OperationalError as error:
-            self._deliver_again(say, packed, connection.last_use + self._limit + more, error)
+            self._finish_after(error, line, publish, deadline)
+        if publish.script is scripts.PUBLISH:
+            self._known.update(message.queue for message in publish.part)
 
-    def _deliver_again(
-        self, say: Say, packed: bytes, deadline: float, error: OperationalError
-    ) -> None:
-        """The number in `packed` makes this safe: what was stored is not stored twice."""
-        for pause in PAUSES:
-            if time.monotonic() + pause >= deadline:
-                break
-            time.sleep(pause)
-            # One more connection for this try, which may take what is left of the time and no more.
-            again = self._connect(timeout=max(0.05, deadline - time.monotonic()))
-            try:
-                say(again, packed)
-                return
-            except ServerError:
-                raise
-            except OperationalError as newer:
-                error = newer
-            finally:
-                again.close()
+    def _finish_after(self, error: OperationalError, line: _Line, publish: _Publish, deadline: float) -> None:
+        """Its number makes sending it again safe: what was stored is not stored twice."""
+        if not isinstance(error, ServerError):
+            for pause in PAUSES:
+                now = time.monotonic() + pause
+                if now >= deadline or now >= line.connection.last_use + DOUBT:
+                    break
+                time.sleep(pause)
+                # One more connection for this try, which may take what is left of the time and no more.
+                again = self._connect(timeout=max(0.05, deadline - time.monotonic()))
+                try:
+                    again.send(publish.packed)
+                    publish.hear(again)
+                    return
+                except ServerError as refusal:
+                    error = refusal
+                    break
+                except OperationalError as newer:
+                    error = newer
+                finally:
+                    again.close()
+        self._remember(publish.part, line, line.number - 1)
         raise error
+
+    def _ends(self, line: _Line, message: Message) -> list[str]:
+        """The keys of send.lua."""
+        keys = self._keys
+        return [line.key, keys.ready(message.queue, message.priority), keys.bell + message.queue]
 
 
 class _Line:
@@ -199,6 +225,57 @@ class _Line:
         self.fronts: dict[tuple[str, int], bytes] = {}
         #: Another line goes on counting under this key: this one may say again what was said, and no more.
         self.lent = lent
+
+
+class _Publish:
+    """Messages on their way to Redis."""
+
+    __slots__ = ("_call", "_sizes", "error", "longer", "packed", "part", "script")
+
+    def __init__(
+        self,
+        part: Sequence[Message],
+        script: scripts.Script,
+        call: bytes,
+        sizes: Sequence[tuple[str, int, int]] = (),
+    ) -> None:
+        self.part = part
+        self.script = script
+        self._call = call
+        self._sizes = len(sizes)
+        #: All that is sent. The sizes of chords come before their members can end; said again they change
+        #: nothing.
+        self.packed = b"".join((*(pack("SET", key, n, "PX", keep) for key, n, keep in sizes), call))
+        #: Seconds that it may take more than others.
+        self.longer = len(call) / SLOWEST if len(call) > LARGE else 0.0
+        #: Why it could not be sent.
+        self.error: OperationalError | None = None
+
+    def hear(self, connection: Connection) -> None:
+        """Read the replies; raises if Redis refused it."""
+        for _ in range(self._sizes):
+            checked(connection.read(), connection.address)
+        self.script.concluded(connection, self._call, connection.read())
+
+
+def _send(line: _Line, publish: _Publish) -> _Publish:
+    try:
+        if publish.longer:
+            line.connection.allow(publish.longer)
+        line.connection.send(publish.packed)
+    except OperationalError as error:
+        publish.error = error
+    return publish
+
+
+def _is_plain(message: Message) -> bool:
+    return message.eta is None and not message.members
+
+
+def _go_one_way(part: Sequence[Message]) -> bool:
+    """All into one list, now."""
+    way = (part[0].queue, part[0].priority, None)
+    return all((message.queue, message.priority, message.eta) == way for message in part)
 
 
 def _parts(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:

@@ -28,7 +28,7 @@ class Script:
         return pack("EVALSHA", self.digest, len(keys), *keys, *arguments)
 
     def front(self, keys: list[str], arguments: int) -> bytes:
-        """How `packed` begins for these keys and so many arguments; each of them follows as `$length`, itself."""
+        """How `packed` begins for these keys; so many arguments follow, each as `$length` and itself."""
         known = pack("EVALSHA", self.digest, len(keys), *keys)
         count, rest = known.split(b"\r\n", 1)
         return b"*%d\r\n%b" % (int(count[1:]) + arguments, rest)
@@ -40,12 +40,14 @@ class Script:
     def call(self, connection: Connection, packed: bytes) -> Any:
         """Send what `packed` gave; only a server that answers NOSCRIPT costs a second round trip."""
         reply = connection.exchange(packed)
-        if isinstance(reply, ReplyError):
-            if not str(reply).startswith("NOSCRIPT"):
-                return checked(reply, connection.address)
+        return self.concluded(connection, packed, reply) if isinstance(reply, ReplyError) else reply
+
+    def concluded(self, connection: Connection, packed: bytes, reply: Any) -> Any:
+        """What comes of the first reply to `packed`."""
+        if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
             connection.call("SCRIPT", "LOAD", self.source)
             return connection.call_packed(packed)
-        return reply
+        return checked(reply, connection.address)
 
 
 def names(keys: Keys) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -77,6 +77,10 @@ class SqliteBroker:
     def publish(self, messages: Sequence[Message]) -> None:
         if messages:
             self.move(lambda db, fresh: moves.add(db, messages, time.time(), fresh))
+
+    def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
+        for batch in batches:
+            self.publish(batch)
 
     # --- the turn -----------------------------------------------------------------------------------------
 

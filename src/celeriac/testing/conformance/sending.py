@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -54,6 +54,19 @@ class Sending(Opened):
         child.settle(*acks(first + second))
         child.send(message("g"))
         assert [claim.number for claim in child.claim()] == [7]
+
+    def test_batches_are_stored_in_their_order_up_to_one_that_cannot_be_made(
+        self, broker: Broker, child: Child
+    ) -> None:
+        def batches() -> Iterator[list[Message]]:
+            for n in range(4):
+                yield [message(f"{n}.{m}", priority=3 * (n % 2)) for m in range(3)]
+            raise ZeroDivisionError
+
+        broker.publish_all([])
+        with pytest.raises(ZeroDivisionError):
+            broker.publish_all(batches())
+        assert names(child.claim_all()) == [f"{n}.{m}" for n in (0, 2, 1, 3) for m in range(3)]
 
     def test_a_thousand_messages_of_one_publish_keep_their_order(self, child: Child) -> None:
         sent = [str(n) for n in range(1000)]
