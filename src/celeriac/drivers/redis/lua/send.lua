@@ -7,7 +7,11 @@
 -- Atomic because the number and the messages must be written together.
 
 local last = redis.call('SET', KEYS[1], ARGV[1], 'EX', 120, 'GET')
-if last and tonumber(last) >= tonumber(ARGV[1]) then return 0 end
+if last and tonumber(last) >= tonumber(ARGV[1]) then
+  -- Of several parts that are sent again, the next must find the number of the last one too.
+  redis.call('SET', KEYS[1], last, 'EX', 120)
+  return 0
+end
 local messages = #ARGV - 1
 if messages == 1 then
   redis.call('LPUSH', KEYS[2], ARGV[2])
