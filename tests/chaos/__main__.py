@@ -35,9 +35,8 @@ class Act(NamedTuple):
 
     name: str
     driver: str
-    #: Arguments of each worker, and how many rooms a child of it has.
+    #: Arguments of each worker.
     workers: Sequence[tuple[str, ...]]
-    rooms: int
     faults: Sequence[Inflict]
     #: Seconds between two faults.
     pause: tuple[float, float]
@@ -49,7 +48,7 @@ class Act(NamedTuple):
     send: Send = send_a_mix
 
 
-def roll(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def roll(stage: Stage, dice: random.Random) -> Fault:
     """One step of a rolling restart: a new worker comes, then the oldest gets TERM."""
     began = time.time()
     oldest = next(worker for worker in stage.workers if worker.running)
@@ -64,22 +63,22 @@ TWO = (("-c", "2"), ("-c", "2"))
 EVERY_POOL = tuple(("-P", pool, "-c", "4") for pool in ("prefork", "threads", "gevent", "asyncio"))
 
 ACTS = (
-    Act("Kills and cuts on Redis", "redis", TWO, 1, (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
-    Act("Zombies on Redis", "redis", TWO, 1, (freeze_a_worker, kill_a_child, *CONNECTIONS), (0.5, 3.0)),
-    Act("Long outages, every pool", "redis", (*EVERY_POOL, ("-P", "solo")), 4, OUTAGES, (1.0, 5.0),
+    Act("Kills and cuts on Redis", "redis", TWO, (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
+    Act("Zombies on Redis", "redis", TWO, (freeze_a_worker, kill_a_child, *CONNECTIONS), (0.5, 3.0)),
+    Act("Long outages, every pool", "redis", (*EVERY_POOL, ("-P", "solo")), OUTAGES, (1.0, 5.0),
         outage=(5.0, 60.0), lease=30.0, rate=50.0),
-    Act("Threads on Redis", "redis", (("-P", "threads", "-c", "8"),) * 2, 8,
+    Act("Threads on Redis", "redis", (("-P", "threads", "-c", "8"),) * 2,
         (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
-    Act("Coroutines on Redis", "redis", (("-P", "asyncio", "-c", "8"),) * 2, 8,
+    Act("Coroutines on Redis", "redis", (("-P", "asyncio", "-c", "8"),) * 2,
         (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
-    Act("Greenlets on Redis", "redis", (("-P", "gevent", "-c", "8"),) * 2, 8,
+    Act("Greenlets on Redis", "redis", (("-P", "gevent", "-c", "8"),) * 2,
         (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
-    Act("Acknowledged early", "redis", TWO, 1, (*PROCESSES, *CONNECTIONS), (0.5, 3.0), acks="early"),
-    Act("One task a child, recycled and killed", "redis", (("-c", "2", "--max-tasks-per-child", "5"),) * 2, 1,
+    Act("Acknowledged early", "redis", TWO, (*PROCESSES, *CONNECTIONS), (0.5, 3.0), acks="early"),
+    Act("One task a child, recycled and killed", "redis", (("-c", "2", "--max-tasks-per-child", "5"),) * 2,
         (kill_a_child,), (0.2, 1.0), rate=60.0, send=send_work),
-    Act("Kills on SQLite", "sqlite", TWO, 1, (*PROCESSES, freeze_a_worker), (0.5, 3.0)),
-    Act("Threads on SQLite", "sqlite", (("-P", "threads", "-c", "8"),) * 2, 8, PROCESSES, (0.5, 3.0)),
-    Act("Rolling restarts", "redis", (("-c", "1"),) * 6, 1, (roll,), (0.1, 1.0), lease=30.0),
+    Act("Kills on SQLite", "sqlite", TWO, (*PROCESSES, freeze_a_worker), (0.5, 3.0)),
+    Act("Threads on SQLite", "sqlite", (("-P", "threads", "-c", "8"),) * 2, PROCESSES, (0.5, 3.0)),
+    Act("Rolling restarts", "redis", (("-c", "1"),) * 6, (roll,), (0.1, 1.0), lease=30.0),
 )  # fmt: skip
 
 
@@ -108,7 +107,7 @@ def play(act: Act, seconds: float, seed: int) -> Chapter:
         folder = Path(name)
         store: Store = RedisStore() if act.driver == "redis" else SqliteStore(folder)
         stage = Stage(folder, store, act.acks, act.lease)
-        storm = Storm(stage, seed, rooms=act.rooms, rate=act.rate, send=act.send)
+        storm = Storm(stage, seed, rate=act.rate, send=act.send)
         trouble = ""
         try:
             for arguments in act.workers:
@@ -129,7 +128,7 @@ def play(act: Act, seconds: float, seed: int) -> Chapter:
             if not trouble:
                 log.unlink()
         return Chapter(
-            act.name, seed, storm.samples, storm.faults, len(stage.sent), stage.reruns(), storm.lives,
+            act.name, seed, storm.samples, storm.faults, len(stage.sent), stage.reruns(),
             len(stage.failed), trouble,
         )  # fmt: skip
 

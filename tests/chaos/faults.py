@@ -17,15 +17,15 @@ class Fault(NamedTuple):
     name: str
     began: float
     healed: float
-    #: Tasks whose second run it may have caused, at most: one for each room of a process that died.
-    lives: int = 0
+    #: The processes that died of it, or that came back as zombies: what they ran may run again.
+    dead: tuple[int, ...] = ()
 
 
-#: Does it, and returns once it is healed. `rooms` are those of one child.
-Inflict = Callable[[Stage, random.Random, int], Fault]
+#: Does it, and returns once it is healed.
+Inflict = Callable[[Stage, random.Random], Fault]
 
 
-def kill_a_child(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def kill_a_child(stage: Stage, dice: random.Random) -> Fault:
     """SIGKILL one child; its parent replaces it."""
     began = time.time()
     worker = dice.choice([worker for worker in stage.workers if worker.running])
@@ -35,45 +35,45 @@ def kill_a_child(stage: Stage, dice: random.Random, rooms: int) -> Fault:
     victim = dice.choice(children)
     kill(victim)
     until(lambda: victim not in stage.children(worker), "the dead child is reaped")
-    return Fault("child killed", began, time.time(), rooms)
+    return Fault("child killed", began, time.time(), (victim,))
 
 
-def kill_a_supervisor(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def kill_a_supervisor(stage: Stage, dice: random.Random) -> Fault:
     """SIGKILL a parent; its children return what they hold. Another worker takes its place."""
     began = time.time()
     worker = dice.choice([worker for worker in stage.workers if worker.running])
-    children = len(stage.children(worker))
+    dead = tuple(group(worker))
     kill(worker.pid)
     worker.wait()
     stage.replace(worker)
-    return Fault("supervisor killed", began, time.time(), rooms * children)
+    return Fault("supervisor killed", began, time.time(), dead)
 
 
-def kill_a_worker(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def kill_a_worker(stage: Stage, dice: random.Random) -> Fault:
     """SIGKILL parent and children at once, as a machine that loses power. Its lease has to run out."""
     began = time.time()
     worker = dice.choice([worker for worker in stage.workers if worker.running])
-    children = len(stage.children(worker))
+    dead = tuple(group(worker))
     worker.kill()
     stage.replace(worker)
-    return Fault("worker killed", began, time.time(), rooms * max(1, children))
+    return Fault("worker killed", began, time.time(), dead)
 
 
-def reset_connections(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def reset_connections(stage: Stage, dice: random.Random) -> Fault:
     """RST for every connection of the workers."""
     began = time.time()
     _redis(stage).proxy.reset()
     return Fault("connections reset", began, time.time())
 
 
-def client_kill(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def client_kill(stage: Stage, dice: random.Random) -> Fault:
     """The server throws everybody out."""
     began = time.time()
     _redis(stage).server.command("CLIENT", "KILL", "TYPE", "normal")
     return Fault("CLIENT KILL", began, time.time())
 
 
-def cut_after_some_bytes(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def cut_after_some_bytes(stage: Stage, dice: random.Random) -> Fault:
     """A reply gets through in part, then its connection is reset."""
     began = time.time()
     proxy, size = _redis(stage).proxy, dice.choice((1, 20, 200, 2_000))
@@ -83,7 +83,7 @@ def cut_after_some_bytes(stage: Stage, dice: random.Random, rooms: int) -> Fault
     return Fault(f"reply cut after {size} bytes", began, time.time())
 
 
-def cut_replies(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def cut_replies(stage: Stage, dice: random.Random) -> Fault:
     """For a while one reply in ten is lost with its connection, after the server has done the work."""
     began = time.time()
     proxy, seconds = _redis(stage).proxy, dice.uniform(0.5, 1.5)
@@ -93,7 +93,7 @@ def cut_replies(stage: Stage, dice: random.Random, rooms: int) -> Fault:
     return Fault(f"replies cut for {seconds:.1f} s", began, time.time())
 
 
-def refuse(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def refuse(stage: Stage, dice: random.Random) -> Fault:
     """Nobody listens at the address for a while."""
     began = time.time()
     proxy, seconds = _redis(stage).proxy, _outage(dice)
@@ -103,7 +103,7 @@ def refuse(stage: Stage, dice: random.Random, rooms: int) -> Fault:
     return Fault(f"refused for {seconds:.1f} s", began, time.time())
 
 
-def black_hole(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def black_hole(stage: Stage, dice: random.Random) -> Fault:
     """Nothing gets through; then all of it comes late."""
     began = time.time()
     proxy, seconds = _redis(stage).proxy, _outage(dice)
@@ -113,7 +113,7 @@ def black_hole(stage: Stage, dice: random.Random, rooms: int) -> Fault:
     return Fault(f"black hole of {seconds:.1f} s", began, time.time())
 
 
-def forgetful_black_hole(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def forgetful_black_hole(stage: Stage, dice: random.Random) -> Fault:
     """Nothing gets through; then new connections do, and the old ones stay silent for ever."""
     began = time.time()
     proxy, seconds = _redis(stage).proxy, _outage(dice)
@@ -123,7 +123,7 @@ def forgetful_black_hole(stage: Stage, dice: random.Random, rooms: int) -> Fault
     return Fault(f"forgetful black hole of {seconds:.1f} s", began, time.time())
 
 
-def pause_redis(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def pause_redis(stage: Stage, dice: random.Random) -> Fault:
     """SIGSTOP for Redis."""
     began = time.time()
     seconds = _outage(dice)
@@ -132,21 +132,21 @@ def pause_redis(stage: Stage, dice: random.Random, rooms: int) -> Fault:
     return Fault(f"Redis paused for {seconds:.1f} s", began, time.time())
 
 
-def restart_redis(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def restart_redis(stage: Stage, dice: random.Random) -> Fault:
     """SIGKILL for Redis, and a new start with what its file holds."""
     began = time.time()
     _redis(stage).server.restart()
     return Fault("Redis restarted", began, time.time())
 
 
-def freeze_a_worker(stage: Stage, dice: random.Random, rooms: int) -> Fault:
+def freeze_a_worker(stage: Stage, dice: random.Random) -> Fault:
     """SIGSTOP for parent and children past the lease: others take over, and it comes back as a zombie."""
     began = time.time()
     worker = dice.choice([worker for worker in stage.workers if worker.running])
-    children = len(stage.children(worker))
-    with frozen(*group(worker)):
+    zombies = tuple(group(worker))
+    with frozen(*zombies):
         time.sleep(stage.lease * 1.8)
-    return Fault("worker frozen past its lease", began, time.time(), rooms * max(1, children))
+    return Fault("worker frozen past its lease", began, time.time(), zombies)
 
 
 PROCESSES: tuple[Inflict, ...] = (kill_a_child, kill_a_child, kill_a_supervisor, kill_a_worker)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,9 +78,15 @@ class Ledger:
         self.read()
         return all(self.ends[word] for word in words)
 
-    def reruns(self, words: Counter[str] | None = None) -> int:
-        """How many executions were not the first of their word."""
-        return sum(count - 1 for count in (words or self.begins).values())
+    def unexplained(self, dead: Mapping[int, float]) -> Iterator[tuple[Entry, Entry]]:
+        """Runs with the one before, where that one's process was not dead when the later one began."""
+        runs: dict[str, Entry] = {}
+        for entry in self.entries:
+            if entry.event == "begin":
+                before = runs.get(entry.word)
+                if before and entry.time < dead.get(before.pid, math.inf):
+                    yield before, entry
+                runs[entry.word] = entry
 
 
 def _entry(line: str) -> Entry:

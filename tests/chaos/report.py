@@ -25,8 +25,6 @@ class Chapter(NamedTuple):
     faults: Sequence[Told]
     sent: int
     reruns: int
-    #: Second runs that the faults explain, at most.
-    explained: int
     dead: int
     #: What did not hold; empty if all did.
     trouble: str
@@ -45,7 +43,7 @@ class Chapter(NamedTuple):
         if self.trouble:
             return f"DOES NOT HOLD: {self.trouble}"
         return (
-            f"holds: {self.sent} sent, 0 missing, {self.reruns} second runs ({self.explained} explained), "
+            f"holds: {self.sent} sent, 0 missing, {self.reruns} second runs, "
             f"{len(self.faults)} faults, consuming again after {self.slowest:.1f} s at most"
         )
 
@@ -59,7 +57,7 @@ def write(folder: Path, chapters: Sequence[Chapter], minutes: float, seed: int) 
         f"`make chaos MINUTES={minutes:g} SEED={seed}`. How to read this: docs/reliability.md.",
         "",
         (
-            "| storm | seed | sent | missing | second runs / explained | dead letters | faults |"
+            "| storm | seed | sent | missing | second runs | dead letters | faults |"
             " back after, at most | memory | descriptors | |"
         ),
         "|---|---|---|---|---|---|---|---|---|---|---|",
@@ -68,8 +66,8 @@ def write(folder: Path, chapters: Sequence[Chapter], minutes: float, seed: int) 
         last = chapter.samples[-1] if chapter.samples else None
         missing = "?" if chapter.trouble or last is None else last.sent - last.done - last.dead
         lines.append(
-            f"| {chapter.name} | {chapter.seed} | {chapter.sent} | {missing} | {chapter.reruns} /"
-            f" {chapter.explained} | {chapter.dead} | {len(chapter.faults)} | {chapter.slowest:.1f} s |"
+            f"| {chapter.name} | {chapter.seed} | {chapter.sent} | {missing} | {chapter.reruns} |"
+            f" {chapter.dead} | {len(chapter.faults)} | {chapter.slowest:.1f} s |"
             f" {growth(chapter.samples, 'memory')} | {growth(chapter.samples, 'descriptors')} |"
             f" {'holds' if chapter.holds else '**does not hold**'} |"
         )
