@@ -96,6 +96,10 @@ class Fate(IntEnum):
     DEAD = 5
 
 
+#: Why what an owner had begun, acknowledged early, and left behind when it was dismissed is a dead letter.
+LEFT_BEGUN = "acknowledged when it began, and its worker left before it ended"
+
+
 class Result(msgspec.Struct, frozen=True):
     """What a task left for those who ask: an encoded result meta and how long it is kept."""
 

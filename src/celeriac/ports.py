@@ -58,7 +58,8 @@ class Broker(Protocol):
         number. Numbers stay. Of several that try, one gets the claims; the others get none."""
 
     def dismiss(self, owner: str) -> None:
-        """The owner leaves: what it still holds is given back, then it is unknown."""
+        """The owner leaves: what it still holds is given back, or is a dead letter if it had begun and was
+        acknowledged early; then the owner is unknown."""
 
     def lookout(self, node: str) -> Lookout | None:
         """A lookout over the consumed queues, for stores whose producers or delays do not wake `turn` by

@@ -22,6 +22,7 @@ from celeriac.drivers.opening import Options
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import (
+    LEFT_BEGUN,
     PRIORITY_STEPS,
     Binding,
     Claim,
@@ -513,7 +514,10 @@ class MemoryStore:
     def dismiss(self, owner: str) -> None:
         holder = self._holders.pop(owner, None)
         if holder is not None:
-            self._put_back(list(holder.held.items()))
+            for number, parcel in holder.held.items():
+                if parcel.begun:
+                    self._bury(parcel, Outcome(number, Fate.DEAD, reason=LEFT_BEGUN, id=f"{owner}:{number}"))
+            self._put_back([(number, parcel) for number, parcel in holder.held.items() if not parcel.begun])
 
     def depth(self, queue: str) -> Depth:
         line = self.line(queue)

@@ -17,7 +17,18 @@ from celeriac.drivers.redis.lookout import RedisLookout
 from celeriac.drivers.redis.producer import Producer
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
-from celeriac.message import PRIORITY_STEPS, Binding, Claim, Depth, Fate, Letter, Message, Outcome, Result
+from celeriac.message import (
+    LEFT_BEGUN,
+    PRIORITY_STEPS,
+    Binding,
+    Claim,
+    Depth,
+    Fate,
+    Letter,
+    Message,
+    Outcome,
+    Result,
+)
 from celeriac.ports import Lookout
 
 #: Most messages that one script call claims; what a child wants is mostly far less (law 7).
@@ -142,7 +153,7 @@ class RedisBroker:
         return claims
 
     def dismiss(self, owner: str) -> None:
-        self._run(scripts.DISMISS, [self._keys.claims + owner], owner)
+        self._run(scripts.DISMISS, [self._keys.claims + owner], owner, LEFT_BEGUN)
         self._turns.pop(owner, None)
         self._held.pop(owner, None)
         self._claims.pop(owner, None)

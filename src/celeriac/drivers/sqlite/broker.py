@@ -256,7 +256,7 @@ class SqliteBroker:
             row = db.execute(sql.OWNER, (owner,)).fetchone()
             if row is None:
                 return
-            moves.put_back(db, db.execute(sql.ALL_HELD, row[:1]).fetchall(), fresh)
+            moves.part(db, row[0], owner, time.time(), fresh)
             db.execute(sql.DELETE_ALL_CLAIMS, row[:1])
             db.execute(sql.DELETE_OWNER, row[:1])
             if self._sits_until:

@@ -10,7 +10,7 @@ import msgspec
 
 from celeriac.drivers.sqlite import chords
 from celeriac.drivers.sqlite import statements as sql
-from celeriac.message import Claim, Fate, Message, Outcome, Result, priority_step
+from celeriac.message import LEFT_BEGUN, Claim, Fate, Message, Outcome, Result, priority_step
 
 #: How many delayed messages one transaction makes ready at most, so that it stays short.
 DUE_AT_ONCE = 256
@@ -142,6 +142,15 @@ def settle(
     if done:
         db.execute(sql.DELETE_MESSAGES, (as_json(done),))
     return results
+
+
+def part(db: sqlite3.Connection, owner: int, name: str, now: float, fresh: Fresh) -> None:
+    """What an owner holds when it leaves: back, but what it had begun and must not run again is dead."""
+    held = db.execute(sql.ALL_HELD, (owner,)).fetchall()
+    put_back(db, [(number, message) for number, message, begun in held if not begun], fresh)
+    for number, message, begun in held:
+        if begun:
+            db.execute(sql.ADD_DEAD, (message, f"{name}:{number}", LEFT_BEGUN, now))
 
 
 def put_back(db: sqlite3.Connection, numbered: Iterable[tuple[int, int]], fresh: Fresh) -> None:

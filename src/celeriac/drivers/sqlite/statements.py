@@ -72,7 +72,9 @@ WHERE c.owner = ? AND c.number > ? ORDER BY c.number
 HELD = "SELECT number, message FROM claim WHERE owner = ? AND number IN (SELECT value FROM json_each(?))"
 
 # owner -> number, message
-ALL_HELD = "SELECT number, message FROM claim WHERE owner = ?"
+ALL_HELD = """
+SELECT c.number, c.message, m.begun FROM claim c CROSS JOIN message m ON m.id = c.message WHERE c.owner = ?
+"""
 
 # owner, numbers (JSON) ->
 DELETE_CLAIMS = "DELETE FROM claim WHERE owner = ? AND number IN (SELECT value FROM json_each(?))"

@@ -61,6 +61,8 @@ class Tracked(msgspec.Struct):
     message: Message
     deliveries: int = 0
     begun: bool = False
+    #: The name of its dead letter, where that is not the message's own.
+    letter: str = ""
 
 
 class Shelves(msgspec.Struct):
@@ -167,11 +169,18 @@ class History(RuleBasedStateMachine):
     @rule(owner=which_owner)
     def dismiss(self, owner: int) -> None:
         name = self.owners[owner]
-        begun = [Outcome(number) for number, tracked in self.held[name].items() if tracked.begun]
-        self.broker.turn(name, begun, 0)
-        self.settled(name, begun)
+        # As in `outcomes`, for the sake of the replay.
+        high = [n for n, tracked in self.held[name].items() if tracked.begun and tracked.message.priority > 1]
+        done = [Outcome(number) for number in high]
+        self.broker.turn(name, done, 0)
+        self.settled(name, done)
         self.broker.dismiss(name)
-        self.give_back(sorted(self.held.pop(name).items()))
+        held = sorted(self.held.pop(name).items())
+        self.give_back([(number, tracked) for number, tracked in held if not tracked.begun])
+        for number, tracked in held:
+            if tracked.begun:
+                tracked.letter = f"{name}:{number}"
+                self.shelves[tracked.message.queue].dead.append(tracked)
         self.gone.append(name)
         self.owners[owner] = self.enlist()
 
@@ -193,7 +202,7 @@ class History(RuleBasedStateMachine):
     def replay(self, queue: int) -> None:
         shelves = self.shelves[self.queues[queue]]
         dead, shelves.dead = shelves.dead[:1], shelves.dead[1:]
-        assert self.broker.replay([tracked.message.id for tracked in dead]) == len(dead)
+        assert self.broker.replay([tracked.letter or tracked.message.id for tracked in dead]) == len(dead)
         for tracked in dead:
             shelves.ready[0].append(Tracked(tracked.message))
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 
 from celeriac.exceptions import Fenced
-from celeriac.message import Claim, Depth, Fate, Outcome, Result
+from celeriac.message import LEFT_BEGUN, Claim, Depth, Fate, Outcome, Result
 from celeriac.ports import ResultStore
 from celeriac.testing.conformance.rig import (
     A_MOMENT,
@@ -129,6 +129,21 @@ class Owners(Opened):
         ]
         leaving.broker.dismiss("leaving")
         leaving.broker.dismiss("nobody")
+
+    def test_what_a_dismissed_owner_had_begun_is_a_dead_letter_and_never_runs_again(
+        self, hire: Callable[..., Child]
+    ) -> None:
+        leaving, staying = hire("leaving"), hire("staying")
+        staying.send(*map(message, "abc"))
+        a, b, _ = leaving.claim(want=3)
+        leaving.settle(Outcome(a.number, Fate.BEGUN), Outcome(b.number, Fate.BEGUN))
+        leaving.settle(Outcome(a.number))
+        leaving.broker.dismiss("leaving")
+        assert staying.depth() == Depth(ready=1, dead=1)
+        (letter,) = staying.broker.letters(9)
+        assert (name_of(letter.payload), letter.reason) == ("b", LEFT_BEGUN)
+        assert staying.broker.replay([letter.id]) == 1
+        assert [(name_of(c.payload), c.begun) for c in staying.claim(want=9)] == [("c", False), ("b", False)]
 
     def test_claims_stay_with_their_owner_when_its_broker_closes(self, hire: Callable[..., Child]) -> None:
         child, supervisor = hire("child"), hire("supervisor")
