@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from celeriac import states
+from celeriac.message import Depth
 from conftest import demand
 from services import Program, RedisServer
 from stand import DRIVERS, POOLS, Stand, alive, family, lines, until
@@ -115,6 +116,44 @@ def test_a_cold_stop_returns_what_runs_uncounted(stand: Stand, pool: str, way: s
     gate.touch()
     stand.start("-P", "solo")
     assert running.get(timeout=20) == "seen"
+
+
+@pytest.mark.parametrize("pool", [pool for pool in POOLS if pool != "solo"])
+def test_a_task_that_raises_workershutdown_ends_its_process_and_counts_as_a_death(
+    stand: Stand, pool: str
+) -> None:
+    worker = stand.start("-P", pool, "-c", "1")
+    late, early = stand.send("shut_down"), stand.send("shut_down_early")
+    for result in (late, early):
+        until(lambda result=result: result.state == states.FAILURE)
+        assert "WorkerShutdown" in str(result.result)
+    assert [letter.id for letter in stand.broker.letters(9)] == [late.id], "after three deaths"
+    assert stand.send("f", 3).get(timeout=10) == 3
+    assert worker.running
+
+
+def test_a_task_that_raises_workershutdown_ends_a_solo_worker(stand: Stand) -> None:
+    worker = stand.start("-P", "solo")
+    early = stand.send("shut_down_early")
+    assert worker.wait() == 7
+    assert early.state == states.FAILURE
+    worker = stand.start("-P", "solo")
+    late = stand.send("shut_down")
+    assert worker.wait() == 7
+    assert late.state == states.PENDING
+    depth = stand.broker.depth(["celery"])["celery"]
+    assert (depth.ready, depth.claimed) == (1, 0), "it is back at once"
+
+
+def test_a_cold_stop_of_a_solo_worker_fails_what_was_acknowledged_early(stand: Stand) -> None:
+    worker = stand.start("-P", "solo")
+    gate, begun = stand.path("gate"), stand.path("begun")
+    running = stand.send("wait_for_once", str(gate), str(begun))
+    until(lambda: lines(begun) == ["begun"])
+    stopped(worker, signal.SIGQUIT)
+    assert worker.returncode == 1
+    assert running.state == states.FAILURE
+    assert stand.broker.depth(["celery"])["celery"] == Depth()
 
 
 def test_ctrl_c_of_a_terminal_reaches_all_processes_and_counts_once(stand: Stand) -> None:

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 from msgspec.structs import replace
 
-from celeriac.exceptions import OperationalError
+from celeriac.exceptions import OperationalError, WorkerShutdown, WorkerTerminate
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.ports import Broker, ResultStore
 from celeriac.worker.execute import Executor, Job
@@ -55,6 +55,10 @@ class Child(Protocol):
         """Return everything at once, also what runs: the process is about to end."""
 
 
+class ColdStop(WorkerTerminate):
+    """Raised in the main thread of a process without a supervisor by the signal that ends it at once."""
+
+
 class Life:
     """The parts of a child that do not depend on its rooms."""
 
@@ -66,7 +70,7 @@ class Life:
         executor: Callable[[Callable[[Result], None] | None], Executor],
         slot: Slot,
         *,
-        judge: Callable[[list[Claim], int], list[Outcome]],
+        judge: Callable[[list[Claim], int, str], list[Outcome]],
         ready: Callable[[], None] = lambda: None,
         limits_in_use: Callable[[], None] = lambda: None,
     ) -> None:
@@ -132,11 +136,26 @@ class Life:
     def abandon(self, held: list[Claim]) -> None:
         """Return `held`, of which all up to the slot's number have begun, and what waits."""
         self.intake.give_back()
-        known = [replace(claim, begun=True) if claim.number in self._marked else claim for claim in held]
-        for outcome in self._judge(known, self.slot.begun):
+        for outcome in self._judged(held, self.slot.begun, "its parent is gone"):
             self.intake.done(outcome)
         self.intake.turn()
         self.broker.dismiss(self.plan.owner)
+
+    def wished(self, claim: Claim, wish: WorkerShutdown | WorkerTerminate) -> Outcome:
+        """What becomes of a task that wished its worker to end, which counts as a death; this process ends
+        when the rest of what runs is done."""
+        self.retire(f"a task raised {type(wish).__name__}")
+        if isinstance(wish, ColdStop) and claim.number not in self._marked:
+            return Outcome(claim.number, Fate.GIVEN_BACK)
+        how = (
+            "it was told to stop" if isinstance(wish, ColdStop) else f"the task raised {type(wish).__name__}"
+        )
+        (outcome,) = self._judged([claim], claim.number, how)
+        return outcome
+
+    def _judged(self, held: list[Claim], begun: int, how: str) -> list[Outcome]:
+        known = [replace(claim, begun=True) if claim.number in self._marked else claim for claim in held]
+        return self._judge(known, begun, how)
 
     def prepared(self, claim: Claim) -> Job | None:
         """A job that is ready to run, or None where the claim is settled without running."""

@@ -14,6 +14,7 @@ from celeriac.message import Claim, Outcome
 from celeriac.worker.child import PATIENCE, WAIT, Life
 from celeriac.worker.execute import Job
 from celeriac.worker.pace import Pace
+from celeriac.worker.runners.port import WISHES
 from celeriac.worker.stacks import ASK
 
 #: Seconds without work after which the watchdog sleeps until there is some.
@@ -94,7 +95,13 @@ class InlineChild:
                 intake.turn()
             job = life.prepared(claim)
             if job is not None:
-                life.finished(self._run(job, claim.number))
+                try:
+                    outcome = self._run(job, claim.number)
+                except WISHES as wish:
+                    self._job = None
+                    life.finished(life.wished(claim, wish))
+                    raise
+                life.finished(outcome)
             self._claim = None
             now = time.monotonic()
             if now - self._since > PATIENCE and intake.waiting:

@@ -168,7 +168,7 @@ class Household:
             self.app.results,
             executor,
             slot,
-            judge=lambda claims, begun: self.judge(claims, begun, plan.rooms, "its parent is gone"),
+            judge=lambda claims, begun, how: self.judge(claims, begun, plan.rooms, how),
             ready=ready,
             limits_in_use=limits_in_use,
         )

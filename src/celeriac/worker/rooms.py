@@ -12,7 +12,7 @@ from celeriac.message import Claim, Outcome
 from celeriac.worker.child import PATIENCE, WAIT, Life
 from celeriac.worker.execute import Job
 from celeriac.worker.pace import MOST
-from celeriac.worker.runners.port import Finished, Runner
+from celeriac.worker.runners.port import Finished, Runner, Wish
 
 #: Seconds between two looks at the time limits of the running tasks.
 TICK = 0.05
@@ -90,12 +90,14 @@ class RoomsChild:
             self._limit(job)
             self._runner.submit(job)
 
-    def _finished(self, job: Job, outcome: Outcome) -> None:
+    def _finished(self, job: Job, outcome: Outcome | Wish) -> None:
         self._limited.pop(job, None)
         room = self._rooms.pop(job, None)
         if room is not None:
             self._life.slot.vacate(room)
             self._empty.append(room)
+        if not isinstance(outcome, Outcome):
+            outcome = self._life.wished(self._running[job], outcome)
         self._life.finished(outcome)
         # Last, since a child whose rooms are empty may leave at once: by now its outcome is at the door.
         del self._running[job]

@@ -12,14 +12,15 @@ import threading
 from typing import Any
 
 from celeriac import signals
-from celeriac.exceptions import Fenced, OperationalError, WorkerTerminate
+from celeriac.exceptions import Fenced, OperationalError
 from celeriac.ports import Broker
 from celeriac.worker import banner, originals, stacks
-from celeriac.worker.child import Plan
+from celeriac.worker.child import ColdStop, Plan
 from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import Heartbeat
 from celeriac.worker.living import RESTART, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
+from celeriac.worker.runners.port import WISHES
 
 logger = logging.getLogger("celery.worker")
 
@@ -68,19 +69,15 @@ class Solo:
         try:
             while not self._stopping:
                 self._live()
-        except WorkerTerminate:
-            if not self._cold:
-                raise  # a task wished it
+        except ColdStop:
+            with contextlib.suppress(OperationalError):
+                self._broker.dismiss(self._owner)
         finally:
             if self._patience is not None:
                 self._patience.cancel()
             self._over.set()
             os.close(self._over_writer)
             keeper.join(1.0)
-            if self._cold:
-                # We ended what ran: that is no fault of its own.
-                with contextlib.suppress(OperationalError):
-                    self._broker.dismiss(self._owner)
             for number, handler in before.items():
                 originals.handle(number, handler)
             heartbeat.stop()
@@ -118,6 +115,13 @@ class Solo:
                 "The lease of this node ran out and others took over: "
                 "late outcomes are refused, it starts anew"
             )
+        except WISHES:
+            # From a task, or ours for a cold stop; what ran was judged where it ran. If nothing ran, ours may
+            # have fallen between two lines of a turn, and this broker is of no use any more.
+            if life.retiring:
+                with contextlib.suppress(Fenced):
+                    life.leave()
+            raise
 
     def _tell_health(self, health: Health, heartbeat: Heartbeat) -> None:
         health.vitals.note(
@@ -151,7 +155,7 @@ class Solo:
             self._household.say_stopping(number, "Cold")
             banner.say(banner.COLD_SHUTDOWN)
             # Not SystemExit: that would count as the end of the task that runs, and not as ours.
-            raise WorkerTerminate(1)
+            raise ColdStop(1)
         if self._stopping:
             if self._restarting and number != signal.SIGHUP:
                 self._restarting = False

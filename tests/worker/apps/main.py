@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from celeriac import Celery
-from celeriac.exceptions import SoftTimeLimitExceeded
+from celeriac.exceptions import SoftTimeLimitExceeded, WorkerShutdown
 from celeriac.log import get_task_logger
 
 app = Celery("main", broker_connection_retry_on_startup=True, task_unknown_delay=0.5)
@@ -126,6 +126,16 @@ def wait_for(path: str, begun: str = "", seconds: float = 30.0) -> str:
 @app.task(acks_late=False)
 def wait_for_once(path: str, begun: str) -> str:
     return wait_for.run(path, begun)
+
+
+@app.task
+def shut_down() -> None:
+    raise WorkerShutdown(7)
+
+
+@app.task(acks_late=False)
+def shut_down_early() -> None:
+    raise WorkerShutdown(7)
 
 
 @app.task

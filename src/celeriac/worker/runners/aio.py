@@ -8,7 +8,7 @@ from collections import deque
 from celeriac.message import Outcome
 from celeriac.worker.execute import Job
 from celeriac.worker.runners.loop import Loop
-from celeriac.worker.runners.port import Finished
+from celeriac.worker.runners.port import Finished, Wish
 from celeriac.worker.runners.threads import ThreadRunner
 
 #: Threads for the plain functions of a pool that is meant for coroutines.
@@ -51,7 +51,7 @@ class CoroutineRunner:
         self._threads.stop()
         self._loop.stop()
 
-    def _leave(self, job: Job, outcome: Outcome) -> None:
+    def _leave(self, job: Job, outcome: Outcome | Wish) -> None:
         self._free.append(None)
         self._finished(job, outcome)
 

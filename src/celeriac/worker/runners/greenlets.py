@@ -7,7 +7,7 @@ from gevent import Greenlet
 
 from celeriac.worker.execute import Job
 from celeriac.worker.runners.loop import Loop
-from celeriac.worker.runners.port import Finished
+from celeriac.worker.runners.port import Finished, run
 
 
 class GreenletRunner:
@@ -44,6 +44,6 @@ class GreenletRunner:
             greenlet.throw(error)
 
     def _live(self, job: Job) -> None:
-        outcome = self._loop.run(job) if job.is_async else job.run()
+        outcome = self._loop.run(job) if job.is_async else run(job)
         del self._running[job]
         self._finished(job, outcome)

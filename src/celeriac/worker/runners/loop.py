@@ -9,6 +9,7 @@ from typing import Any
 
 from celeriac.message import Outcome
 from celeriac.worker.execute import Job
+from celeriac.worker.runners.port import WISHES, Wish
 
 
 class Loop:
@@ -19,17 +20,20 @@ class Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Job, asyncio.Task[Any]] = {}
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: Job) -> Outcome | Wish:
         """Run an async job to its end."""
         return asyncio.run_coroutine_threadsafe(self.live(job), self.opened()).result()
 
-    async def live(self, job: Job) -> Outcome:
+    async def live(self, job: Job) -> Outcome | Wish:
         """The same, for those who are on the loop."""
         task = asyncio.current_task()
         assert task is not None
         self._running[job] = task
         try:
             return await job.arun()
+        except WISHES as wish:
+            # Caught here, since asyncio lets it end the loop.
+            return wish
         finally:
             del self._running[job]
 

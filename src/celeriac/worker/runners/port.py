@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from celeriac.exceptions import WorkerShutdown, WorkerTerminate
 from celeriac.message import Outcome
 from celeriac.worker.execute import Job
 
-#: Told from the room's own thread, greenlet or loop when a job is over.
-Finished = Callable[[Job, Outcome], None]
+#: What a task may raise to end its worker.
+WISHES = (WorkerShutdown, WorkerTerminate)
+Wish = WorkerShutdown | WorkerTerminate
+
+#: Told from the room's own thread, greenlet or loop when a job is over: how it ended, or the wish that it
+#: raised.
+Finished = Callable[[Job, Outcome | Wish], None]
+
+
+def run(job: Job) -> Outcome | Wish:
+    """Run a plain job to its end: a wish ends the worker and not the room."""
+    try:
+        return job.run()
+    except WISHES as wish:
+        return wish
 
 
 class Runner(Protocol):

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 
 from celeriac.worker.execute import Job
 from celeriac.worker.runners.loop import Loop
-from celeriac.worker.runners.port import Finished
+from celeriac.worker.runners.port import Finished, run
 from celeriac.worker.runners.striking import strike
 
 
@@ -65,7 +65,7 @@ class ThreadRunner:
     def _live(self) -> None:
         while (job := self._jobs.get()) is not None:
             self._running[job] = threading.get_ident()
-            outcome = self._loop.run(job) if job.is_async else job.run()
+            outcome = self._loop.run(job) if job.is_async else run(job)
             del self._running[job]
             self._idle.append(None)
             self._free.append(None)
