@@ -16,7 +16,7 @@ from celeriac.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLim
 from celeriac.result import AsyncResult
 from conftest import demand
 from services import RedisServer
-from stand import DRIVERS, POOLS, Stand, lines, until
+from stand import DRIVERS, POOLS, Stand, family, lines, until
 
 #: As many rooms as tests make use of.
 ROOMS = {"prefork": 2, "threads": 4, "gevent": 20, "asyncio": 100, "solo": 1}
@@ -245,6 +245,21 @@ def test_a_task_may_start_processes_itself_and_end_them(pool: Pool, method: str)
     assert pool.run("run_process", method) == 7
     assert pool.run("terminate_process", method) == -15
     assert pool.run("run_processes", method) == [1, 4, 9]
+
+
+def test_a_process_that_a_task_forked_does_nothing_of_the_workers(pool: Pool) -> None:
+    """Under gevent it is born with all greenlets, also the one that claims."""
+    if pool.rooms == 1:
+        pytest.skip("has one room, in which the task itself runs")
+    gate, begun = pool.path("gate"), pool.path("begun")
+    forking = pool.send("run_process_until", str(gate), str(begun))
+    until(lambda: lines(begun) == ["begun"])
+    said = len(pool.worker.lines)
+    processes = {pool.run("where")[0] for _ in range(20)}
+    assert processes <= {child.pid for child in family(pool.worker)}
+    gate.touch()
+    assert forking.get(timeout=20) == 7
+    assert "onnection to broker" not in "".join(pool.worker.lines[said:])
 
 
 def test_a_task_acknowledged_early_is_acknowledged_when_it_begins(pool: Pool) -> None:

@@ -181,8 +181,8 @@ class Life:
 
     def finished(self, outcome: Outcome) -> None:
         """Count it; enough is enough for a child with a limited life."""
-        self.slot.finish()
         self.intake.done(outcome)
+        self.slot.finish()
         if self._marked:
             self._marked.discard(outcome.number)
         plan = self.plan

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import NoReturn
 
 from celeriac import signals
 from celeriac.exceptions import OperationalError
@@ -42,6 +47,9 @@ class Intake:
         self._moving = Lock()
         self._waiting: deque[Claim] = deque()
         self._outcomes: list[Outcome] = []
+        #: In a process that a task forked, the thread or greenlet that forked it; 0 in the worker itself.
+        self.forker = 0
+        _doors.add(self)
         self._tries = 0
         #: Monotonic seconds before which the store is not asked again.
         self._retry_at = 0.0
@@ -55,6 +63,8 @@ class Intake:
 
     def done(self, outcome: Outcome) -> None:
         """To be settled with the next turn. From any thread."""
+        if self.forker:
+            _step_aside(self.forker)
         self._outcomes.append(outcome)
 
     def done_early(self, number: int) -> bool:
@@ -79,6 +89,8 @@ class Intake:
 
         Raises Fenced when the store has given our claims to somebody else.
         """
+        if self.forker:
+            _step_aside(self.forker)
         with self._lock:
             pause = self._retry_at - time.monotonic()
             if pause > 0:
@@ -90,6 +102,8 @@ class Intake:
             try:
                 claims = self.broker.turn(self.owner, outcomes, want, wait)
             except OperationalError as error:
+                if self.forker:
+                    _step_aside(self.forker)
                 self._retry_at = time.monotonic() + PAUSES[min(self._tries, len(PAUSES) - 1)]
                 self._tries += 1
                 self._lost(error)
@@ -112,6 +126,30 @@ class Intake:
                     returned.append(Outcome(self._waiting.pop().number, Fate.GIVEN_BACK))
             # The first one first, which is how the store puts them back in their old order.
             self._outcomes += reversed(returned)
+
+
+# --- forks ------------------------------------------------------------------------------------------------
+# A process that a task forks inherits a whole worker, which must not act in it. Of threads only the one that
+# forked lives on there; of greenlets all do, also the one at the door.
+
+_doors: weakref.WeakSet[Intake] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for intake in list(_doors):
+        intake.forker = threading.get_ident()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _step_aside(forker: int) -> NoReturn:
+    """Nobody goes through a door that belongs to the parent."""
+    if threading.get_ident() == forker:
+        sys.stderr.write("worker: a process that a task forked came back from the task, and ends here\n")
+        os._exit(0)
+    while True:
+        time.sleep(3600.0)
 
 
 def _tell_sent(outcomes: Sequence[Outcome]) -> None:

@@ -304,10 +304,12 @@ def _leave_signals_to_the_parent() -> None:
 
 def _hear(down: int, child: Child) -> None:
     """Listen to the parent's words, on a thread of its own."""
-    heard = b""
+    heard, ours = b"", os.getpid()
     while True:
         # select, since under gevent it lets other greenlets run while os.read would stop them all.
         select.select([down], [], [])
+        if os.getpid() != ours:
+            return  # a task forked, and this is the copy of a greenlet: the words are not for it
         try:
             part = os.read(down, 65536)
         except OSError:

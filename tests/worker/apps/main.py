@@ -247,6 +247,21 @@ def run_process(method: str) -> int | None:
     return process.exitcode
 
 
+def wait_and_exit(path: str) -> None:
+    wait_for.run(path)
+    sys.exit(7)
+
+
+@app.task
+def run_process_until(path: str, begun: str) -> int | None:
+    """A process that is forked from the worker and stays for a while, with naps in which greenlets go on."""
+    process = multiprocessing.get_context("fork").Process(target=wait_and_exit, args=(path,))
+    process.start()
+    write(begun, "begun")
+    process.join(30)
+    return process.exitcode
+
+
 def sleep_long(up: Any) -> None:
     up.set()
     time.sleep(30)

@@ -16,6 +16,7 @@ from hiredis import ReplyError
 
 from celeriac.drivers.redis.connection import Connection, checked, pack, readable
 from celeriac.drivers.redis.keys import Keys
+from celeriac.exceptions import OperationalError
 
 #: Seconds after which, at the latest, the server calls off who stands in line, who then stands again: its
 #: word that the connection lives. One that died in silence (a firewall forgot it) is noticed after these and
@@ -60,6 +61,8 @@ class Bell:
             ready = readable(
                 self._connection.fileno(), min(deadline, self._overdue) - time.monotonic(), self._wake_reader
             )
+            if not self._connection.is_open:
+                raise OperationalError("the connection was closed while it waited for messages")
             if self._wake_reader in ready and self._drain():
                 return True
             now = time.monotonic()

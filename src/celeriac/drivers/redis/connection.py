@@ -7,10 +7,12 @@ its client 140 us a command against 56 us here. TLS is left to redis-py (see tls
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -65,6 +67,8 @@ class Connection:
         self.last_use = 0.0
         self._stream: Stream | None = None
         self._reader = Reader()
+        #: Whether this process was forked from the one that had it open.
+        self._inherited = False
 
     @property
     def is_open(self) -> bool:
@@ -201,6 +205,11 @@ class Connection:
 
     def open(self) -> Stream:
         """Connect, log in and choose the database."""
+        if self._inherited:
+            raise OperationalError(
+                f"this connection to Redis at {self.address} belongs to the process from which this one was "
+                "forked: open one here"
+            )
         self.close()
         began = time.monotonic()
         try:
@@ -211,6 +220,7 @@ class Connection:
                 f" (tried for {time.monotonic() - began:.1f} s)"
             ) from error
         self._reader = Reader()
+        _open.add(self)
         self.client_id = self._greet()
         return stream
 
@@ -220,6 +230,11 @@ class Connection:
         if stream is not None:
             with contextlib.suppress(OSError):
                 stream.close()
+
+    def leave_to_parent(self) -> None:
+        """In a fork: two that read from one socket would take each other's replies."""
+        self._inherited = True
+        self.close()
 
     def lost(self, error: Exception) -> OperationalError:
         """Close, and give the error that says so to the one who used it."""
@@ -262,6 +277,18 @@ class Connection:
                 self.close()
                 raise _refusal(f"Redis at {address} refused the connection", reply)
         return int(replies[-1])
+
+
+_open: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for connection in list(_open):
+        if connection.is_open:
+            connection.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def pack(*command: Any) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections import Counter
@@ -59,6 +60,7 @@ class SqliteBroker:
         self._patience = patience
         self._open_ear = open_ear
         self._closed = False
+        self._pid = os.getpid()
         self._revoked = Revoked(self._is_revoked)
         #: In the order in which the next turn serves them.
         self._queues: tuple[str, ...] = ()
@@ -408,3 +410,8 @@ class SqliteBroker:
     def _must_be_open(self) -> None:
         if self._closed:
             raise OperationalError(f"This broker on {self._store.place} was closed before")
+        if self._pid != os.getpid():
+            raise OperationalError(
+                f"This broker on {self._store.place} belongs to the process from which this one was forked: "
+                "open one here"
+            )
