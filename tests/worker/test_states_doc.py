@@ -20,7 +20,7 @@ ROWS = {
 }
 
 
-def tests_in(path: Path) -> set[str]:
+def names_of_tests_in(path: Path) -> set[str]:
     return {
         node.name
         for node in ast.parse(path.read_text(encoding="utf-8")).body
@@ -40,8 +40,8 @@ def test_the_rows_are_numbered_without_a_gap() -> None:
 @pytest.mark.parametrize("row", ROWS)
 def test_the_test_of_a_row_exists(row: str) -> None:
     assert named_by(ROWS[row]), f"{row} names no test"
-    assert named_by(ROWS[row]) <= set().union(*map(tests_in, [TESTS, *ALSO]))
+    assert named_by(ROWS[row]) <= set().union(*map(names_of_tests_in, [TESTS, *ALSO]))
 
 
 def test_every_test_of_kills_has_a_row() -> None:
-    assert tests_in(TESTS) <= {name for cells in ROWS.values() for name in named_by(cells)}
+    assert names_of_tests_in(TESTS) <= {name for cells in ROWS.values() for name in named_by(cells)}
