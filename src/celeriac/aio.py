@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import copy_context
+from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
 
+from celeriac.signals import Signal
 from celeriac.waiting import Judge, Waiting, late
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_log = logging.getLogger("celeriac.signals")
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -47,6 +52,20 @@ def drive(steps: Generator[Awaitable[Any], Any, R]) -> R:
     except StopIteration as end:
         returned: R = end.value
         return returned
+
+
+def settle(value: Any) -> Any:
+    """The value; that of an awaitable is waited for."""
+    return run(_awaited(value)) if isawaitable(value) else value
+
+
+def tell(signal: Signal, sender: Any, **named: Any) -> None:
+    """Send a signal whose receivers may be coroutines, from a place that is none."""
+    for receiver, answer in signal.send(sender, **named):
+        try:
+            settle(answer)
+        except Exception:
+            _log.exception("receiver %r of signal %s raised", receiver, signal.name)
 
 
 async def _awaited(waiting: Awaitable[R]) -> R:

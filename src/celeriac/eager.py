@@ -94,7 +94,7 @@ def run_eagerly(
 def _try_once(task: Any, request: Request, throw: bool) -> _Verdict:
     """One run, between task_prerun and task_postrun."""
     identity = {"task_id": request.id, "task": task, "args": request.args, "kwargs": request.kwargs}
-    signals.task_prerun.send(task, **identity)
+    aio.tell(signals.task_prerun, task, **identity)
     verdict = _run(task, request)
     if verdict.state == states.SUCCESS:
         _succeed(task, request, verdict)
@@ -103,10 +103,12 @@ def _try_once(task: Any, request: Request, throw: bool) -> _Verdict:
     elif verdict.state == states.FAILURE:
         _fail(task, request, verdict, throw)
     if verdict.state in (states.SUCCESS, states.FAILURE):
-        task.after_return(
-            verdict.state, verdict.value, request.id, request.args, request.kwargs, verdict.einfo
+        aio.settle(
+            task.after_return(
+                verdict.state, verdict.value, request.id, request.args, request.kwargs, verdict.einfo
+            )
         )
-    signals.task_postrun.send(task, **identity, retval=verdict.value, state=verdict.state)
+    aio.tell(signals.task_postrun, task, **identity, retval=verdict.value, state=verdict.state)
     return verdict
 
 
@@ -149,13 +151,13 @@ def _succeed(task: Any, request: Request, verdict: _Verdict) -> None:
         signature = canvas.maybe_signature(callback, task.app)
         if signature is not None:
             signature.apply((verdict.value,), root_id=request.root_id, parent_id=request.id)
-    task.on_success(verdict.value, request.id, request.args, request.kwargs)
-    signals.task_success.send(task, result=verdict.value, runtime=verdict.runtime)
+    aio.settle(task.on_success(verdict.value, request.id, request.args, request.kwargs))
+    aio.tell(signals.task_success, task, result=verdict.value, runtime=verdict.runtime)
 
 
 def _retry(task: Any, request: Request, verdict: _Verdict) -> None:
-    task.on_retry(verdict.value.exc, request.id, request.args, request.kwargs, verdict.einfo)
-    signals.task_retry.send(task, request=request, reason=verdict.value, einfo=verdict.einfo)
+    aio.settle(task.on_retry(verdict.value.exc, request.id, request.args, request.kwargs, verdict.einfo))
+    aio.tell(signals.task_retry, task, request=request, reason=verdict.value, einfo=verdict.einfo)
 
 
 def _fail(task: Any, request: Request, verdict: _Verdict, throw: bool) -> None:
@@ -166,8 +168,9 @@ def _fail(task: Any, request: Request, verdict: _Verdict, throw: bool) -> None:
     canvas.call_errbacks(task.app, request, error, text)
     for errback in canvas.errbacks_by_id(task.app, request):
         errback.apply((request.id,), root_id=request.root_id, parent_id=request.id)
-    task.on_failure(error, request.id, request.args, request.kwargs, einfo)
-    signals.task_failure.send(
+    aio.settle(task.on_failure(error, request.id, request.args, request.kwargs, einfo))
+    aio.tell(
+        signals.task_failure,
         task,
         task_id=request.id,
         exception=error,

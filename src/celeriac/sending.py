@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from celeriac import signals
+from celeriac import aio, signals
 from celeriac.clock import Clock, to_datetime
 from celeriac.config import Settings
 from celeriac.message import Message
@@ -366,7 +366,8 @@ def told_before(message: Message, name: str) -> Message:
     content_type, compression = envelope["content-type"], headers.get("compression")
     body = _body(envelope)
     place = properties["delivery_info"]
-    signals.before_task_publish.send(
+    aio.tell(
+        signals.before_task_publish,
         name,
         body=body,
         exchange=place["exchange"],
@@ -389,7 +390,8 @@ def tell_after(message: Message) -> None:
     headers, place = envelope["headers"], envelope["properties"]["delivery_info"]
     body = _body(envelope)
     if signals.after_task_publish.receivers:
-        signals.after_task_publish.send(
+        aio.tell(
+            signals.after_task_publish,
             headers["task"],
             body=body,
             exchange=place["exchange"],
@@ -398,7 +400,8 @@ def tell_after(message: Message) -> None:
             properties=envelope["properties"],
         )
     if signals.task_sent.receivers:
-        signals.task_sent.send(
+        aio.tell(
+            signals.task_sent,
             headers["task"],
             task_id=headers["id"],
             task=headers["task"],

@@ -100,6 +100,10 @@ def test_a_driver_is_imported_when_it_is_first_opened() -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_celerys_address_of_results_in_memory_is_known() -> None:
+    assert driver_of("cache+memory://") is driver_of("memory://")
+
+
 def test_a_missing_extra_names_the_command_that_installs_it() -> None:
     program = (
         "import sys; sys.modules['hiredis'] = None\n"

@@ -83,7 +83,7 @@ def U1_waiting_in_a_test_for_an_id_that_nobody_sent(world: World) -> object:
         return world.app.AsyncResult("never-sent").get()
 
 
-@mistake("the result of task .* is a object", "json cannot carry; return plain data")
+@mistake("the result of task .* is an object", "json cannot carry; return plain data")
 def U1_returning_what_cannot_be_written_down(world: World) -> object:
     pay = world.app.task(name="shop.pay")(object)
     with world.app.testing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import time
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from celeriac import Celery, signals
+from celeriac import Celery, Task, signals
 from celeriac.signals import Signal
 from services import Program, start_worker
 
@@ -266,3 +267,48 @@ def test_SIG_5_an_error_of_a_receiver_is_answer_and_log_line(
     assert receiver is hear
     assert isinstance(answer, LookupError)
     assert "broken receiver" in caplog.text
+
+
+def test_SIG_5_receivers_may_be_coroutines_where_one_sends_and_where_one_runs_eagerly(
+    app: Celery, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[str] = []
+
+    async def hear(signal: Signal, sender: Any, **_: object) -> None:
+        await asyncio.sleep(0)
+        heard.append(str(signal.name))
+        if signal.name == "task_postrun":
+            raise LookupError("broken receiver")
+
+    told = ("before_task_publish", "after_task_publish", "task_prerun", "task_success", "task_postrun")
+    for name in told:
+        getattr(signals, name).connect(hear)
+    try:
+        app.send_task("mail")
+
+        async def within_a_loop() -> None:
+            app.task(name="eager")(lambda: 1).apply()
+
+        asyncio.run(within_a_loop())
+    finally:
+        for name in told:
+            getattr(signals, name).disconnect(hear)
+    assert heard == list(told)
+    assert "broken receiver" in caplog.text
+
+
+def test_TSK_23_handlers_of_an_eager_run_may_be_coroutines(app: Celery) -> None:
+    told: list[str] = []
+
+    class Base(Task[Any, Any]):
+        async def before_start(self, *_: Any) -> None:  # type: ignore[override]
+            told.append("before_start")
+
+        async def on_success(self, *_: Any) -> None:  # type: ignore[override]
+            told.append("on_success")
+
+        async def after_return(self, *_: Any) -> None:  # type: ignore[override]
+            told.append("after_return")
+
+    app.task(base=Base, name="work")(lambda: None).apply()
+    assert told == ["before_start", "on_success", "after_return"]

@@ -234,11 +234,11 @@ def test_the_value_that_does_not_fit_is_named_with_its_place() -> None:
     [
         (
             object(),
-            "the value is a object, which json cannot carry; pass plain data or set serializer='pickle'",
+            "the value is an object, which json cannot carry; pass plain data or set serializer='pickle'",
         ),
         ({"k": {(1, 2): 3}}, "at ['k'] has a key that is a tuple, which json cannot carry"),
         ([10**5000], "at [0] is an int of 16610 bits, which json cannot carry"),
-        (Point(1, object()), "at ['when'] is a object, which json"),  # type: ignore[arg-type]
+        (Point(1, object()), "at ['when'] is an object, which json"),  # type: ignore[arg-type]
         (bytearray(b"x"), "is a bytearray, which json"),
     ],
 )

@@ -92,7 +92,7 @@ def test_a_traceback_and_a_state_of_the_users_own_come_back_whatever_they_hold()
     [
         (
             object(),
-            "the result of task i is a object, which json cannot carry; return plain data or set result_",
+            "the result of task i is an object, which json cannot carry; return plain data or set result_",
         ),
         ({"a": [1j]}, "the result of task i: the value at ['a'][0] is a complex, which json cannot carry"),
     ],
@@ -156,5 +156,5 @@ def test_a_plain_success_has_the_bytes_of_any_result(value: Any, came_from: dict
     assert encode_success(task_id="id", value=value, date_done=date, **came_from) == encode_result(
         task_id="id", status="SUCCESS", result=value, date_done=date, **came_from
     )
-    with pytest.raises(EncodeError, match="the result of task id is a object"):
+    with pytest.raises(EncodeError, match="the result of task id is an object"):
         encode_success(task_id="id", value=object(), date_done=date)

@@ -178,8 +178,11 @@ def test_an_argument_that_cannot_travel_is_named() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"args": (1, object())}, "argument 2 of proj.save is a object, which json cannot carry"),
-        ({"args": ([{"a": object()}],)}, "argument 1 of proj.save: the value at [0]['a'] is a object, which"),
+        ({"args": (1, object())}, "argument 2 of proj.save is an object, which json cannot carry"),
+        (
+            {"args": ([{"a": object()}],)},
+            "argument 1 of proj.save: the value at [0]['a'] is an object, which",
+        ),
         ({"kwargs": {"k": {(1,): 2}}}, "argument 'k' of proj.save has a key that is a tuple, which json"),
         (
             {"args": ({"x": 1j},), "serializer": "yaml"},
@@ -189,10 +192,10 @@ def test_an_argument_that_cannot_travel_is_named() -> None:
             {"args": (2**70,), "serializer": "msgpack"},
             "argument 1 of proj.save is an int of 71 bits, which msgpack",
         ),
-        ({"callbacks": [object()]}, "what follows proj.save (its callbacks): the value at [0] is a object"),
-        ({"headers": {"h": object()}}, "the header 'h' of proj.save is a object, which json cannot carry"),
-        ({"properties": {"p": [object()]}}, "the property 'p' of proj.save: the value at [0] is a object"),
-        ({"stamps": {"s": object()}}, "the stamp 's' of proj.save is a object"),
+        ({"callbacks": [object()]}, "what follows proj.save (its callbacks): the value at [0] is an object"),
+        ({"headers": {"h": object()}}, "the header 'h' of proj.save is an object, which json cannot carry"),
+        ({"properties": {"p": [object()]}}, "the property 'p' of proj.save: the value at [0] is an object"),
+        ({"stamps": {"s": object()}}, "the stamp 's' of proj.save is an object"),
     ],
 )
 def test_the_part_of_a_call_that_cannot_travel_is_named(options: dict[str, Any], words: str) -> None:

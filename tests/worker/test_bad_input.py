@@ -123,9 +123,26 @@ def test_bytes_that_are_no_task_become_a_dead_letter(stand: Stand, payload: byte
         ({"headers": {"eta": "tomorrow"}}, "InvalidTaskError"),
         ({"headers": {"expires": "in time"}}, "InvalidTaskError"),
         ({"body": "W10="}, "DecodeError|InvalidTaskError"),
+        ({"body": "!no base64!"}, "DecodeError"),
+        ({"headers": {"retries": {"a": "dict"}}}, "DecodeError"),
+        ({"headers": {"timelimit": "soon"}}, "DecodeError"),
+        ({"properties": [1, 2]}, "DecodeError"),
         ({"body": "WzEsIDIsIDNd"}, "DecodeError|InvalidTaskError"),
     ],
-    ids=["body", "pickle", "type", "encoding", "eta", "expires", "empty list", "numbers"],
+    ids=[
+        "body",
+        "pickle",
+        "type",
+        "encoding",
+        "eta",
+        "expires",
+        "empty list",
+        "no base64",
+        "retries",
+        "limits",
+        "list",
+        "numbers",
+    ],
 )
 @pytest.mark.usefixtures("child")
 def test_a_task_that_cannot_be_read_fails_and_is_kept(

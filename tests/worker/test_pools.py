@@ -135,9 +135,11 @@ def test_a_task_that_retries_by_itself_tries_five_times_more_and_then_fails(pool
 
 
 @pytest.mark.parametrize("name", ["wait_for", "wait_for_async"])
-def test_the_soft_limit_ends_a_task_that_does_not_mind_it(pool: Pool, name: str) -> None:
+def test_WRK_16_the_soft_limit_ends_a_task_that_does_not_mind_it(pool: Pool, name: str) -> None:
+    result = pool.send(name, "/never", soft_time_limit=0.2)
     with pytest.raises(SoftTimeLimitExceeded):
-        pool.run(name, "/never", soft_time_limit=0.2)
+        result.get(timeout=20)
+    pool.worker.wait_for_line(rf"Soft time limit \(0\.2s\) exceeded for main\.{name}\[{result.id}\]")
     pool.still_works()
 
 
@@ -148,10 +150,12 @@ def test_a_task_can_clean_up_at_its_soft_limit(pool: Pool, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["wait_for", "wait_for_async"])
-def test_the_hard_limit_ends_a_task_for_good(pool: Pool, name: str) -> None:
+def test_WRK_16_the_hard_limit_ends_a_task_for_good(pool: Pool, name: str) -> None:
     before = _children(pool)
+    result = pool.send(name, "/never", time_limit=0.2)
     with pytest.raises(TimeLimitExceeded) as limit:
-        pool.run(name, "/never", time_limit=0.2)
+        result.get(timeout=20)
+    pool.worker.wait_for_line(rf"Hard time limit \(0\.2s\) exceeded for main\.{name}\[{result.id}\]")
     assert limit.value.args == (0.2,)
     pool.still_works()
     # Only a process can be ended whatever it does; the others are asked by an exception.
@@ -320,6 +324,7 @@ def test_nothing_was_an_error_of_ours(pool: Pool) -> None:
         for line in pool.worker.output.splitlines()
         if re.search(r": (ERROR|CRITICAL)/", line)
         and not re.search(r"raised unexpected: (ValueError|SoftTimeLimitExceeded|TimeLimitExceeded)\(", line)
+        and "Hard time limit (0.2s) exceeded for main." not in line
     ]
     assert complaints == []
     assert "INTERNAL ERROR" not in pool.worker.output

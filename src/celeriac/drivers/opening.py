@@ -58,6 +58,9 @@ _SCHEMES = {
     "sqlite": _Place("celeriac.drivers.sqlite"),
 }
 
+#: Other names; the first is what Celery's tests are configured with.
+_ALIASES = {"cache+memory": "memory"}
+
 _DEFAULTS = Options()
 
 
@@ -113,7 +116,8 @@ def known_schemes() -> list[str]:
 def driver_of(url: str) -> Driver:
     """The module that serves a URL, imported now if it was not yet."""
     scheme, colon, rest = url.partition(":")
-    place = _SCHEMES.get(scheme.lower())
+    scheme = scheme.lower()
+    place = _SCHEMES.get(_ALIASES.get(scheme, scheme))
     if place is None or not colon:
         raise ImproperlyConfigured(
             f"No driver for {_named(scheme, colon and rest.startswith('//'))}; known are "

@@ -166,12 +166,16 @@ def _why(data: Any, codec: Codec, error: Exception) -> str:
     if isinstance(data, dict):
         bad = next((key for key in data if not isinstance(key, str | int | float | bool | None)), None)
         if bad is not None:
-            return f"has a key that is a {type_name(bad)}, which {codec.name} cannot carry"
+            return f"has a key that is {_a(type_name(bad))}, which {codec.name} cannot carry"
     if type(data) is int:
         return f"is an int of {data.bit_length()} bits, which {codec.name} cannot carry"
     # What the type itself told (its __json__, its __reduce__) helps its author; json's own words only repeat.
     told = f" ({_first_line(error)})" if codec.name != "json" or not isinstance(error, TypeError) else ""
-    return f"is a {type_name(data)}, which {codec.name} cannot carry{told}"
+    return f"is {_a(type_name(data))}, which {codec.name} cannot carry{told}"
+
+
+def _a(name: str) -> str:
+    return f"an {name}" if name[0] in "aeioAEIO" else f"a {name}"
 
 
 def _too_deep(codec: Codec) -> str:

@@ -152,6 +152,22 @@ def unpack(payload: bytes, accept: Collection[str] = JSON_ONLY) -> TaskMessage:
     return _message(payload, envelope, envelope.headers)
 
 
+def unpack_identity(payload: bytes) -> TaskMessage | None:
+    """Of a message that `unpack` refuses: name and id, if it shows them. Its sender waits for an answer."""
+    try:
+        headers = loads_plain_json(payload)["headers"]
+        name, id = headers["task"], headers["id"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    if not (isinstance(name, str) and isinstance(id, str)):
+        return None
+    envelope = _Envelope(b"")
+    try:
+        return _message(payload, envelope, _Headers(name, id))
+    except DecodeError:
+        return None
+
+
 class TaskMessage(msgspec.Struct):
     """One call as it arrived. `arguments` decodes what to call it with, `headers` what the sender added."""
 

@@ -29,8 +29,6 @@ CANNOT_CONNECT = "consumer: Cannot connect to %s: %s."
 CONNECTION_LOST = "consumer: Connection to broker lost. Trying to re-establish the connection..."
 RESTORING = "Restoring %d unacknowledged message(s)"
 ACCEPTED = "Task accepted: %s[%s] pid:%r"
-SOFT_LIMIT = "Soft time limit (%ss) exceeded for %s[%s]"
-HARD_LIMIT = "Hard time limit (%ss) exceeded for %s[%s]"
 TERMINATING = "Terminating %s (%s)"
 PROCESS_EXITED = "Process %r pid:%s exited with %r"
 

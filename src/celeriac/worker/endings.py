@@ -24,7 +24,7 @@ from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
 from celeriac.wire.result import decode_exception, encode_result, encode_success
 from celeriac.wire.saferepr import safe_repr
-from celeriac.wire.task import TaskMessage, unpack
+from celeriac.wire.task import TaskMessage, unpack, unpack_identity
 from celeriac.worker.habits import Habits
 
 _log = logging.getLogger("celery.app.trace")
@@ -160,11 +160,15 @@ class Endings:
 
     def fail(self, claim: Claim, error: BaseException, reason: str = "") -> Outcome:
         """The end of a claim that must not run again: acknowledged with `error` as its result, and with a
-        reason a dead letter. Bytes that are no task message have no result and are always a dead letter."""
+        reason a dead letter. Bytes that are no task message are always one; who shows an id gets a result."""
         try:
             message = unpack(claim.payload)
         except CeleriacError as undecodable:
-            return self.bury(claim, reason or safe_repr(undecodable))
+            reason = reason or safe_repr(undecodable)
+            identified = unpack_identity(claim.payload)
+            if identified is None:
+                return self.bury(claim, reason)
+            message = identified
         return self.fail_request(claim, self.request_of(claim, message), error, reason)
 
     def fail_request(self, claim: Claim, request: Request, error: BaseException, reason: str = "") -> Outcome:

@@ -212,8 +212,6 @@ class Executor:
         if signals.task_rejected.receivers:
             signals.task_rejected.send(self.hostname, message=message, exc=error)
         reason = f"{type(error).__name__}: {error}"
-        if message is None:
-            return self.endings.bury(claim, reason)
         return self.endings.fail(claim, error, reason)
 
     def _killer(self, claim: Claim) -> Outcome:

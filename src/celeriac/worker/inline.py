@@ -37,6 +37,8 @@ class InlineChild:
         self._soft_deadline = 0.0
         #: In a process without a parent the hard limit too is raised in the task: nobody could kill it.
         self._hard_deadline = 0.0
+        #: Of which job's limit the log knows, and whether the hard one.
+        self._told: tuple[Job, bool] | None = None
         self._busy = threading.Event()
         self._over = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -152,10 +154,17 @@ class InlineChild:
             quiet = quiet + PATIENCE if self._job is None else 0.0
             self._relieve()
             now = time.time()
-            if (self._soft_deadline and now >= self._soft_deadline) or (
-                self._hard_deadline and now >= self._hard_deadline
-            ):
+            hard = bool(self._hard_deadline) and now >= self._hard_deadline
+            if hard or (self._soft_deadline and now >= self._soft_deadline):
+                self._tell_of_limit(hard)
                 signal.pthread_kill(threading.main_thread().ident or 0, self._limit_signal)
+
+    def _tell_of_limit(self, hard: bool) -> None:
+        """Once: the signal that follows is sent until the task is struck."""
+        job = self._job
+        if job is not None and job.running and self._told != (job, hard):
+            self._told = (job, hard)
+            job.tell_of_limit(hard=hard)
 
     def _note_what_runs(self) -> None:
         """For those who look on. Here and not where tasks run: nobody wants to see what lasts no longer."""

@@ -38,12 +38,15 @@ from celeriac.worker.story import Step, Story, adrive, drive, tell
 # Operators filter and count by these names and lines: they are Celery's, to the letter.
 _arrivals = logging.getLogger("celery.worker.strategy")
 _ends = logging.getLogger("celery.app.trace")
+_limits = logging.getLogger("celery.worker.request")
 
 LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s"
 LOG_INTERNAL_ERROR = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
 LOG_IGNORED = "Task %(name)s[%(id)s] %(description)s"
 LOG_REJECTED = "Task %(name)s[%(id)s] %(exc)s"
 LOG_RETRY = "Task %(name)s[%(id)s] retry: %(exc)s"
+LOG_SOFT_LIMIT = "Soft time limit (%ss) exceeded for %s[%s]"
+LOG_HARD_LIMIT = "Hard time limit (%ss) exceeded for %s[%s]"
 LOG_REVOKED = "Discarding revoked task: %s[%s]"
 
 #: Yields what has to be awaited, and ends with what the task gave.
@@ -144,6 +147,14 @@ class Job:
     async def arun(self) -> Outcome:
         """The same in a coroutine, for `async def` tasks and their handlers."""
         return await self._asafely(self._story())
+
+    def tell_of_limit(self, *, hard: bool = False) -> None:
+        """Log that it overran; for the thread that watches over it."""
+        soft_limit, hard_limit = self.time_limits
+        if hard:
+            _limits.error(LOG_HARD_LIMIT, hard_limit, self.name, self.id)
+        else:
+            _limits.warning(LOG_SOFT_LIMIT, soft_limit, self.name, self.id)
 
     def fail(self, error: BaseException) -> Outcome:
         """The outcome of a task that was ended from outside: its limit was over, it was terminated."""

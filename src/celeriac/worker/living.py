@@ -20,6 +20,7 @@ import msgspec
 from celeriac import signals
 from celeriac.app import Celery
 from celeriac.exceptions import (
+    DecodeError,
     Fenced,
     ImproperlyConfigured,
     TimeLimitExceeded,
@@ -28,6 +29,7 @@ from celeriac.exceptions import (
 )
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.routing import Served
+from celeriac.wire.task import unpack
 from celeriac.worker import banner, originals, stacks
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Child, Life, Plan
@@ -37,6 +39,7 @@ from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import Judge
 from celeriac.worker.inline import InlineChild
 from celeriac.worker.instance import Worker
+from celeriac.worker.job import LOG_HARD_LIMIT
 from celeriac.worker.limits import Limits
 from celeriac.worker.log import WorkerLogging
 from celeriac.worker.lost import judge_lost, lost_error
@@ -195,11 +198,16 @@ class Household:
         """As `judge`, for a child that was killed because its task overran its hard time limit."""
         endings = Endings(self.app, self.options.hostname, time.time, runs_user_code=False)
 
+        def overran(claim: Claim) -> Outcome:
+            with contextlib.suppress(DecodeError):
+                message = unpack(claim.payload)
+                name = message.shadow or message.name
+                logging.getLogger("celery.worker.request").error(LOG_HARD_LIMIT, limit, name, message.id)
+            return endings.fail(claim, TimeLimitExceeded(limit))
+
         def judge(claims: list[Claim], begun: int | None, rooms: int, how: str) -> list[Outcome]:
             return [
-                endings.fail(claim, TimeLimitExceeded(limit))
-                if claim.number == begun
-                else _unless_begun(endings, claim, how)
+                overran(claim) if claim.number == begun else _unless_begun(endings, claim, how)
                 for claim in claims
             ]
 

@@ -140,4 +140,5 @@ class RoomsChild:
     def _strike(self, job: Job, error: type[BaseException], hard: float) -> None:
         if job in self._limited:
             self._limited[job] = (0.0, hard)
+            job.tell_of_limit(hard=error is TimeLimitExceeded)
             self._runner.interrupt(job, error)
