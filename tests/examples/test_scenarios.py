@@ -1,6 +1,6 @@
 """Every example as its readers run it: a true web server, true workers and HTTP requests.
 
-Each runs on Redis and on the embedded default, with `from celeriac import` and with `from celery import`.
+Each runs on Redis, with `from celeriac import` and with `from celery import`, and on the embedded default.
 """
 
 from __future__ import annotations
@@ -94,15 +94,11 @@ class Scenario:
 UNFINISHED = {"PENDING", "RECEIVED", "STARTED", "RETRY"}
 
 
-@pytest.fixture(params=["celeriac", "celery"])
-def package(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(params=["redis", "embedded"])
-def scenario(request: pytest.FixtureRequest, package: str, tmp_path: Path) -> Iterator[Scenario]:
+@pytest.fixture(params=["redis-celeriac", "redis-celery", "embedded-celeriac"])
+def scenario(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scenario]:
+    store, package = request.param.split("-")
     env = {}
-    if request.param == "redis":
+    if store == "redis":
         url = request.getfixturevalue("redis_db")
         env = {"CELERY_BROKER_URL": url, "CELERY_RESULT_BACKEND": url}
     scenario = Scenario(tmp_path, package, env)
