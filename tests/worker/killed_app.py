@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from celeriac import Celery
-from celeriac.drivers.redis import scripts
+from celeriac.drivers.redis import producer, scripts
 from celeriac.drivers.redis.broker import RedisBroker
 from celeriac.drivers.redis.connection import Connection, readable
 from celeriac.drivers.sqlite.broker import SqliteBroker
@@ -198,17 +198,29 @@ def _call(original: Any, self: scripts.Script, connection: Connection, packed: b
     if turning and self is scripts.TURN and armed(after_the_script()):
         connection.send(packed)
         # The reply has come, so the script has run; nobody reads it.
-        readable(connection.fileno(), 10)
-        with socket.socket(fileno=os.dup(connection.fileno())) as peeking:
-            claims = b"killed_app" in peeking.recv(65536, socket.MSG_PEEK)
+        claims = b"killed_app" in waiting(connection)
         if settling or claims:
             fault(after_the_script())
         return connection.read()
-    if publishing and armed("published, reply unread"):
-        connection.send(packed)
-        readable(connection.fileno(), 10)
-        fault("published, reply unread", supervisor=True)
     return original(self, connection, packed)
+
+
+def waiting(connection: Connection) -> bytes:
+    """The reply, which stays unread."""
+    readable(connection.fileno(), 10)
+    with socket.socket(fileno=os.dup(connection.fileno())) as peeking:
+        return peeking.recv(65536, socket.MSG_PEEK)
+
+
+def _hear(original: Any, self: Any, connection: Connection) -> None:
+    if publishing and armed("published, reply unread"):
+        if waiting(connection).startswith(b"-NOSCRIPT"):
+            connection.read()
+            connection.call("SCRIPT", "LOAD", self.script.source)
+            connection.send(self.packed)
+            waiting(connection)
+        fault("published, reply unread", supervisor=True)
+    original(self, connection)
 
 
 def _write(original: Any, self: Store, *arguments: Any) -> Any:
@@ -242,6 +254,7 @@ wrap(Slot, "begin", _begin)
 wrap(RedisBroker, "_exchange", _exchange)
 wrap(SqliteBroker, "_turn", _exchange)
 wrap(scripts.Script, "call", _call)
+wrap(producer._Publish, "hear", _hear)
 wrap(Store, "write", _write)
 wrap(RedisBroker, "publish", _publish)
 wrap(SqliteBroker, "publish", _publish)
