@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import copy_context
 from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
@@ -70,6 +70,37 @@ def tell(signal: Signal, sender: Any, **named: Any) -> None:
 
 async def _awaited(waiting: Awaitable[R]) -> R:
     return await waiting
+
+
+async def notices(
+    waiting: Callable[[], Waiting], ids: Sequence[str], timeout: float | None = None
+) -> AsyncIterator[tuple[str, bytes]]:
+    """(id, payload) of what is stored of these ids and of all that is told of them; TimeoutError after a
+    silence of `timeout` seconds."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    landed: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+    def put(task_id: str, payload: bytes) -> None:
+        # As below.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(landed.put_nowait, (task_id, payload))
+
+    try:
+        await asyncio.to_thread(lambda: waiting().enter(ids, put, timeout))
+        while True:
+            limit = asyncio.timeout(timeout)
+            try:
+                async with limit:
+                    notice = await landed.get()
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise late(ids, timeout) from error
+            yield notice
+    finally:
+        loop.run_in_executor(None, lambda: waiting().leave(ids, put))
 
 
 async def wait_for_result(

@@ -88,7 +88,9 @@ def run_eagerly(
     text = verdict.einfo.traceback if verdict.einfo is not None else None
     if task.store_eager_result and task.app.results is not None:
         _store(task, request, verdict)
-    return EagerResult(task_id, verdict.value, verdict.state, text, task.name)
+    ran: EagerResult[Any] = EagerResult(task_id, verdict.value, verdict.state, text, task.name)
+    ran.parts = request.parts or []
+    return ran
 
 
 def _try_once(task: Any, request: Request, throw: bool) -> _Verdict:

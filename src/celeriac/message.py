@@ -29,6 +29,8 @@ PARENT_HOLE = b"\x02"
 ROOT_HOLE = b"\x03"
 #: Stands in `Result.task_id` before the id of a group that was saved. Drivers may spell its key as they like.
 GROUP_MARK = "group:"
+#: The same before the id of a task that streams: there lies the number of the last part of its stream.
+STREAM_MARK = "stream:"
 
 
 class Members(msgspec.Struct, frozen=True):

@@ -162,8 +162,17 @@ class ResultStore(Protocol):
         """Call `told(task_id, payload)`, on a thread of the driver's own, for every result saved of a watched
         id."""
 
+    def push(self, task_id: str, first: int, parts: Sequence[bytes], keep: int, ttl: float | None) -> None:
+        """Add parts to the stream of a task, numbered from `first` on. A number that was pushed before stays
+        what it is. The last `keep` parts are kept, all for `ttl` seconds from now; None is for ever. Where a
+        result would lie under STREAM_MARK and the id there is the number of the last part, for watches too.
+        """
+
+    def parts(self, task_id: str, after: int, most: int) -> list[tuple[int, bytes]]:
+        """Up to `most` parts with higher numbers than `after`, in order."""
+
     def forget(self, ids: Sequence[str]) -> None:
-        """Remove them."""
+        """Remove them; with STREAM_MARK and an id, the stream."""
 
     def close(self) -> None:
         """Free everything; may be called twice."""

@@ -107,6 +107,11 @@ class Request:
     #: What the task itself said to `retry(max_retries=...)`, against its declaration.
     max_retries_said: int | None = None
 
+    #: When it last told how far it is, by the monotonic clock.
+    told_progress: float = 0.0
+    #: What it has yielded, where it runs eagerly.
+    parts: list[Any] | None = None
+
     #: Another task does its work, under its id (`task.replace`).
     replaced: bool = False
 

@@ -12,7 +12,9 @@ from celeriac import aio, revoking, states
 from celeriac import request as requests
 from celeriac.current import App, get_current_app
 from celeriac.exceptions import ImproperlyConfigured, TaskRevokedError
+from celeriac.message import STREAM_MARK
 from celeriac.ports import ResultStore
+from celeriac.updates import Followed, ProgressUpdates, Stream, Yielded
 from celeriac.waiting import Waiting
 from celeriac.wire.result import decode_exception, decode_result
 
@@ -137,6 +139,45 @@ class AsyncResult(Generic[R_co]):
         elif callback is not None:
             callback(self.id, self.result)
         return cast(R_co, self.result)
+
+    # --- following ----------------------------------------------------------------------------------------
+
+    def progress(self, timeout: float | None = None) -> ProgressUpdates:
+        """How far the task is, now and whenever it says so with `self.progress(...)`, until it has ended:
+
+            for update in result.progress():            # or async for
+                print(update.current, update.total, update.message)
+
+        TimeoutError if it says nothing for `timeout` seconds.
+        """
+        return ProgressUpdates(self._followed(), timeout)
+
+    def stream(self, after: str | int | None = None, timeout: float | None = None) -> Stream:
+        """What a task that is a generator yields, as it comes, until it has ended:
+
+            for part in result.stream():                # or async for
+                print(part)
+
+        Who reads late begins with the first part all the same; `after`, the `last_id` of an earlier stream,
+        goes on behind that part. TimeoutError if nothing comes for `timeout` seconds.
+        """
+        if self.ignored:
+            raise ImproperlyConfigured(
+                f"task {self.task_name or self.id} says ignore_result, so nobody will hear of its end: "
+                "a task that streams needs its result"
+            )
+        return Stream(self._followed(), after, timeout)
+
+    def _followed(self) -> Followed:
+        return Followed(
+            self.id,
+            self.app,
+            self._store(),
+            self._waiting,
+            self._read,
+            self._is_final,
+            self.maybe_throw,
+        )
 
     # --- looking ------------------------------------------------------------------------------------------
 
@@ -263,7 +304,7 @@ class AsyncResult(Generic[R_co]):
         self._meta = None
         if self.parent is not None:
             self.parent.forget()
-        self._store().forget([self.id])
+        self._store().forget([self.id, STREAM_MARK + self.id])
 
     def revoke(self, **_named: object) -> None:
         """Say that it shall not begin any more, also to workers that start later; what runs is not touched.
@@ -347,7 +388,7 @@ class AsyncResult(Generic[R_co]):
 class EagerResult(AsyncResult[R_co]):
     """The result of a task that ran here and now: `task.apply()`, or any call with task_always_eager."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "parts")
 
     def __init__(
         self,
@@ -359,6 +400,8 @@ class EagerResult(AsyncResult[R_co]):
     ) -> None:
         super().__init__(id, task_name=name)
         self._value = ret_value
+        #: What it has yielded.
+        self.parts: list[Any] = []
         self._meta = {
             "status": state,
             "result": ret_value,
@@ -389,6 +432,14 @@ class EagerResult(AsyncResult[R_co]):
 
     def ready(self) -> bool:
         return True
+
+    def stream(self, after: str | int | None = None, timeout: float | None = None) -> Yielded:  # type: ignore[override]
+        """All that it yielded, after the part of this number."""
+        return Yielded(self.parts[int(after or 0) :], self.maybe_throw)
+
+    def progress(self, timeout: float | None = None) -> Yielded:  # type: ignore[override]
+        """Nothing: it has ended."""
+        return Yielded([])
 
     def forget(self) -> None:
         """There is nothing to forget: it was never stored."""

@@ -15,6 +15,8 @@ REVOKED = "REVOKED"
 REJECTED = "REJECTED"
 #: It failed and waits for its next try.
 RETRY = "RETRY"
+#: It runs, and says how far it is.
+PROGRESS = "PROGRESS"
 IGNORED = "IGNORED"
 
 READY_STATES = frozenset({SUCCESS, FAILURE, REVOKED})

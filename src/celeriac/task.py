@@ -6,11 +6,12 @@ import functools
 import inspect
 import random
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
-from celeriac import aio, exceptions, signals
+from celeriac import aio, exceptions, signals, states
 from celeriac import request as requests
 from celeriac.arguments import Parameters
 from celeriac.canvas import Signature, chunks, messages_of, xmap, xstarmap
@@ -19,18 +20,22 @@ from celeriac.converting import Converter, converter_of
 from celeriac.current import App, get_current_app
 from celeriac.eager import run_eagerly
 from celeriac.exceptions import EncodeError, Ignore, MaxRetriesExceededError, Reject, Retry, TaskPredicate
-from celeriac.message import Message, Result
+from celeriac.message import STREAM_MARK, Message, Result
 from celeriac.nearest import nearest
 from celeriac.rates import interval_of
 from celeriac.request import Request
 from celeriac.result import AsyncResult, EagerResult
 from celeriac.sending import Constants, batches, compose, send_through, told_before
+from celeriac.streaming import streaming, yields
 from celeriac.wire import codecs
 from celeriac.wire.result import encode_result
 from celeriac.wire.task import new_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Seconds between two words on how far a task is.
+PROGRESS_PAUSE = 0.05
 
 
 class _FromSetting:
@@ -78,6 +83,8 @@ class Task(Generic[P, R]):
     acks_on_failure_or_timeout: bool = _from_setting("task_acks_on_failure_or_timeout")
     acks_on_failure: bool | None = _from_setting("task_acks_on_failure")
     acks_on_timeout: bool | None = _from_setting("task_acks_on_timeout")
+    #: How many of the parts that it yields are kept for who reads them late.
+    stream_buffer: int = _from_setting("task_stream_buffer")
     reject_on_worker_lost: bool | None = _from_setting("task_reject_on_worker_lost")
     retry_on_worker_lost: bool = _from_setting("task_retry_on_worker_lost")
     trail: bool = True
@@ -386,6 +393,28 @@ class Task(Generic[P, R]):
         )
         app.results.save([Result(task_id, payload, app.conf.seconds("result_expires") or None)])
 
+    def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
+        """Tell those who follow how far this run is: `result.progress()`, or the state PROGRESS.
+
+        Call it as often as you like: what comes within 50 ms of the last one is left out, unless it says that
+        all is done.
+        """
+        request = self.request
+        now = time.monotonic()
+        if now - request.told_progress < PROGRESS_PAUSE and (total is None or current < total):
+            return
+        request.told_progress = now
+        self.update_state(
+            state=states.PROGRESS, meta={"current": current, "total": total, "message": message}
+        )
+
+    def streamed(self) -> int:
+        """How many parts of this task's stream are there already, from runs before this one: a generator that
+        can go on where the last run stopped need not yield them again."""
+        results, task_id = self.app.results, self.request.id
+        (last,) = (None,) if results is None or not task_id else results.load([STREAM_MARK + task_id])
+        return int(last or 0)
+
     def add_trail(self, result: AsyncResult[Any]) -> AsyncResult[Any]:
         """Note a result as one of this run's children."""
         if self.trail:
@@ -439,8 +468,8 @@ class Task(Generic[P, R]):
 
     @property
     def is_async(self) -> bool:
-        """run() is a coroutine function."""
-        return inspect.iscoroutinefunction(self.run)
+        """run() is a coroutine function, or an asynchronous generator."""
+        return inspect.iscoroutinefunction(self.run) or getattr(self.run, "__awaited__", False)
 
     @property
     def calls_itself(self) -> bool:
@@ -475,6 +504,8 @@ class Task(Generic[P, R]):
         self.autoretry_for = _several(self.autoretry_for)
         self.dont_autoretry_for = _several(self.dont_autoretry_for)
         self.throws = _several(self.throws)
+        if yields(self.run):
+            self.__dict__["run"] = streaming(self, self.run)
         if self.autoretry_for and not hasattr(self.run, "__autoretry__"):
             self.__dict__["run"] = _retrying(self, self.run)
         type(self).on_bound(app)
@@ -661,7 +692,7 @@ def _retrying(task: Task[Any, Any], run: Callable[..., Any]) -> Callable[..., An
             judge(error)
             raise
 
-    chosen: Any = run_and_retry_async if inspect.iscoroutinefunction(run) else run_and_retry
+    chosen: Any = run_and_retry_async if task.is_async else run_and_retry
     chosen.__autoretry__ = True
     return cast(Callable[..., Any], chosen)
 

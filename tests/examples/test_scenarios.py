@@ -71,6 +71,13 @@ class Scenario:
     def post(self, path: str, content: bytes = b"", **query: Any) -> Any:
         return self.http.post(path, params=query, content=content).raise_for_status().json()
 
+    def events(self, path: str, headers: dict[str, str] | None = None, **query: Any) -> list[dict[str, str]]:
+        """Server-sent events, until the server ends them."""
+        answer = self.http.get(path, params=query, headers=headers).raise_for_status().text
+        return [
+            dict(line.split(": ", 1) for line in event.splitlines()) for event in answer.strip().split("\n\n")
+        ]
+
     def finished(self, task_id: str) -> Any:
         """The result endpoint's answer once the task is done, asked as a browser would."""
         return self.until(
@@ -211,6 +218,25 @@ def test_an_endpoint_awaits_results_and_the_loop_stays_free(scenario: Scenario) 
     # the quotes would have come one after the other.
     assert answered > 20
     assert took < 10
+
+
+@pytest.mark.parametrize("package", ["celeriac"], indirect=True)
+@pytest.mark.parametrize("scenario", ["embedded"], indirect=True)
+def test_an_endpoint_streams_what_a_task_yields(scenario: Scenario) -> None:
+    scenario.copy("streaming")
+    scenario.start_web()
+    scenario.start_worker()
+
+    said = scenario.events("/story", words=4, pause=0.01)
+    assert [event for event in said if "id" in event] == [
+        {"id": str(number), "data": f'"{word}"'}
+        for number, word in enumerate(("once", "upon", "a", "time"), start=1)
+    ]
+    assert said[0]["event"] == "task"
+    assert said[-1]["event"] == "end"
+    # A browser that was cut off behind the third word.
+    again = scenario.events(f"/story/{said[0]['data']}", {"Last-Event-ID": "3"})
+    assert again[1:-1] == [{"id": "4", "data": '"time"'}]
 
 
 def test_thumbnails_are_made_by_several_processes_with_progress(scenario: Scenario) -> None:

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,17 @@ def grip(self: Any, word: str, seconds: float) -> str:
     ctypes.PyDLL(None).usleep(int(seconds * 1_000_000))
     note(word, "end", self.request.deliveries)
     return word
+
+
+@app.task(bind=True)
+def pour(self: Any, word: str) -> Iterator[str]:
+    """Yields three parts, and has a place to die at behind the first."""
+    note(word, "begin", self.request.deliveries)
+    yield "one"
+    fault(f"running {word}")
+    yield "two"
+    yield "three"
+    note(word, "end", self.request.deliveries)
 
 
 @app.task

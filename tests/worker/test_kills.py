@@ -18,7 +18,7 @@ from celeriac.exceptions import TimeLimitExceeded, WorkerLostError
 from celeriac.message import Depth, Message
 from proxy import Cut, Proxy
 from services import RedisServer
-from worker.killing import AT_ONCE, Scene, freeze, is_dead, kill, thaw, until
+from worker.killing import AT_ONCE, PATIENCE, Scene, freeze, is_dead, kill, thaw, until
 
 #: Seconds of the lease, where a test waits for its end.
 LEASE = 2.0
@@ -207,6 +207,24 @@ def test_a_follow_up_is_sent_once_wherever_its_child_is_killed(ward: Scene, plac
     assert killed.place == CLAIMED
     assert killed.begun == (2 if place == "finished" else 1)
     assert ward.runs(f"after-{ward.last('victim')}") == (1, 0)
+
+
+def test_a_stream_goes_on_when_the_child_that_fills_it_is_killed(ward: Scene) -> None:
+    (worker,) = ward.workers
+    (victim,) = ward.words("victim")
+    ward.arm(f"running {victim}")
+    result = ward.send("pour", victim)
+    parts = iter(result.stream(timeout=PATIENCE))
+    assert next(parts) == "one"
+    ward.wait_for_death()
+    thaw(worker.pid)
+    if ward.acks == "late":
+        assert list(parts) == ["two", "three"]
+        assert ward.runs(victim) == (2, 1)
+    else:
+        with pytest.raises(WorkerLostError):
+            next(parts)
+        assert ward.runs(victim) == (1, 0)
 
 
 @late

@@ -24,6 +24,7 @@ from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import (
     LEFT_BEGUN,
     PRIORITY_STEPS,
+    STREAM_MARK,
     Binding,
     Claim,
     Count,
@@ -251,6 +252,12 @@ class MemoryResults:
         watch = MemoryWatch(self._open(), told)
         self._watches.append(watch)
         return watch
+
+    def push(self, task_id: str, first: int, parts: Sequence[bytes], keep: int, ttl: float | None) -> None:
+        self._open().push(task_id, first, parts, keep, ttl)
+
+    def parts(self, task_id: str, after: int, most: int) -> list[tuple[int, bytes]]:
+        return self._open().parts(task_id, after, most)
 
     def forget(self, ids: Sequence[str]) -> None:
         self._open().forget(ids)
@@ -649,17 +656,31 @@ class Shelf:
         self._kept: dict[str, tuple[bytes, float | None]] = {}
         self._endings: list[tuple[float, str]] = []
         self._watches: dict[str, list[MemoryWatch]] = {}
+        #: By the mark and id of a stream: its parts with their numbers.
+        self._streams: dict[str, deque[tuple[int, bytes]]] = {}
 
     def save(self, results: Sequence[Result]) -> None:
         with self._lock:
             self._drop_ended()
             for result in results:
-                until = None if result.ttl is None else self._ticks() + result.ttl
-                self._kept[result.task_id] = (result.payload, until)
-                if until is not None:
-                    heapq.heappush(self._endings, (until, result.task_id))
-                for watch in self._watches.get(result.task_id, ()):
-                    watch.hear(result.task_id, result.payload)
+                self._save(result)
+
+    def push(self, task_id: str, first: int, parts: Sequence[bytes], keep: int, ttl: float | None) -> None:
+        stream = STREAM_MARK + task_id
+        with self._lock:
+            self._drop_ended()
+            last = int(self._kept[stream][0]) if stream in self._kept else 0
+            numbered = [(number, part) for number, part in enumerate(parts, first) if number > last]
+            if numbered:
+                kept = self._streams.get(stream, ())
+                self._streams[stream] = deque((*kept, *numbered), maxlen=keep)
+                self._save(Result(stream, b"%d" % numbered[-1][0], ttl))
+
+    def parts(self, task_id: str, after: int, most: int) -> list[tuple[int, bytes]]:
+        with self._lock:
+            self._drop_ended()
+            kept = self._streams.get(STREAM_MARK + task_id, ())
+            return list(islice((part for part in kept if part[0] > after), most))
 
     def load(self, ids: Sequence[str], watch: MemoryWatch | None = None) -> list[bytes | None]:
         """What is stored; from the same step on `watch` hears what is saved."""
@@ -685,6 +706,15 @@ class Shelf:
         with self._lock:
             for task_id in ids:
                 self._kept.pop(task_id, None)
+                self._streams.pop(task_id, None)
+
+    def _save(self, result: Result) -> None:
+        until = None if result.ttl is None else self._ticks() + result.ttl
+        self._kept[result.task_id] = (result.payload, until)
+        if until is not None:
+            heapq.heappush(self._endings, (until, result.task_id))
+        for watch in self._watches.get(result.task_id, ()):
+            watch.hear(result.task_id, result.payload)
 
     def _drop_ended(self) -> None:
         now = self._ticks()
@@ -693,6 +723,7 @@ class Shelf:
             # A later save of the same id has another ending.
             if self._kept.get(task_id, (b"", None))[1] == until:
                 del self._kept[task_id]
+                self._streams.pop(task_id, None)
 
 
 def _by_number(entry: tuple[int, Parcel]) -> int:

@@ -14,6 +14,7 @@ from celeriac.wire.codecs import (
     cure,
     decode,
     decompress,
+    encode,
     find_misfit,
     json_string,
     json_text,
@@ -22,7 +23,15 @@ from celeriac.wire.codecs import (
 from celeriac.wire.raised import decode_exception, encode_exception, pickled
 from celeriac.wire.saferepr import safe_repr
 
-__all__ = ["decode_exception", "decode_result", "encode_exception", "encode_result", "encode_success"]
+__all__ = [
+    "decode_exception",
+    "decode_part",
+    "decode_result",
+    "encode_exception",
+    "encode_part",
+    "encode_result",
+    "encode_success",
+]
 
 #: Starts a payload that Celery's result_compression made smaller; the content type and a zero byte follow.
 _COMPRESSED = b"\x00celery-compressed\x00"
@@ -99,6 +108,18 @@ def decode_result(payload: bytes, accept: Collection[str]) -> dict[str, Any]:
     if not isinstance(meta, dict) or "status" not in meta:
         raise DecodeError("this is no result of a task: it has no status")
     return meta
+
+
+def encode_part(value: Any, serializer: str) -> bytes:
+    """One part of a task's stream; unlike a result it says how it is written."""
+    content_type, _, data = encode(value, serializer)
+    return b"".join((content_type.encode("ascii"), b"\x00", data))
+
+
+def decode_part(payload: bytes, accept: Collection[str]) -> Any:
+    """The value that a part holds."""
+    content_type, _, data = payload.partition(b"\x00")
+    return decode(data, content_type.decode("ascii", "replace"), "utf-8", accept)
 
 
 # --- in detail --------------------------------------------------------------------------------------------

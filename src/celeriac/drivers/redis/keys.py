@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celeriac.message import GROUP_MARK, PRIORITY_STEPS, Members, priority_step
+from celeriac.message import GROUP_MARK, PRIORITY_STEPS, STREAM_MARK, Members, priority_step
 
 #: Seconds for which a chord's size is kept where results are kept for ever.
 _LONG = 30 * 24 * 3600
@@ -58,11 +58,24 @@ class Keys:
         #: a saved group; with .j, .d, .s, .t, .c what is counted of a chord, see count.lua
         self.group = result_prefix + "celery-taskset-meta-"
 
+        #: the last number of a stream; with .parts the stream itself
+        self.stream = result_prefix + "celeriac:stream:"
+
     def meta(self, id: str) -> str:
-        """Where the result of this id lies: a task's, or a saved group's."""
+        """Where the result of this id lies: a task's, a saved group's, or the last number of a stream."""
+        if id.startswith(STREAM_MARK):
+            return self.stream + id.removeprefix(STREAM_MARK)
         if id.startswith(GROUP_MARK):
             return self.group + id.removeprefix(GROUP_MARK)
         return self.result + id
+
+    def id_of(self, meta: str) -> str:
+        """The id that `meta` gave this key for."""
+        if meta.startswith(self.stream):
+            return STREAM_MARK + meta[len(self.stream) :]
+        if meta.startswith(self.group):
+            return GROUP_MARK + meta[len(self.group) :]
+        return meta[len(self.result) :]
 
     def members(self, members: Members) -> tuple[str, int, int]:
         """Where the size of a chord is told, the size, and for how many ms."""

@@ -8,16 +8,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from hiredis import PushNotification, ReplyError
 
 from celeriac.drivers.redis.connection import Connection, ServerError, pack
 from celeriac.drivers.redis.keys import Keys
+from celeriac.drivers.redis.scripts import PUSH
 from celeriac.exceptions import OperationalError
-from celeriac.message import Result
+from celeriac.message import STREAM_MARK, Result
 from celeriac.ports import Watch
+
+T = TypeVar("T")
 
 #: Seconds between a lost watch and the next try, from the first to the longest.
 PAUSES = (0.01, 0.05, 0.2, 0.5, 1.0)
@@ -62,9 +65,21 @@ class RedisResults:
             watch.close()
         return watch
 
+    def push(self, task_id: str, first: int, parts: Sequence[bytes], keep: int, ttl: float | None) -> None:
+        number, stream = self._stream(task_id)
+        packed = PUSH.packed([number, stream], first, keep, int(ttl * 1000) if ttl else 0, *parts)
+        self._with_connection(lambda connection: PUSH.call(connection, packed))
+
+    def parts(self, task_id: str, after: int, most: int) -> list[tuple[int, bytes]]:
+        _, stream = self._stream(task_id)
+        found = self._call_many([("XRANGE", stream, f"{after + 1}-0", "+", "COUNT", most)])[0]
+        return [(int(entry.partition(b"-")[0]), fields[1]) for entry, fields in found]
+
     def forget(self, ids: Sequence[str]) -> None:
         if ids:
-            self._call_many([("DEL", *(self._keys.meta(id) for id in ids))])
+            keys = [self._keys.meta(id) for id in ids]
+            keys += [f"{key}.parts" for id, key in zip(ids, keys, strict=True) if id.startswith(STREAM_MARK)]
+            self._call_many([("DEL", *keys)])
 
     def close(self) -> None:
         self._closed = True
@@ -73,7 +88,21 @@ class RedisResults:
         while self._free:
             self._free.pop().close()
 
+    def _stream(self, task_id: str) -> tuple[str, str]:
+        """Where the number of its last part lies, and where its parts do."""
+        number = self._keys.meta(STREAM_MARK + task_id)
+        return number, f"{number}.parts"
+
     def _call_many(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        address, replies = self._with_connection(
+            lambda connection: (connection.address, connection.call_many(commands))
+        )
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise OperationalError(f"Redis at {address} answered: {reply}")
+        return replies
+
+    def _with_connection(self, work: Callable[[Connection], T]) -> T:
         if self._closed:
             raise OperationalError("this result store is closed")
         try:
@@ -82,14 +111,14 @@ class RedisResults:
             connection = self._connect()
         try:
             try:
-                replies = connection.call_many(commands)
+                return work(connection)
             except OperationalError:
                 # All commands here may be said twice: the usual cause is a connection that was idle too long.
-                replies = connection.call_many(commands)
-            for reply in replies:
-                if isinstance(reply, ReplyError):
-                    raise OperationalError(f"Redis at {connection.address} answered: {reply}")
-            return replies
+                return work(connection)
+        except BaseException:
+            # Also what a signal handler raises in the middle, as a soft time limit does: a reply may be left.
+            connection.close()
+            raise
         finally:
             self._free.append(connection)
 
@@ -104,7 +133,7 @@ class RedisWatch:
     def __init__(
         self, connect: Callable[[], Connection], keys: Keys, told: Callable[[str, bytes], None]
     ) -> None:
-        self._prefix = keys.result
+        self._keys = keys
         self._told = told
         #: Opened by the reader alone; others may send while it is up, under the lock.
         self._connection = connect()
@@ -139,7 +168,7 @@ class RedisWatch:
             self._watched.difference_update(gone)
             if gone and self._up:
                 with contextlib.suppress(OperationalError):
-                    self._connection.say(pack("UNSUBSCRIBE", *(self._prefix + id for id in gone)))
+                    self._connection.say(pack("UNSUBSCRIBE", *(self._keys.meta(id) for id in gone)))
 
     def close(self) -> None:
         with self._changed:
@@ -160,7 +189,7 @@ class RedisWatch:
                 address = self._connection.address
                 raise self._trouble or OperationalError(f"no connection to Redis at {address} in time")
             self._watched.update(ids)
-            keys = [self._prefix + id for id in ids]
+            keys = [self._keys.meta(id) for id in ids]
             answer = _Answer()
             # Expected before it is sent: the reader may be quicker than we are.
             self._answers.append(answer)
@@ -192,7 +221,7 @@ class RedisWatch:
         with self._changed:
             ids = list(self._watched)
             if ids:
-                keys = [self._prefix + id for id in ids]
+                keys = [self._keys.meta(id) for id in ids]
                 self._answers.append(_Answer(partial(self._tell_all, ids)))
                 self._connection.say(pack("SUBSCRIBE", *keys) + pack("MGET", *keys))
             self._up = True
@@ -223,7 +252,7 @@ class RedisWatch:
             reply = connection.read_any()
             if isinstance(reply, PushNotification):
                 if reply[0] == b"message":
-                    self._tell(reply[1].decode()[len(self._prefix) :], reply[2])
+                    self._tell(self._keys.id_of(reply[1].decode()), reply[2])
             else:
                 self._answers.popleft().give(reply)
 

@@ -15,7 +15,7 @@ from celeriac.drivers.sqlite.bells import Ear, open_ear, ring
 from celeriac.drivers.sqlite.moves import as_json
 from celeriac.drivers.sqlite.store import Store
 from celeriac.exceptions import OperationalError
-from celeriac.message import Result
+from celeriac.message import STREAM_MARK, Result
 
 T = TypeVar("T")
 
@@ -64,8 +64,26 @@ class SqliteResults:
         self._watches.add(watch)
         return watch
 
+    def push(self, task_id: str, first: int, parts: Sequence[bytes], keep: int, ttl: float | None) -> None:
+        watchers = self._write(lambda db: _push(db, task_id, first, parts, keep, ttl, time.time()))
+        if watchers:
+            with suppress(OperationalError):  # as above
+                ring_watchers(self._write, watchers)
+
+    def parts(self, task_id: str, after: int, most: int) -> list[tuple[int, bytes]]:
+        self._must_be_open()
+        asked = (task_id, after, time.time(), most)
+        return self._store.read(lambda db: db.execute(sql.PARTS_AFTER, asked).fetchall(), self._patience)
+
     def forget(self, ids: Sequence[str]) -> None:
-        self._write(lambda db: db.execute(sql.FORGET_RESULTS, (as_json(ids),)))
+        streams = [id.removeprefix(STREAM_MARK) for id in ids if id.startswith(STREAM_MARK)]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(sql.FORGET_RESULTS, (as_json(ids),))
+            if streams:
+                db.execute(sql.FORGET_PARTS, (as_json(streams),))
+
+        self._write(work)
 
     def close(self) -> None:
         if not self._closed:
@@ -194,6 +212,7 @@ def save_results(db: sqlite3.Connection, results: Sequence[Result], now: float) 
 def sweep(db: sqlite3.Connection, now: float) -> None:
     """Remove some of the results that are too old."""
     db.execute(sql.DELETE_EXPIRED, (now, SWEPT_BY_BEAT))
+    db.execute(sql.DELETE_OLD_PARTS, (now, SWEPT_BY_BEAT))
 
 
 def ring_watchers(
@@ -203,6 +222,29 @@ def ring_watchers(
     nobody = ring(addresses)
     if nobody:
         write(lambda db: db.executemany(sql.DELETE_WATCHER, [(address,) for address in nobody]))
+
+
+def _push(
+    db: sqlite3.Connection,
+    task_id: str,
+    first: int,
+    parts: Sequence[bytes],
+    keep: int,
+    ttl: float | None,
+    now: float,
+) -> list[str]:
+    stream = STREAM_MARK + task_id
+    (stored,) = _load(db, [stream])
+    last = int(stored or 0)
+    expires = None if ttl is None else now + ttl
+    news = [(task_id, n, part, expires) for n, part in enumerate(parts, first) if n > last]
+    if not news:
+        return []
+    newest = news[-1][1]
+    db.execute(sql.KEEP_PARTS, (expires, task_id))
+    db.executemany(sql.ADD_PART, news)
+    db.execute(sql.DELETE_PARTS_TO, (task_id, newest - keep))
+    return save_results(db, [Result(stream, b"%d" % newest, ttl)], now)
 
 
 def _load(db: sqlite3.Connection, ids: Sequence[str]) -> list[bytes | None]:

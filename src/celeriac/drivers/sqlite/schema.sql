@@ -119,6 +119,17 @@ CREATE TABLE result (
 
 CREATE INDEX result_expires ON result (expires) WHERE expires IS NOT NULL;
 
+-- What tasks that stream have yielded. The number of the last one lies in `result`, as "stream:<task>".
+CREATE TABLE part (
+    task    TEXT    NOT NULL,
+    number  INTEGER NOT NULL,
+    body    BLOB    NOT NULL,
+    expires REAL,
+    PRIMARY KEY (task, number)
+) WITHOUT ROWID;
+
+CREATE INDEX part_expires ON part (expires) WHERE expires IS NOT NULL;
+
 -- Who wants to be told of which result; `fresh` since a result was saved that it was not told of.
 CREATE TABLE watcher (
     task    TEXT    NOT NULL,

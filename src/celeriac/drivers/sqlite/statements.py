@@ -308,6 +308,31 @@ DELETE_EXPIRED = """
 DELETE FROM result WHERE task IN (SELECT task FROM result WHERE expires <= ? ORDER BY expires LIMIT ?)
 """
 
+# task, number, body, expires ->
+ADD_PART = "INSERT INTO part (task, number, body, expires) VALUES (?, ?, ?, ?)"
+
+# expires, task -> ; the older ones too live as long as the newest
+KEEP_PARTS = "UPDATE part SET expires = ? WHERE task = ?"
+
+# task, number ->
+DELETE_PARTS_TO = "DELETE FROM part WHERE task = ? AND number <= ?"
+
+# task, number, now, limit -> number, body; in order
+PARTS_AFTER = """
+SELECT number, body FROM part
+WHERE task = ? AND number > ? AND (expires IS NULL OR expires > ?) ORDER BY number LIMIT ?
+"""
+
+# tasks (JSON) ->
+FORGET_PARTS = "DELETE FROM part WHERE task IN (SELECT value FROM json_each(?))"
+
+# now, limit ->
+DELETE_OLD_PARTS = """
+DELETE FROM part WHERE (task, number) IN (
+    SELECT task, number FROM part WHERE expires <= ? ORDER BY expires LIMIT ?
+)
+"""
+
 # -> a row if anybody watches
 ANYBODY_WATCHES = "SELECT 1 FROM watcher LIMIT 1"
 

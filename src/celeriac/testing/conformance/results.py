@@ -19,16 +19,16 @@ from celeriac.testing.conformance.rig import (
     PATIENCE,
     PROMPT,
     SAVES_EACH_LINE,
-    Opened,
     Teller,
     all_of,
     elsewhere,
     no_longer_than,
     until,
 )
+from celeriac.testing.conformance.streaming import Streams
 
 
-class ResultConformance(Opened):
+class ResultConformance(Streams):
     """Everything that `ResultStore` and `Watch` promise."""
 
     def test_what_was_saved_is_loaded_in_the_order_asked(self, results: ResultStore) -> None:
