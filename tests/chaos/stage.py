@@ -63,7 +63,7 @@ class Store(Protocol):
         """Count; with `harvest` the results found are removed, so that none is seen twice."""
 
     def holders(self) -> dict[str, int]:
-        """How many claims each owner has, for whoever looks into a failure."""
+        """How many claims (on Redis: batches of them) each owner has, for whoever looks into a failure."""
 
     def close(self) -> None: ...
 
@@ -96,9 +96,9 @@ class RedisStore:
         return Census(Depth(*rows[0]), done)
 
     def holders(self) -> dict[str, int]:
-        keys = self.call("KEYS", f"{self._keys.claims}*")
-        # The field "s" is no claim.
-        return {key.decode()[len(self._keys.claims) :]: self.call("HLEN", key) - 1 for key in keys}
+        keys = self.call("KEYS", f"{self._keys.batches}*")
+        owners = [key.decode()[len(self._keys.batches) :].rpartition(":")[0] for key in keys]
+        return {owner: owners.count(owner) for owner in owners}
 
     def call(self, *command: Any) -> Any:
         """One command, straight to the server."""

@@ -205,15 +205,15 @@ def after_the_script() -> str:
     return "settling, reply unread" if settling else "claiming, reply unread"
 
 
-def _call(original: Any, self: scripts.Script, connection: Connection, packed: bytes) -> Any:
+def _replies(original: Any, self: scripts.Script, connection: Connection, packed: bytes, count: int) -> Any:
     if turning and self is scripts.TURN and armed(after_the_script()):
         connection.send(packed)
         # The reply has come, so the script has run; nobody reads it.
         claims = b"killed_app" in waiting(connection)
         if settling or claims:
             fault(after_the_script())
-        return connection.read()
-    return original(self, connection, packed)
+        return [connection.read() for _ in range(count)]
+    return original(self, connection, packed, count)
 
 
 def waiting(connection: Connection) -> bytes:
@@ -264,7 +264,7 @@ wrap(Intake, "done_early", _done_early)
 wrap(Slot, "begin", _begin)
 wrap(RedisBroker, "_exchange", _exchange)
 wrap(SqliteBroker, "_turn", _exchange)
-wrap(scripts.Script, "call", _call)
+wrap(scripts.Script, "replies", _replies)
 wrap(producer._Publish, "hear", _hear)
 wrap(Store, "write", _write)
 wrap(RedisBroker, "publish", _publish)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from celeriac.drivers.redis import exchanges, scripts
 from celeriac.drivers.redis.bell import Bell
-from celeriac.drivers.redis.connection import Connection
+from celeriac.drivers.redis.connection import Connection, pack
+from celeriac.drivers.redis.holding import Batch, Holding
 from celeriac.drivers.redis.keys import SEPARATOR, Keys
 from celeriac.drivers.redis.lookout import RedisLookout
 from celeriac.drivers.redis.producer import Producer
@@ -46,7 +48,6 @@ LATE = 0.5
 #: Where the payloads begin among the arguments of turn.lua.
 FIRST_PAYLOAD = 6
 
-_NOTHING: frozenset[int] = frozenset()
 _SUFFIXES = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
 _encode = msgspec.msgpack.encode
 
@@ -75,10 +76,7 @@ class RedisBroker:
         #: Per owner: the number of its last turn, and of its last claim.
         self._turns: dict[str, int] = {}
         self._claims: dict[str, int] = {}
-        #: Per owner: the numbers of the claims that it holds.
-        self._held: dict[str, set[int]] = {}
-        #: Claims (owner, number) that carry the mark of having begun.
-        self._begun: set[tuple[str, int]] = set()
+        self._holdings: dict[str, Holding] = {}
         self._unanswered: _Turn | None = None
         #: Claims of an answer that came, in a call that failed afterwards.
         self._found: list[Claim] = []
@@ -140,22 +138,19 @@ class RedisBroker:
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
         flat = self._run(scripts.ADOPT, [self._keys.claims + owner, self._keys.claims + by], owner, by, node)
-        claims = []
-        for number, stored, begun in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
-            ready, _, payload = stored.partition(b"\n")
-            queue = self._keys.queue_of(ready.decode())
-            claims.append(Claim(number, queue, payload, _deliveries(payload), bool(begun)))
-            if begun:
-                self._begun.add((by, number))
+        claims, firsts = self._told(flat)
+        holding = self._holdings[by] = Holding()
+        for first, numbers in groupby(zip(firsts, claims, strict=True), lambda pair: pair[0]):
+            holding.add(first, [claim.number for _, claim in numbers])
+        holding.begun.update(claim.number for claim in claims if claim.begun)
         self._turns[by] = 0
-        self._held[by] = {claim.number for claim in claims}
         self._claims[by] = claims[-1].number if claims else 0
         return claims
 
     def dismiss(self, owner: str) -> None:
         self._run(scripts.DISMISS, [self._keys.claims + owner], owner, LEFT_BEGUN)
         self._turns.pop(owner, None)
-        self._held.pop(owner, None)
+        self._holdings.pop(owner, None)
         self._claims.pop(owner, None)
         if self._unanswered is not None and self._unanswered.owner == owner:
             self._unanswered = None
@@ -231,17 +226,7 @@ class RedisBroker:
         return self._revoked
 
     def held(self, owner: str) -> list[Claim]:
-        flat = self._operate("HGETALL", self._keys.claims + owner)
-        fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        claims = []
-        for number, stored in fields.items():
-            if not number.isdigit():
-                continue  # the number of the last turn, and marks
-            ready, _, payload = stored.partition(b"\n")
-            queue = self._keys.queue_of(ready.decode())
-            begun = number + b"!" in fields
-            claims.append(Claim(int(number), queue, payload, _deliveries(payload), begun))
-        return sorted(claims, key=lambda claim: claim.number)
+        return self._told(self._run(scripts.HELD, [], owner))[0]
 
     def pause(self, queue: str) -> None:
         self._operate("SADD", self._keys.paused, queue)
@@ -264,18 +249,21 @@ class RedisBroker:
 
     def _next_turn(self, owner: str, outcomes: Sequence[Outcome], want: int) -> _Turn:
         number = self._turns.get(owner, 0) + 1
+        first = self._claims.get(owner, 0) + 1
         self._served += 1
         acks, others, payloads = self._packed_outcomes(owner, outcomes)
         packed = scripts.TURN.packed(
             [self._keys.claims + owner],
             self._names,
-            _encode((number, self._claims.get(owner, 0) + 1, min(want, MOST_CLAIMS), MOST_BYTES)),
+            _encode((number, first, min(want, MOST_CLAIMS), MOST_BYTES)),
             self._packed_queues[self._served % len(self._packed_queues)],
             acks,
             others,
             *payloads,
         )
-        return _Turn(owner, number, outcomes, packed)
+        if want:
+            packed += pack("LRANGE", f"{self._keys.batches}{owner}:{first}", 0, -1)
+        return _Turn(owner, number, outcomes, packed, bool(want))
 
     def _exchange(self, turn: _Turn) -> list[Claim]:
         if self._closed:
@@ -285,7 +273,7 @@ class RedisBroker:
         self._unanswered = turn
         try:
             self._bell.leave()
-            reply = scripts.TURN.call(self._connection, turn.packed)
+            reply, *batch = scripts.TURN.replies(self._connection, turn.packed, 2 if turn.claims else 1)
         except OperationalError:
             if not self._connection.is_open:
                 self._bell.hang_up()
@@ -294,63 +282,86 @@ class RedisBroker:
         if reply is None:
             raise Fenced(owner)
         self._turns[owner] = turn.number
-        held = self._held.setdefault(owner, set())
-        for outcome in turn.outcomes:
-            if outcome.fate is not Fate.BEGUN:
-                held.discard(outcome.number)
-                if self._begun:
-                    self._begun.discard((owner, outcome.number))
-        self._next_look = reply[0] / 1000 + LATE if reply[0] > 0 else -reply[0] / 1000
-        number = self._claims.get(owner, 0)
-        claims = []
-        for run in reply[2:]:
-            queue = run[0].decode()
-            for payload in run[1:]:
-                number += 1
-                # Payloads normally end in "}}": only what was delivered before ends in a digit and "}".
-                deliveries = _deliveries(payload) if payload[-2:-1].isdigit() else 0
-                claims.append(Claim(number, queue, payload, deliveries))
-        if claims:
-            held.update(range(claims[0].number, number + 1))
-        self._claims[owner] = number
-        if claims:
-            self._revoked.learn(reply[1] and _by_id(*reply[1]))
+        due, revoked, *runs = reply
+        self._next_look = due / 1000 + LATE if due > 0 else -due / 1000
+        if not runs:
+            return []
+        if len(batch[0]) != runs[0][1]:
+            # Between the script and the reading of the batch somebody took it: our lease had run out.
+            raise Fenced(owner)
+        runs[0] += batch[0]
+        claims = self._claimed(owner, runs)
+        self._revoked.learn(revoked and _by_id(*revoked))
         return claims
+
+    def _claimed(self, owner: str, runs: Sequence[Sequence[Any]]) -> list[Claim]:
+        holding = self._holdings.get(owner)
+        if holding is None:
+            holding = self._holdings[owner] = Holding()
+        last = self._claims.get(owner, 0)
+        claims: list[Claim] = []
+        for name, count, *payloads in runs:
+            queue, first = name.decode(), last + 1
+            last += count
+            numbers = range(first, last + 1)
+            holding.add(first, numbers)
+            # Payloads normally end in "}}": only what was delivered before ends in a digit and "}".
+            claims += [
+                Claim(number, queue, payload, _deliveries(payload) if payload[-2:-1].isdigit() else 0)
+                for number, payload in zip(numbers, payloads, strict=True)
+            ]
+        self._claims[owner] = last
+        return claims
+
+    def _told(self, flat: Sequence[Any]) -> tuple[list[Claim], list[int]]:
+        """The claims of an owner as a script tells of them, and the batch of each."""
+        claims = [
+            Claim(number, self._keys.queue_of(ready.decode()), payload, _deliveries(payload), bool(begun))
+            for number, ready, payload, begun in zip(
+                flat[::5], flat[2::5], flat[3::5], flat[4::5], strict=True
+            )
+        ]
+        return claims, list(flat[1::5])
 
     def _packed_outcomes(
         self, owner: str, outcomes: Sequence[Outcome]
     ) -> tuple[bytes, bytes, list[str | bytes]]:
         """The arguments 4, 5 and 6 to the last of turn.lua."""
-        held = self._held.get(owner, _NOTHING)
-        acks: list[str | int] = [0, 0]
+        holding = self._holdings.get(owner)
+        batches: Mapping[int, Batch] = holding.batches if holding is not None else {}
+        with_results, prefix = self._with_results, self._keys.result
+        seconds: float | None = None
         flat: list[str | bytes] = []
         others: list[Outcome] = []
+        settled: set[int] = set()
         for outcome in outcomes:
             number = outcome.number
-            if number not in held:
+            if number not in batches or number in settled:
                 continue
-            result = outcome.result if self._with_results else None
+            if outcome.fate is not Fate.BEGUN:
+                settled.add(number)
             if outcome.fate is not Fate.ACKED or outcome.follow_ups or outcome.counts or outcome.also:
                 others.append(outcome)
                 continue
-            if result is not None:
-                ttl = int((result.ttl or 0) * 1000)
+            result = outcome.result
+            if result is not None and with_results:
                 if not flat:
-                    acks[1] = ttl
-                elif ttl != acks[1]:
+                    seconds = result.ttl
+                elif seconds != result.ttl:
                     others.append(outcome)
                     continue
-                flat.append(self._keys.result + result.task_id)
+                flat.append(prefix + result.task_id)
                 flat.append(result.payload)
-            acks += self._fields(owner, number)
-        acks[0] = len(flat) // 2
+        ttl = str(int(seconds * 1000)) if seconds else ""
         first = FIRST_PAYLOAD + len(flat)
         payloads: list[bytes] = []
         #: Where in `payloads` one stands, by its identity.
         places: dict[int, int] = {}
         packed = _encode([self._packed_outcome(owner, o, first, payloads, places) for o in others])
+        dropped = holding.settle(settled) if holding is not None else ((), (), ())
+        acks = _encode((len(flat) // 2, ttl, *dropped))
         flat += payloads
-        return _encode(acks), packed, flat
+        return acks, packed, flat
 
     def _packed_outcome(
         self, owner: str, outcome: Outcome, first: int, payloads: list[bytes], places: dict[int, int]
@@ -378,11 +389,12 @@ class RedisBroker:
             ]
 
         number, result = outcome.number, outcome.result if self._with_results else None
-        fields = self._fields(owner, number)
+        holding = self._holdings[owner]
         if outcome.fate is Fate.BEGUN:
-            self._begun.add((owner, number))
+            holding.begun.add(number)
         return (
-            fields,
+            number,
+            *holding.place(number),
             int(outcome.fate),
             result is not None and stored(result),
             sent(outcome.follow_ups),
@@ -405,12 +417,6 @@ class RedisBroker:
                 for count in outcome.counts
             ],
         )
-
-    def _fields(self, owner: str, number: int) -> list[str | int]:
-        """What stands in the hash for one claim."""
-        if self._begun and (owner, number) in self._begun:
-            return [number, f"{number}!"]
-        return [number]
 
     def _wait_and_claim(self, owner: str, want: int, deadline: float) -> list[Claim]:
         while True:
@@ -462,6 +468,8 @@ class _Turn(msgspec.Struct, frozen=True):
     number: int
     outcomes: Sequence[Outcome]
     packed: bytes
+    #: Whether it wants claims: then the reading of the first batch stands behind it.
+    claims: bool
 
 
 def _fitting(outcomes: Sequence[Outcome]) -> int:

@@ -17,9 +17,11 @@ class Keys:
     def __init__(self, prefix: str = "", result_prefix: str = "") -> None:
         self.prefix = prefix
         ours = prefix + "celeriac:"
-        #: owner's claims, a hash: "s" -> number of its last turn, n -> "<ready key>\n<envelope>", "n!" -> has
-        #: begun
+        #: owner's claims, a hash: "s" -> number of its last turn, n -> ready key of the batch that begins
+        #: with the claim n, "n!" -> the claim n has begun
         self.claims = ours + "claims:"
+        #: "<owner>:<n>" -> envelopes of that batch, a list
+        self.batches = ours + "batch:"
         #: hash owner -> node
         self.owners = ours + "owners"
         #: sorted set node -> end of its lease, epoch milliseconds

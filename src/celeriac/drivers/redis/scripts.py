@@ -49,6 +49,14 @@ class Script:
             return connection.call_packed(packed)
         return checked(reply, connection.address)
 
+    def replies(self, connection: Connection, packed: bytes, count: int) -> list[Any]:
+        """As `call`, with the replies of the commands that stand behind this one in `packed`."""
+        replies = [connection.exchange(packed), *(connection.read() for _ in range(count - 1))]
+        if isinstance(replies[0], ReplyError) and str(replies[0]).startswith("NOSCRIPT"):
+            connection.call("SCRIPT", "LOAD", self.source)
+            replies = [connection.exchange(packed), *(connection.read() for _ in range(count - 1))]
+        return [checked(reply, connection.address) for reply in replies]
+
 
 def names(keys: Keys) -> bytes:
     """The key prefixes as prelude.lua wants them."""
@@ -69,6 +77,7 @@ def names(keys: Keys) -> bytes:
             keys.listened,
             keys.bindings,
             keys.paused,
+            keys.batches,
         )
     )
 
@@ -79,6 +88,7 @@ SEND = Script("send", prelude="")
 ENLIST = Script("enlist")
 BEAT = Script("beat")
 ADOPT = Script("adopt")
+HELD = Script("held")
 DISMISS = Script("dismiss")
 LOOK = Script("look")
 RING = Script("ring")

@@ -6,12 +6,10 @@
 
 local claimed = {}
 for _, owner in ipairs(redis.call('HKEYS', OWNERS)) do
-  local fields = redis.call('HGETALL', CLAIMS .. owner)
-  for i = 1, #fields, 2 do
-    if tonumber(fields[i]) then
-      local queue = queue_of((split(fields[i + 1])))
-      claimed[queue] = (claimed[queue] or 0) + 1
-    end
+  for _, batch in ipairs(batches_of(owner)) do
+    local key, queue = batch_of(owner, batch[1]), queue_of(batch[2])
+    local settled = #redis.call('LPOS', key, SETTLED, 'COUNT', 0)
+    claimed[queue] = (claimed[queue] or 0) + redis.call('LLEN', key) - settled
   end
 end
 

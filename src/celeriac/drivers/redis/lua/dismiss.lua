@@ -5,15 +5,16 @@
 -- Atomic because no claim may stay behind without an owner.
 
 even_when_full()
-local numbers = numbers_of(KEYS[1])
-for i = #numbers, 1, -1 do
-  local held = redis.call('HGET', KEYS[1], numbers[i])
-  if redis.call('HEXISTS', KEYS[1], numbers[i] .. '!') == 1 then
-    bury(held, ARGV[2] .. ':' .. numbers[i], ARGV[3])
+local held = held_by(ARGV[2])
+for i = #held, 1, -1 do
+  local number, ready, envelope = string.format('%.0f', held[i][1]), held[i][3], held[i][4]
+  if redis.call('HEXISTS', KEYS[1], number .. '!') == 1 then
+    bury(ready, envelope, ARGV[2] .. ':' .. number, ARGV[3])
   else
-    give_back(held, false)
+    give_back(ready, envelope, false)
   end
 end
+for _, batch in ipairs(batches_of(ARGV[2])) do redis.call('DEL', batch_of(ARGV[2], batch[1])) end
 redis.call('DEL', KEYS[1])
 local node = redis.call('HGET', OWNERS, ARGV[2])
 redis.call('HDEL', OWNERS, ARGV[2])

@@ -8,7 +8,7 @@ local NAMES = cmsgpack.unpack(ARGV[1])
 local CLAIMS, OWNERS, NODES, DELAYED, BELL = NAMES[1], NAMES[2], NAMES[3], NAMES[4], NAMES[5]
 local LETTERS, LETTER_TIMES, LETTER_COUNTS, QUEUES = NAMES[6], NAMES[7], NAMES[8], NAMES[9]
 local LOOKOUT, PREFIX_LENGTH, REVOKED = NAMES[10], NAMES[11], NAMES[12]
-local LISTENED, BINDINGS, PAUSED = NAMES[13], NAMES[14], NAMES[15]
+local LISTENED, BINDINGS, PAUSED, BATCHES = NAMES[13], NAMES[14], NAMES[15], NAMES[16]
 
 -- Tokens that may lie in one bell: enough to wake a small crowd, who then wake the rest; more would only be stale.
 local MOST_TOKENS = 8
@@ -36,7 +36,7 @@ local function ring(queue, messages)
   redis.call('EXPIRE', bell, 60)
 end
 
--- A stored message is "<ready key>\n<envelope>"; a queue's name holds no newline.
+-- A delayed message is stored as "<ready key>\n<unique>\n<envelope>"; a queue's name holds no newline.
 local function split(stored)
   local at = string.find(stored, '\n', 1, true)
   return string.sub(stored, 1, at - 1), string.sub(stored, at + 1)
@@ -100,16 +100,14 @@ local function with_deliveries(envelope, count)
 end
 
 -- Back to the head of its queue.
-local function give_back(stored, lost)
-  local ready, envelope = split(stored)
+local function give_back(ready, envelope, lost)
   if lost then envelope = with_deliveries(envelope, deliveries_of(envelope) + 1) end
   redis.call('RPUSH', ready, envelope)
   ring(queue_of(ready), 1)
 end
 
 -- Letters of one name (a task that died, was replayed and sent again) lie together.
-local function bury(stored, id, reason)
-  local ready, envelope = split(stored)
+local function bury(ready, envelope, id, reason)
   local packed = redis.call('HGET', LETTERS, id)
   local letters = packed and cmsgpack.unpack(packed) or {}
   letters[#letters + 1] = {ready, envelope, reason, now(), deliveries_of(envelope)}
@@ -118,15 +116,45 @@ local function bury(stored, id, reason)
   redis.call('HINCRBY', LETTER_COUNTS, queue_of(ready), 1)
 end
 
--- Claim numbers of one owner in ascending order; fields "s" and "n!" are no claims.
-local function numbers_of(claims)
-  local numbers = {}
-  for _, field in ipairs(redis.call('HKEYS', claims)) do
-    local number = tonumber(field)
-    if number then numbers[#numbers + 1] = number end
+-- What an owner holds lies in batches, as it was claimed: lists of envelopes. Its hash has the number of the first claim of each
+-- batch -> the ready key from which they came, "<number>!" for each claim that has begun, and "s". Envelopes go from list to list
+-- within Redis: here every byte of a new string is hashed, which for a message would cost more than all else that is done with it.
+local function batch_of(owner, first) return BATCHES .. owner .. ':' .. string.format('%.0f', first) end
+
+-- Stands in a batch where a claim is settled while others are not.
+local SETTLED = '\0settled\0'
+
+-- {{first claim, ready key} ...} in ascending order.
+local function batches_of(owner)
+  local batches = {}
+  local fields = redis.call('HGETALL', CLAIMS .. owner)
+  for i = 1, #fields, 2 do
+    local first = tonumber(fields[i])
+    if first then batches[#batches + 1] = {first, fields[i + 1]} end
   end
-  table.sort(numbers)
-  return numbers
+  table.sort(batches, function(one, other) return one[1] < other[1] end)
+  return batches
+end
+
+-- All claims of an owner in ascending order: {number, first of its batch, ready key, envelope}.
+local function held_by(owner)
+  local held = {}
+  for _, batch in ipairs(batches_of(owner)) do
+    for i, envelope in ipairs(redis.call('LRANGE', batch_of(owner, batch[1]), 0, -1)) do
+      if envelope ~= SETTLED then held[#held + 1] = {batch[1] + i - 1, batch[1], batch[2], envelope} end
+    end
+  end
+  return held
+end
+
+-- The same as a reply: number, first of its batch, ready key, envelope, 1 if it has begun else 0; then the next claim.
+local function told_of(owner)
+  local reply = {}
+  for _, claim in ipairs(held_by(owner)) do
+    for _, part in ipairs(claim) do reply[#reply + 1] = part end
+    reply[#reply + 1] = redis.call('HEXISTS', CLAIMS .. owner, string.format('%.0f!', claim[1]))
+  end
+  return reply
 end
 
 -- Delayed messages of one queue whose time has come go to the tail of their ready lists; returns how many.

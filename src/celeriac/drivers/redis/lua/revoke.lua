@@ -24,12 +24,10 @@ redis.call('PEXPIREAT', REVOKED, longest[2])
 
 local held = {}
 for _, owner in ipairs(redis.call('HKEYS', OWNERS)) do
-  for _, stored in ipairs(redis.call('HVALS', CLAIMS .. owner)) do
-    if string.find(stored, '\n', 1, true) then -- a claim, not "s" or "n!"
-      local id = shown_id(stored)
-      if not id then return {unpack(ARGV, 3)} end
-      if revoked[id] then held[#held + 1] = id end
-    end
+  for _, claim in ipairs(held_by(owner)) do
+    local id = shown_id(claim[4])
+    if not id then return {unpack(ARGV, 3)} end
+    if revoked[id] then held[#held + 1] = id end
   end
 end
 return held

@@ -1,19 +1,23 @@
 -- Settle outcomes and claim messages for one owner.
 --
--- KEYS[1]  the owner's claims (hash)
+-- KEYS[1]  the owner's claims (hash); the claims themselves lie in batches, see prelude.lua
 -- ARGV[2]  msgpack {sequence number of this turn, first number for new claims, most claims, most bytes}
 -- ARGV[3]  msgpack array of queues, in the order of serving: {name, ready key of step 0, of step 3, of step 6, of step 9}
--- ARGV[4]  msgpack {number of results of plain acks, their ttl in ms or 0, fields of claims to drop ...}
--- ARGV[5]  msgpack array of other outcomes: {fields of the claim, fate, result or false, follow-ups, due in ms, reason, id}
---          more results, counts (count.lua)} with results {key, payload, ttl in ms or 0} and follow-ups as prelude's send()
---          takes them; a payload stands there as its index in ARGV, for payloads may be any bytes
+-- ARGV[4]  msgpack {number of results of plain acks, their ttl in ms or "", batches of which nothing is held after this turn,
+--          {batch, index, batch, index ...} of the claims settled in others, fields of settled claims that had begun}; a batch is
+--          told by its first claim, as text
+-- ARGV[5]  msgpack array of other outcomes: {number of the claim, batch, index in it, fate, result or false, follow-ups, due in ms,
+--          reason, id, more results, counts (count.lua)} with results {key, payload, ttl in ms or 0} and follow-ups as prelude's
+--          send() takes them; a payload stands there as its index in ARGV, for payloads may be any bytes
 -- ARGV[6..] key and payload of the results of plain acks, in turn; then the payloads of ARGV[5]
 -- The caller sends outcomes only of claims that it holds, and nobody but the owner can drop one, so it is enough to check
 -- the owner. Plain acks go flat: tables and single deletes cost more than the commands that store the results.
 -- Result   false: the owner is not known. Otherwise {due of the next delayed message in ms or 0 (only if nothing was claimed;
---          below zero if no lookout will wake anybody for it), false or what is revoked, {queue name, envelope, envelope ...}, ...};
---          claims are numbered in this order. What is revoked: {all ids that the envelopes show, joined by newlines, and each
---          of them that is revoked}; false if nothing is claimed or no task at all is revoked.
+--          below zero if no lookout will wake anybody for it), false or what is revoked, run, run ...} with a run for each list
+--          from which something was claimed; claims are numbered in this order. The first run is {queue, how many}: the caller
+--          reads its envelopes from the batch of its first claim, right behind this script, for they cost less on that way. The
+--          others, which are rare, are {queue, how many, envelope, envelope ...}. What is revoked: {all ids that the envelopes show,
+--          joined by newlines, and each of them that is revoked}; false if nothing is claimed or no task at all is revoked.
 -- Atomic because a claim must be settled and the next be held in one step, and because the sequence number makes a turn that is
 -- sent again (its reply was lost with the connection) answer the same without settling twice.
 
@@ -21,11 +25,14 @@ local claims = KEYS[1]
 local turn = cmsgpack.unpack(ARGV[2])
 local sequence, first, want = turn[1], turn[2], turn[3]
 
-local function what_is_revoked(reply)
-  if #reply == 2 or redis.call('EXISTS', REVOKED) == 0 then return false end
+local owner = string.sub(claims, #CLAIMS + 1)
+
+-- Of these batches.
+local function what_is_revoked(firsts)
+  if #firsts == 0 or redis.call('EXISTS', REVOKED) == 0 then return false end
   local ids = {}
-  for run = 3, #reply do
-    for i = 2, #reply[run] do ids[#ids + 1] = shown_id(reply[run][i]) end
+  for _, first in ipairs(firsts) do
+    for _, envelope in ipairs(redis.call('LRANGE', batch_of(owner, first), 0, -1)) do ids[#ids + 1] = shown_id(envelope) end
   end
   local found = {table.concat(ids, '\n')}
   if #ids > 0 then
@@ -48,36 +55,47 @@ local last = redis.call('HGET', claims, 's')
 if not last then return false end
 even_when_full()
 
-if tonumber(last) == sequence then
-  local reply = {0, false}
-  local number = first
-  local stored = redis.call('HGET', claims, number)
-  while stored do
-    local ready, envelope = split(stored)
-    reply[#reply + 1] = {queue_of(ready), envelope}
-    number = number + 1
-    stored = redis.call('HGET', claims, number)
+-- What the caller is told of new batches.
+local function reply_with(due, firsts, readies)
+  local reply = {due, what_is_revoked(firsts)}
+  for i, first in ipairs(firsts) do
+    local run = {queue_of(readies[i])}
+    if i == 1 then
+      run[2] = redis.call('LLEN', batch_of(owner, first))
+    else
+      local envelopes = redis.call('LRANGE', batch_of(owner, first), 0, -1)
+      run[2] = #envelopes
+      for j = 1, #envelopes do run[j + 2] = envelopes[j] end
+    end
+    reply[i + 2] = run
   end
-  reply[2] = what_is_revoked(reply)
   return reply
+end
+
+if tonumber(last) == sequence then
+  local firsts, readies = {}, {}
+  for _, batch in ipairs(batches_of(owner)) do
+    if batch[1] >= first then
+      firsts[#firsts + 1], readies[#readies + 1] = batch[1], batch[2]
+    end
+  end
+  return reply_with(0, firsts, readies)
 end
 
 -- Settle.
 local acks = cmsgpack.unpack(ARGV[4])
-for from = 3, #acks, 1000 do
-  redis.call('HDEL', claims, unpack(acks, from, math.min(from + 999, #acks)))
-end
+local ttl = acks[2]
+local call = redis.call
 for i = 6, 4 + 2 * acks[1], 2 do
-  if acks[2] > 0 then
-    redis.call('SET', ARGV[i], ARGV[i + 1], 'PX', acks[2])
+  if ttl ~= '' then
+    call('SET', ARGV[i], ARGV[i + 1], 'PX', ttl)
   else
-    redis.call('SET', ARGV[i], ARGV[i + 1])
+    call('SET', ARGV[i], ARGV[i + 1])
   end
-  redis.call('PUBLISH', ARGV[i], ARGV[i + 1])
+  call('PUBLISH', ARGV[i], ARGV[i + 1])
 end
 
 local sent, returned = 0, {}
-local owner = string.sub(claims, #CLAIMS + 1)
 
 local function save(result)
   if result[3] > 0 then
@@ -95,32 +113,29 @@ local function follow(message, payload)
 end
 
 for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
-  local fields, fate, result = outcome[1], outcome[2], outcome[3]
-  local held
-  if fate == 0 then -- ACKED
-    held = redis.call('HDEL', claims, unpack(fields)) > 0
-  elseif fate == 1 then -- BEGUN
-    held = redis.call('HEXISTS', claims, fields[1]) == 1
-    if held then redis.call('HSET', claims, fields[1] .. '!', '1') end
-  else
-    held = redis.call('HGET', claims, fields[1])
+  local number, batch, fate, result = outcome[1], outcome[2], outcome[4], outcome[5]
+  local ready = redis.call('HGET', claims, batch)
+  local held = ready
+  if held and fate == 1 then -- BEGUN
+    redis.call('HSET', claims, number .. '!', '1')
+  elseif held and fate > 1 then
+    local envelope = redis.call('LINDEX', BATCHES .. owner .. ':' .. batch, outcome[3])
+    held = envelope and envelope ~= SETTLED
     if held then
-      redis.call('HDEL', claims, unpack(fields))
       if fate == 4 then -- DEFERRED
-        local ready, envelope = split(held)
-        delay({queue_of(ready), ready, outcome[5], envelope}, owner .. ':' .. fields[1])
+        delay({queue_of(ready), ready, outcome[7], envelope}, owner .. ':' .. number)
       elseif fate == 5 then -- DEAD
-        bury(held, outcome[7], outcome[6])
+        bury(ready, envelope, outcome[9], outcome[8])
       else -- GIVEN_BACK, LOST
-        returned[#returned + 1] = {held, fate == 3}
+        returned[#returned + 1] = {ready, envelope, fate == 3}
       end
     end
   end
   if held then
     if result then save(result) end
-    for _, more in ipairs(outcome[8]) do save(more) end
-    for _, message in ipairs(outcome[4]) do follow(message, ARGV[message[4]]) end
-    for _, counted in ipairs(outcome[9]) do
+    for _, more in ipairs(outcome[10]) do save(more) end
+    for _, message in ipairs(outcome[6]) do follow(message, ARGV[message[4]]) end
+    for _, counted in ipairs(outcome[11]) do
       local messages, holes = count(counted)
       for _, message in ipairs(messages) do follow(message, fill(ARGV[message[4]], holes)) end
     end
@@ -128,11 +143,37 @@ for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
 end
 
 -- What goes back to the head of its queue goes last one first, so that the order there is the old one.
-for i = #returned, 1, -1 do give_back(returned[i][1], returned[i][2]) end
+for i = #returned, 1, -1 do give_back(returned[i][1], returned[i][2], returned[i][3]) end
+
+-- Drop what is settled.
+for _, batch in ipairs(acks[3]) do
+  redis.call('DEL', BATCHES .. owner .. ':' .. batch)
+  redis.call('HDEL', claims, batch)
+end
+for i = 1, #acks[4], 2 do
+  local key = BATCHES .. owner .. ':' .. acks[4][i]
+  if redis.call('EXISTS', key) == 1 then redis.call('LSET', key, acks[4][i + 1], SETTLED) end
+end
+for _, field in ipairs(acks[5]) do redis.call('HDEL', claims, field) end
 
 -- Claim.
-local record = {'s', sequence}
-local reply = {0, false}
+
+-- The `count` oldest messages of a list become a batch. SORT, told not to sort, is the one command that takes them there without
+-- their passing through here, in one step from Redis 7 on; where it is older or forbids SORT they take the long way.
+local function take(ready, first, count)
+  local batch = batch_of(owner, first)
+  if redis.REDIS_VERSION_NUM then
+    local moved = redis.pcall('SORT', ready, 'BY', 'nosort', 'DESC', 'LIMIT', 0, count, 'STORE', batch)
+    if moved == count then
+      redis.call('LTRIM', ready, 0, -count - 1)
+      return
+    end
+    redis.call('DEL', batch)
+  end
+  redis.call('RPUSH', batch, unpack(redis.call('RPOP', ready, count)))
+end
+
+local firsts, readies, due = {}, {}, 0
 if want > 0 then
   local queues = cmsgpack.unpack(ARGV[3])
   if redis.call('EXISTS', PAUSED) == 1 then queues = without_paused(queues) end
@@ -144,46 +185,42 @@ if want > 0 then
     for _, queue in ipairs(queues) do
       if want <= 0 or room <= 0 then break end
       local ready = queue[step]
-      local run = {queue[1]}
-      -- The first one tells how large they are, so that no turn carries more than about the most bytes.
-      local envelope = redis.call('RPOP', ready)
-      if envelope then
-        run[2] = envelope
-        local more = math.min(want - 1, math.floor(room / #envelope) - 1)
-        if more > 0 then
-          local popped = redis.call('RPOP', ready, more)
-          if popped then
-            for i = 1, #popped do run[i + 2] = popped[i] end
-          end
+      local waiting = redis.call('LLEN', ready)
+      if waiting > 0 then
+        local claimed = math.min(want, waiting)
+        if want > 1 then
+          -- The first one tells how large they are, so that no turn carries more than about the most bytes.
+          local size = math.max(1, #redis.call('LINDEX', ready, -1))
+          claimed = math.max(1, math.min(claimed, math.floor(room / size)))
+          room = room - claimed * size
         end
-        for i = 2, #run do
-          record[#record + 1] = number
-          record[#record + 1] = ready .. '\n' .. run[i]
-          number = number + 1
-          room = room - #run[i]
-        end
-        want = want - (#run - 1)
-        reply[#reply + 1] = run
+        take(ready, number, claimed)
+        firsts[#firsts + 1], readies[#readies + 1] = number, ready
+        number = number + claimed
+        want = want - claimed
         -- More are waiting: whoever claims wakes the next, so that a crowd wakes up without the sender counting it.
-        if (want <= 0 or room <= 0) and redis.call('LLEN', ready) > 0 and redis.call('EXISTS', BELL .. queue[1]) == 0 then
+        if (want <= 0 or room <= 0) and waiting > claimed and redis.call('EXISTS', BELL .. queue[1]) == 0 then
           ring(queue[1], 1)
         end
       end
     end
   end
 
-  if #reply == 2 then
+  if #firsts == 0 then
     -- Nothing is ready, so every token is stale; left alone it would wake us for nothing.
     for _, queue in ipairs(queues) do
       redis.call('DEL', BELL .. queue[1])
-      reply[1] = earlier(reply[1], queue[1])
+      due = earlier(due, queue[1])
     end
-    if reply[1] > 0 and redis.call('EXISTS', LOOKOUT) == 0 then reply[1] = -reply[1] end
+    if due > 0 and redis.call('EXISTS', LOOKOUT) == 0 then due = -due end
   end
 end
 
+local record = {'s', sequence}
+for i, first in ipairs(firsts) do
+  record[2 * i + 1], record[2 * i + 2] = string.format('%.0f', first), readies[i]
+end
 for from = 1, #record, 2000 do
   redis.call('HSET', claims, unpack(record, from, math.min(from + 1999, #record)))
 end
-reply[2] = what_is_revoked(reply)
-return reply
+return reply_with(due, firsts, readies)

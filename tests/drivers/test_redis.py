@@ -1,0 +1,47 @@
+"""What is the Redis driver's own; what all drivers must do is in test_conformance.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from celeriac.drivers import opening
+from celeriac.message import Claim, Depth, Fate, Message, Outcome
+from celeriac.ports import Broker
+from services import RedisServer
+
+
+@pytest.fixture
+def without_sort(redis_server: RedisServer, redis_db: str) -> Iterator[str]:
+    """The address of a server that forbids SORT, as some who rent one out do."""
+    redis_server.command("ACL SETUSER tenant on >secret ~* &* +@all -sort")
+    yield redis_db.replace("redis://", "redis://tenant:secret@")
+    redis_server.command("ACL DELUSER tenant")
+
+
+def three(broker: Broker) -> list[Claim]:
+    broker.publish([Message(name, "q", name.encode()) for name in ("a", "b", "c")])
+    broker.consume(["q"])
+    broker.enlist("owner", "node", 30)
+    return broker.turn("owner", (), 10)
+
+
+def test_without_sort_messages_become_claims_on_the_long_way(without_sort: str) -> None:
+    with closing(opening.open_broker(without_sort, None)) as broker:
+        a, b, c = three(broker)
+        assert [a.payload, b.payload, c.payload] == [b"a", b"b", b"c"]
+        broker.turn("owner", [Outcome(b.number), Outcome(c.number, Fate.GIVEN_BACK)], 0)
+        assert [claim.payload for claim in broker.held("owner")] == [b"a"]
+        assert broker.depth(["q"])["q"] == Depth(ready=1, claimed=1)
+
+
+def test_a_batch_that_is_settled_leaves_nothing_behind(redis_server: RedisServer, redis_db: str) -> None:
+    with closing(opening.open_broker(redis_db, None)) as broker:
+        a, b, c = three(broker)
+        broker.turn("owner", [Outcome(b.number, Fate.BEGUN), Outcome(c.number)], 0)
+        assert redis_server.command("EXISTS celeriac:batch:owner:1") == ":1"
+        broker.turn("owner", [Outcome(a.number), Outcome(b.number)], 0)
+        assert redis_server.command("EXISTS celeriac:batch:owner:1") == ":0"
+        assert redis_server.command("HLEN celeriac:claims:owner") == ":1"
