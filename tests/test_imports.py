@@ -52,6 +52,7 @@ LATE_IMPORTS = {
     "celeriac.worker.health": "web server and prometheus_client are loaded in the health process alone",
     "celeriac.cli": "the same: the pool is looked for before the program is imported",
     "celeriac.cli.greenlets": "the same: here it patches",
+    "celeriac.cli.reloading": "watchfiles is optional, and for development",
     "celeriac.cli.table": "rich is loaded only where something is shown",
 }
 

@@ -127,3 +127,27 @@ def test_what_fails_before_it_is_in_the_background_is_seen(run: Run, shop: Path)
     done = run("-A", "broken", "worker", "-D", "-f", "w.log")
     assert done.returncode == 1
     assert "No module named 'thing_that_is_not_there'" in done.stderr
+
+
+def test_with_reload_it_starts_anew_at_every_change_also_after_a_broken_one(
+    project: Path, worker_process: Start
+) -> None:
+    source = (project / "main.py").read_text()
+
+    def version(text: str) -> None:
+        (project / "main.py").write_text(source + text)
+
+    version("print('the first')")
+    worker = worker_process("main", project, "--reload", "-l", "info", "-c", "1")
+    worker.wait_for_line(r" ready\.")
+    version("print('the second')")
+    worker.wait_for_line(r"main\.py changed: the worker starts anew")
+    worker.wait_for_line(r"the second")
+    worker.wait_for_line(r" ready\.", times=2)
+    version("broken(")
+    worker.wait_for_line(r"the worker ended with \d+; it starts anew when a file changes")
+    version("print('the third')")
+    worker.wait_for_line(r" ready\.", times=3)
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert "Warm shutdown" in worker.output

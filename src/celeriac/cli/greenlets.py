@@ -10,6 +10,8 @@ from itertools import pairwise
 _FLAGS = ("-P", "--pool")
 #: `-Pgevent`, `--pool=gevent`: one argument.
 _JOINED = ("-Pgevent", "--pool=gevent")
+#: The flag of reloading.py, and how the environment says the same.
+FLAG, VARIABLE = "--reload", "CELERY_WORKER_RELOAD"
 
 
 def patch_if_asked(argv: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -22,8 +24,8 @@ def patch_if_asked(argv: Sequence[str], environ: Mapping[str, str]) -> None:
 
 
 def asks_for_gevent(argv: Sequence[str], environ: Mapping[str, str]) -> bool:
-    if "worker" not in argv:
-        return False
+    if "worker" not in argv or FLAG in argv or environ.get(VARIABLE):
+        return False  # who only watches over a worker needs no greenlets: that worker will
     said = [value for flag, value in pairwise(argv) if flag in _FLAGS]
     said += ["gevent" for argument in argv if argument in _JOINED]
     return "gevent" in said if said else environ.get("CELERY_WORKER_POOL") == "gevent"

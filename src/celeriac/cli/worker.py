@@ -12,6 +12,7 @@ from celeriac.cli.daemon import become, begin_again, begun_again, detach, detach
 from celeriac.cli.decide import decide
 from celeriac.cli.invocation import Invocation, pass_invocation
 from celeriac.cli.overrides import read_overrides
+from celeriac.cli.reloading import run_and_reload
 from celeriac.cli.unneeded import tell_unneeded
 from celeriac.cli.values import address, autoscale, concurrency, level, names, pool_name
 from celeriac.worker import banner
@@ -76,6 +77,7 @@ def _flag(*names: str, help: str) -> Callable[[_Command], _Command]:
 @click.option("--pool-start-method", "--start-method", "start_method", type=click.Choice(["fork", "spawn"]),
               help="How children begin; spawn for apps that start threads at import. [fork]")  # fmt: skip
 @_flag("--purge", "--discard", help="Remove what waits in the queues before the start. There is no undo.")
+@_flag("--reload", help="Start anew when a Python file below this folder changes; for development.")
 @_flag("-D", "--detach", help="Go to the background.")
 @click.option(
     "--health-port",
@@ -114,6 +116,10 @@ def worker(ctx: click.Context, invocation: Invocation, /, overrides: tuple[str, 
 
     Settings may follow the options: worker.redirect_stdouts=false task.time_limit=30
     """
+    if said["reload"]:
+        if said["detach"]:
+            raise click.UsageError("--reload is for a terminal: leave out -D/--detach")
+        sys.exit(run_and_reload())
     settings = read_overrides(overrides)
     tell_unneeded(ctx, invocation)
     again = begun_again()
