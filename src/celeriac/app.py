@@ -23,13 +23,14 @@ from celeriac.canvas import Signature
 from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
 from celeriac.control import Control
-from celeriac.drivers.opening import Options, open_broker, open_results
+from celeriac.drivers.opening import Options, open_broker, open_results, open_schedules
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, NotRegistered
 from celeriac.importing import import_if_there
 from celeriac.message import Binding, Message
 from celeriac.middleware import Entry, Passage
 from celeriac.nearest import nearest
-from celeriac.ports import Broker, ResultStore
+from celeriac.planning import OWN_WORDS, Schedules
+from celeriac.ports import Broker, ResultStore, ScheduleStore
 from celeriac.result import AsyncResult
 from celeriac.routing import Router
 from celeriac.sending import Constants, compose, send_through, tell_after, told_before
@@ -51,6 +52,9 @@ DEFAULT_FILE = "celeriac.db"
 #: worker does, and a program that tests nothing never loads it.
 _TESTING = "celeriac.testing.stepper"
 
+#: The same for `Celery.schedules`: few programs look at schedules.
+_SCHEDULES = "celeriac.schedules.keeping"
+
 _log = logging.getLogger("celeriac.app")
 
 #: What a fork left to the child: it belongs to the parent, so it is neither closed nor collected here.
@@ -63,6 +67,7 @@ class Ground(NamedTuple):
     broker: Callable[[], Broker]
     results: Callable[[], ResultStore]
     waiting: Callable[[ResultStore], Waiting]
+    schedules: Callable[[], ScheduleStore]
     time: Clock
 
 
@@ -374,15 +379,20 @@ class Celery:
         @app.on_after_finalize.connect
         def plan(sender, **kwargs):
             sender.add_periodic_task(30.0, clean.s("tmp"), name="clean every half minute")
+
+        Options are those of apply_async; catch_up, deadline, jitter, start, end, max_runs, overlap, enabled
+        and timezone are the entry's own, see docs/schedules.md.
         """
         call = self.signature(sig, args, kwargs) if args or kwargs else self.signature(sig)
         key = name or repr(call)
+        own = {word: options.pop(word) for word in OWN_WORDS if word in options}
         entry = {
             "schedule": schedule,
             "task": call.name,
             "args": call.args,
             "kwargs": call.kwargs,
             "options": {**call.options, **options},
+            **own,
         }
         # Before the app is finalized a configuration may still be read, which shall not lose it.
         if self.finalized:
@@ -515,6 +525,19 @@ class Celery:
         """Say something to all workers: `app.control.revoke(id)`."""
         return Control(self)
 
+    @cached_property
+    def schedules(self) -> Schedules:
+        """What is called again and again: `app.schedules.add(...)`, pause, trigger, list."""
+        kept: Schedules = import_module(_SCHEDULES).KeptSchedules(self)
+        return kept
+
+    def open_schedules(self) -> ScheduleStore:
+        """A connection of its own to the plans of this app's schedulers; who opens it closes it."""
+        if self._ground is not None:
+            return self._ground.schedules()
+        group = self.conf.beat_group or self.main or "celery"
+        return open_schedules(self.broker_url, group, self._broker_options())
+
     def bugreport(self) -> str:
         """What to tell somebody who shall help you: versions, platform, settings; without secrets."""
         facts = reporting.facts(self.main or "(no name)", self.broker_url, self.result_url, self.conf)
@@ -541,6 +564,7 @@ class Celery:
             before = (self._ground, self._broker, self._results, self._waiting, self.time)
             self._ground, self._broker, self._results, self._waiting = ground, None, None, None
             self.time = ground.time
+        self._close_schedules()
         try:
             yield
         finally:
@@ -659,6 +683,11 @@ class Celery:
         for connection in opened:
             if connection is not None:
                 connection.close()
+        self._close_schedules()
+
+    def _close_schedules(self) -> None:
+        if "schedules" in self.__dict__:
+            self.schedules.close()
 
     def __enter__(self) -> Self:
         return self

@@ -52,6 +52,7 @@ def decide(
         pidfile=_expanded(said["pidfile"], hostname),
         # -E has no effect yet, and the banner must not say ON.
         task_events=False,
+        beat=said["beat"],
         app_spec=invocation.app_spec,
         overrides=overrides,
     )

@@ -32,6 +32,8 @@ class _Failed(click.ClickException):
 #: Where each command is. Imported when asked for: a worker needs a lot that `queue list` should not wait for.
 COMMANDS = {
     "worker": "celeriac.cli.worker",
+    "beat": "celeriac.cli.beat",
+    "schedule": "celeriac.cli.schedule",
     "queue": "celeriac.cli.queues",
     "dead": "celeriac.cli.letters",
     "purge": "celeriac.cli.queues",

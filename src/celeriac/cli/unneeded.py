@@ -28,9 +28,8 @@ UNNEEDED = {
         "no heartbeat events are sent; the lease in the store is always renewed",
     ),
     "heartbeat_interval": ("--heartbeat-interval", "no heartbeat events are sent; see --lease"),
-    "beat": ("-B/--beat", "the scheduler is not built yet: periodic tasks are NOT sent"),
-    "schedule_filename": ("-s/--schedule-filename", "the scheduler is not built yet"),
-    "scheduler": ("--scheduler", "the scheduler is not built yet"),
+    "schedule_filename": ("-s/--schedule-filename", "the schedule is kept in the broker's store"),
+    "scheduler": ("--scheduler", "-B runs our own scheduler; start others with `celeriac beat -S`"),
     "executable": (
         "--executable",
         "no other program is started: start celeriac with the Python that is meant",

@@ -101,7 +101,7 @@ def _flag(*names: str, help: str) -> Callable[[_Command], _Command]:
 @click.option("--prefetch-multiplier", type=int, metavar="NUMBER", help="Accepted, without effect.")
 @_flag("--disable-prefetch", help="Accepted, without effect.")
 @click.option("--autoscale", type=autoscale, metavar="MAX[,MIN]", help="Taken as -c max.")
-@_flag("-B", "--beat", help="Accepted, without effect until the scheduler is built.")
+@_flag("-B", "--beat", help="Send periodic tasks too. Several workers may: one of them sends.")
 @click.option("-s", "--schedule-filename", "--schedule", metavar="FILE", help="Accepted, without effect.")
 @click.option("--scheduler", metavar="NAME", help="Accepted, without effect.")
 @click.option("-S", "--statedb", metavar="FILE", help="Accepted, without effect.")

@@ -90,14 +90,15 @@ class BaseSchedule:
 
     def is_due(self, last_run_at: datetime) -> schedstate:
         """Whether it is time to run again, and the seconds until the next look."""
-        now = _epoch(self.now())
-        due = self.next_after(_epoch(last_run_at))
-        if due is None:
+        rest = self.remaining_estimate(last_run_at)
+        if rest is None:
             return schedstate(False, float("inf"))
-        if due > now:
-            return schedstate(False, due - now)
-        following = self.next_after(max(now, due))
-        wait = float("inf") if following is None else following - now
+        if rest.total_seconds() > 0:
+            return schedstate(False, rest.total_seconds())
+        following = self.remaining_estimate(self.now())
+        wait = float("inf") if following is None else max(0.0, following.total_seconds())
+        now = _epoch(self.now())
+        due = now + rest.total_seconds()
         deadline = self.app.conf.beat_cron_starting_deadline if self.has_deadline else None
         if deadline is not None and now - self.latest(due, now) > deadline:
             return schedstate(False, wait)

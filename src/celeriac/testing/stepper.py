@@ -17,6 +17,7 @@ from typing import Any
 from celeriac import current, signals, states
 from celeriac.app import Celery, Ground
 from celeriac.drivers.memory import MemoryBroker, MemoryResults, MemoryStore
+from celeriac.drivers.memory_schedules import MemorySchedules
 from celeriac.exceptions import CeleriacError, DecodeError, ImproperlyConfigured, TimeoutError
 from celeriac.message import Claim, Fate, Outcome
 from celeriac.ports import ResultStore
@@ -162,6 +163,7 @@ class MemoryStepper:
             broker=lambda: MemoryBroker(store, with_results=self._app.result_url is not None),
             results=lambda: MemoryResults(store.results),
             waiting=lambda results: SteppedWaiting(results, self, accept),
+            schedules=lambda: MemorySchedules(store, "testing"),
             time=self._clock,
         )
 

@@ -11,9 +11,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -63,6 +63,17 @@ FENCED, ORPHANED = 3, 4
 logger = logging.getLogger("celery.worker")
 
 
+class Companion(Protocol):
+    """A process beside the children."""
+
+    def start(self, to_close: Sequence[int] = ()) -> None: ...
+
+    def tend(self, to_close: Sequence[int]) -> None:
+        """Start it anew if it has died."""
+
+    def stop(self) -> None: ...
+
+
 class Household:
     """What supervisor and children of one node have in common."""
 
@@ -83,6 +94,8 @@ class Household:
         self.meters: Meters | None = None
         #: Answers /livez, /readyz and /metrics in the node's main process; None where nobody asks.
         self.health: Health | None = None
+        #: The scheduler of -B, in the node's main process; None where nobody asks.
+        self.beat: Companion | None = None
         #: The service manager, in the node's main process; None where there is none.
         self.systemd: Systemd | None = None
         #: What the node serves, once its settings are read.

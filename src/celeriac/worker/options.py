@@ -54,6 +54,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     pidfile: str | None = None
     #: `[host:]port` of /livez, /readyz and /metrics; None: nobody listens.
     health: str | None = None
+    #: Schedule periodic tasks too (-B).
+    beat: bool = False
     #: Send task events (-E).
     task_events: bool = False
     #: What -A said; a spawned child imports the app by it. None: the app was made by the command itself.

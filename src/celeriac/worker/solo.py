@@ -194,6 +194,8 @@ class Solo:
             self._household.step()
             if self._household.health is not None:
                 self._tell_health(self._household.health, heartbeat)
+            if self._household.beat is not None:
+                self._household.beat.tend(())
             heard = [self._over_reader]
             if (descriptor := heartbeat.fileno()) is not None:
                 heard.append(descriptor)

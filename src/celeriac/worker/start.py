@@ -23,6 +23,7 @@ from celeriac.worker.banner import Station
 from celeriac.worker.health import Health
 from celeriac.worker.living import Household
 from celeriac.worker.options import WorkerOptions
+from celeriac.worker.pidfile import pidfile
 from celeriac.worker.slots import Slots
 from celeriac.worker.solo import Solo
 from celeriac.worker.supervisor import Supervisor
@@ -106,7 +107,7 @@ def _run(
             "which a call into C or a task that catches everything holds up. Only -P prefork ends any task",
             options.pool,
         )
-    with _pidfile(options.pidfile), _healthy(household, queues):
+    with pidfile(options.pidfile), _healthy(household, queues), _scheduling(household):
         settled()
         broker = _reach_store(household)
         if broker is None:
@@ -162,6 +163,23 @@ def _healthy(household: Household, queues: tuple[str, ...]) -> Iterator[None]:
         health.stop()
 
 
+@contextlib.contextmanager
+def _scheduling(household: Household) -> Iterator[None]:
+    """With -B: a scheduler beside the children."""
+    if not household.options.beat:
+        yield
+        return
+    # Only here: a worker without -B shall not pay for schedules.
+    from celeriac.worker.embedded import EmbeddedBeat
+
+    household.beat = EmbeddedBeat(household.app, household.options.hostname)
+    try:
+        household.beat.start()
+        yield
+    finally:
+        household.beat.stop()
+
+
 def _reach_store(household: Household) -> Broker | None:
     """A broker that answers; None if it does not and the settings forbid to wait."""
     app, conf = household.app, household.app.conf
@@ -194,54 +212,6 @@ def _reach_store(household: Household) -> Broker | None:
             )
             household.step()
             time.sleep(pause)
-
-
-@contextlib.contextmanager
-def _pidfile(path: str | None) -> Iterator[None]:
-    if path is None:
-        yield
-        return
-    _refuse_to_start_twice(path)
-    try:
-        with open(path, "x") as file:  # of two that start at once, one
-            file.write(f"{os.getpid()}\n")
-    except OSError as error:
-        raise ImproperlyConfigured(f"--pidfile {path} cannot be written: {error.strerror}") from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            Path(path).unlink()
-
-
-def _refuse_to_start_twice(path: str) -> None:
-    try:
-        with open(path) as file:
-            pid = int(file.read())
-    except FileNotFoundError:
-        return
-    except ValueError:
-        pid = 0
-    if not _is_another(pid):
-        with contextlib.suppress(FileNotFoundError):
-            Path(path).unlink()
-        return
-    raise ImproperlyConfigured(
-        f"the pidfile {path} belongs to process {pid}, which runs: is the worker started already?"
-    )
-
-
-def _is_another(pid: int) -> bool:
-    """Whether a process of that number lives. In a container we may well have the number of the last one."""
-    if pid <= 0 or pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False  # it died without removing its file
-    except PermissionError:
-        pass
-    return True
 
 
 def _refuse_pickle_as_root(app: Celery) -> None:

@@ -108,6 +108,8 @@ class Supervisor:
                 self._household.step()
                 if self._household.health is not None:
                     self._tell_health(self._household.health)
+                if self._household.beat is not None:
+                    self._household.beat.tend(self._lines())
                 if self._goes_on():
                     self._wait(min(pause, self._until_next_duty()), wake)
         self._heartbeat.stop()
