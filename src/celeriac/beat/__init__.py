@@ -1,0 +1,1 @@
+"""Schedulers: any number may run, one of them sends."""

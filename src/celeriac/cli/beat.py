@@ -89,11 +89,12 @@ def _service_of(invocation: Invocation, scheduler: Any, said: dict[str, Any]) ->
     from celeriac.compat.beat import Service as TheirService
 
     try:
-        return TheirService(
+        service: Service = TheirService(
             invocation.app,
             max_interval=said["max_interval"],
             schedule_filename=said["schedule_filename"],
             scheduler_cls=scheduler,
         )
+        return service
     except ImportError as error:
         raise ImproperlyConfigured(f"the scheduler {scheduler!r} cannot be imported: {error}") from error

@@ -20,6 +20,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.app.base": ("celeriac.compat.app",),
     "celery.app.registry": ("celeriac.compat.app",),
     "celery.app.task": ("celeriac.compat.task",),
+    "celery.beat": ("celeriac.compat.beat",),
     "celery.canvas": ("celeriac.canvas",),
     "celery.contrib": ("celeriac.compat",),
     "celery.contrib.pytest": ("celeriac.testing.plugin",),
@@ -36,6 +37,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.utils": ("celeriac.compat.utils",),
     "celery.utils.log": ("celeriac.log", "celeriac.compat.loggers"),
     "celery.utils.nodenames": ("celeriac.compat.nodenames",),
+    "celery.utils.time": ("celeriac.compat.times",),
 }
 
 
@@ -47,10 +49,12 @@ KOMBU: dict[str, tuple[str, ...]] = dict.fromkeys(
         "kombu.entity",
         "kombu.exceptions",
         "kombu.serialization",
-        "kombu.utils",
         "kombu.utils.uuid",
     ),
     ("celeriac.compat.kombu",),
+) | dict.fromkeys(
+    ("kombu.utils", "kombu.utils.encoding", "kombu.utils.json", "kombu.utils.objects", "kombu.utils.url"),
+    ("celeriac.compat.kombu", "celeriac.compat.kombu_utils"),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from celeriac.current import get_current_app
@@ -61,7 +62,7 @@ class BaseSchedule:
     def app(self, app: Any) -> None:
         self._app = app
 
-    @property
+    @cached_property
     def tz(self) -> tzinfo:
         zone: tzinfo = self.app.timezone
         return zone

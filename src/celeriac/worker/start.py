@@ -10,12 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from pathlib import Path
 
 from celeriac import __version__, signals
 from celeriac.app import Celery
 from celeriac.checking import findings
-from celeriac.exceptions import ImproperlyConfigured, OperationalError, SecurityError
+from celeriac.exceptions import OperationalError, SecurityError
 from celeriac.ports import Broker
 from celeriac.routing import Router
 from celeriac.worker import banner
