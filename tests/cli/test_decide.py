@@ -35,7 +35,7 @@ SILENT: dict[str, Any] = dict.fromkeys(
         "health",
         "detach",
     ]
-) | {"loglevel": "WARNING", "without_heartbeat": False, "purge": False, "task_events": False}
+) | {"loglevel": "WARNING", "without_heartbeat": False, "purge": False, "task_events": False, "beat": False}
 
 
 def decided(said: dict[str, Any] | None = None, **settings: Any) -> WorkerOptions:

@@ -65,10 +65,17 @@ def test_settings_at_the_end_reach_the_tasks(run: Run, shop: Path, worker_proces
 
 
 def test_options_without_effect_say_why_and_quiet_says_nothing(shop: Path, worker_process: Start) -> None:
-    words = "-P solo -l info -O fair --without-gossip --without-mingle -E -B --autoscale 3,1".split()
+    words = "-P solo -l info -O fair --without-gossip --without-mingle -E -s file --autoscale 3,1".split()
     worker = worker_process("main", shop, *words)
     worker.wait_for_line(r" ready\.")
-    for option in ("-O", "--without-gossip", "--without-mingle", "-E", "-B/--beat", "--autoscale"):
+    for option in (
+        "-O",
+        "--without-gossip",
+        "--without-mingle",
+        "-E",
+        "-s/--schedule-filename",
+        "--autoscale",
+    ):
         assert f"\n{option} has no effect here because " in f"\n{worker.output}"
     assert "--prefetch-multiplier has no effect" not in worker.output
 

@@ -14,6 +14,7 @@ import pytest
 from celeriac import Celery
 from celeriac.exceptions import ImproperlyConfigured, SecurityError
 from celeriac.worker import start
+from celeriac.worker.pidfile import pidfile
 from stand import Stand, lines, until
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -117,7 +118,7 @@ def test_systemd_hears_that_it_is_ready_alive_and_stopping(stand: Stand, pool: s
 def test_WRK_20_a_pidfile_that_nobody_lives_by_is_replaced(tmp_path: Path, left: str) -> None:
     path = tmp_path / "w.pid"
     path.write_text(str(os.getpid()) if left == "own" else left)
-    with start._pidfile(str(path)):
+    with pidfile(str(path)):
         assert path.read_text() == f"{os.getpid()}\n"
     assert not path.exists()
 
@@ -125,10 +126,10 @@ def test_WRK_20_a_pidfile_that_nobody_lives_by_is_replaced(tmp_path: Path, left:
 def test_WRK_20_a_pidfile_of_a_living_process_or_in_no_folder_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pid"
     path.write_text(str(os.getppid()))
-    with pytest.raises(ImproperlyConfigured, match="which runs"), start._pidfile(str(path)):
+    with pytest.raises(ImproperlyConfigured, match="which runs"), pidfile(str(path)):
         pass
     assert path.exists()
-    with pytest.raises(ImproperlyConfigured, match="cannot be written"), start._pidfile("/nowhere/w.pid"):
+    with pytest.raises(ImproperlyConfigured, match="cannot be written"), pidfile("/nowhere/w.pid"):
         pass
 
 
