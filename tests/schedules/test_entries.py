@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -202,8 +203,9 @@ def test_BEA_1_what_code_declares_is_merged_by_its_name(stand: Stand) -> None:
     stand.time += 30
     stand.scheduler().tick()
     (payload,) = stand.app.broker.peek("q", 9)
-    assert b'"celery_beat_task":true' in payload
-    assert b'"celeriac_scheduled":"2027-03-01T12:00:30+00:00"' in payload
+    headers = json.loads(payload)["headers"]
+    assert headers["celery_beat_task"] is True
+    assert headers["celeriac_scheduled"] == "2027-03-01T12:00:30+00:00"
 
 
 def test_a_static_entry_keeps_its_state_over_another_leader_and_goes_with_its_code(stand: Stand) -> None:
@@ -276,9 +278,9 @@ def test_after_an_hour_without_a_scheduler(stand: Stand, said: dict[str, Any], c
     add(stand, **said)
     one = stand.scheduler()
     one.tick()
-    stand.time += 30
+    stand.time += 45
     assert len(stand.pass_time(one, 3600)) == count
-    assert stand.pass_time(one, 30) == ["a"], "from then on as ever"
+    assert stand.pass_time(one, 15) == ["a"], "from then on as ever"
     assert sum(one.what == "dropped" for one in stand.app.schedules.history("a")) <= 1
 
 
