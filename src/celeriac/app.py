@@ -24,7 +24,7 @@ from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
 from celeriac.control import Control
 from celeriac.drivers.opening import Options, open_broker, open_results, open_schedules
-from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, NotRegistered
+from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, EncodeError, NotRegistered
 from celeriac.importing import import_if_there
 from celeriac.message import Binding, Message
 from celeriac.middleware import Entry, Passage
@@ -40,6 +40,7 @@ from celeriac.spreading import spread
 from celeriac.stepping import Stepper
 from celeriac.task import AsyncTask, Task, task_class
 from celeriac.waiting import Waiting
+from celeriac.wire.codecs import in_units
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -339,8 +340,11 @@ class Celery:
         """Publish one task's message, and tell those who listen for that."""
         if signals.before_task_publish.receivers:
             message = told_before(message, name)
+        broker = self.broker
+        if len(message.payload) > self._max_bytes:
+            raise self._too_large(message)
         if message.copies is None and message.fanout is None:
-            self.broker.publish((message,))
+            broker.publish((message,))
         else:
             self.publish((message,))
         if signals.after_task_publish.receivers or signals.task_sent.receivers:
@@ -350,7 +354,17 @@ class Celery:
         """Send what is composed already."""
         messages = spread(messages, self)
         if messages:
-            self.broker.publish(messages)
+            broker = self.broker
+            for message in messages:
+                if len(message.payload) > self._max_bytes:
+                    raise self._too_large(message)
+            broker.publish(messages)
+
+    def _too_large(self, message: Message) -> EncodeError:
+        return EncodeError(
+            f"the message of task {message.id} has {in_units(len(message.payload))}, more than "
+            f"task_max_bytes ({in_units(self._max_bytes)}); store the data elsewhere and send where it is"
+        )
 
     def _bindings(self, exchange: str) -> Sequence[Binding]:
         return self.broker.bindings(exchange)
@@ -449,6 +463,7 @@ class Celery:
         return broker
 
     def _open_broker(self) -> Broker:
+        self._max_bytes: int = self.conf.task_max_bytes
         if self._ground is not None:
             return self._ground.broker()
         return open_broker(self.broker_url, None, self._broker_options())

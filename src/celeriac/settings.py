@@ -121,6 +121,14 @@ _ROWS = (
     ),
     _ours("task_stream_buffer", 1000, int, "Parts kept of what a task yields, for who reads late.", least=1),
     _ours("task_max_deliveries", 3, int, "Deaths of its child after which a task is a dead letter.", least=1),
+    _ours(
+        "task_max_bytes",
+        256 << 20,
+        int,
+        "Size above which a message is refused where it is sent, a dead letter where it comes, and a result "
+        "a failure.",
+        least=1,
+    ),
     _ours("task_unknown_delay", 5.0, float, "Seconds a task that nobody registered waits for its next try."),
     _ours("task_revokes_expire", timedelta(days=7), float, "Seconds to keep a revoke; None is for ever."),
     _ours("publish_timeout", 5.0, float, "Seconds a producer tries to reach the broker before it raises."),

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import time
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,20 @@ def test_a_worker_serves_queues_with_odd_names(stand: Stand) -> None:
 
 
 @pytest.mark.usefixtures("child")
+@pytest.mark.usefixtures("child")
+def test_arguments_that_are_nested_100_000_deep_fail_and_are_kept(stand: Stand) -> None:
+    deep = b"[[" + b"[" * 100_000 + b"]" * 100_000 + b"], {}, {}]"
+    letter = buried(stand, json.dumps({**envelope(stand), "body": b64encode(deep).decode()}).encode())
+    assert letter.reason == "DecodeError: this json content is nested too deeply"
+
+
+def test_a_message_that_is_too_large_is_refused_where_it_is_sent(stand: Stand) -> None:
+    with Celery(broker=stand.url, backend=stand.url, set_as_current=False, task_max_bytes=100_000) as app:
+        with pytest.raises(EncodeError, match="store the data elsewhere"):
+            app.send_task("main.f", ("x" * 100_000,))
+        assert app.send_task("main.f", ("x" * 1000,)).get(timeout=20) == "x" * 1000
+
+
 def test_a_payload_of_64_mebibytes_arrives(stand: Stand) -> None:
     size = 64 << 20
     assert stand.send("size_of", "x" * size).get(timeout=50) == size

@@ -1124,3 +1124,23 @@ def test_a_change_of_a_task_holds_from_the_next_message_on(world: World) -> None
 
 def nothing_to_do() -> None:
     pass
+
+
+def test_a_message_that_is_too_large_is_kept_as_a_dead_letter_and_not_looked_at() -> None:
+    world = World(task_max_bytes=1000)
+    outcome = world.prepare("proj.any", "x" * 1000)
+    assert isinstance(outcome, Outcome)
+    assert outcome.fate is Fate.DEAD
+    assert "task_max_bytes allows 1000 bytes" in outcome.reason
+
+
+def test_a_result_that_is_too_large_is_a_failure_that_says_so() -> None:
+    world = World(task_max_bytes=1000)
+
+    @world.task
+    def large() -> str:
+        return "x" * 1000
+
+    found = meta(world.run("proj.large"))
+    assert (found["status"], found["result"]["exc_type"]) == ("FAILURE", "EncodeError")
+    assert "store it elsewhere and return where it is" in str(found["result"]["exc_message"])

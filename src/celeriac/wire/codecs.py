@@ -22,6 +22,8 @@ from celeriac.wire.saferepr import type_name
 
 #: The protocol of kombu's pickles: every Python that reads them knows it.
 PICKLE_PROTOCOL = 4
+#: Most bytes that compressed content may unfold to: a few that came over the wire could fill any memory.
+MOST_UNFOLDED = 256 << 20
 
 
 class Codec(NamedTuple):
@@ -341,9 +343,26 @@ def decompress(data: bytes, content_type: str) -> bytes:
     if not module:
         raise DecodeError(f"nobody here can undo the compression {content_type!r}")
     try:
-        plain: bytes = import_module(module).decompress(data)
+        unfolding: Any = _UNFOLDERS[module]()
+        plain: bytes = unfolding.decompress(data, MOST_UNFOLDED)
     except MemoryError:
         raise
     except Exception as error:
         raise DecodeError(f"this is no {content_type} content: {_first_line(error)}") from error
+    if not unfolding.eof:
+        much = len(plain) >= MOST_UNFOLDED
+        how = f"unfolds to more than {in_units(MOST_UNFOLDED)}" if much else "ends too early"
+        raise DecodeError(f"this {content_type} content {how}")
     return plain
+
+
+def in_units(size: int) -> str:
+    """A number of bytes as a person reads it."""
+    return f"{size / (1 << 20):.0f} MiB" if size >= 1 << 20 else f"{size} bytes"
+
+
+_UNFOLDERS: dict[str, Callable[[], Any]] = {
+    "zlib": zlib.decompressobj,
+    "bz2": lambda: import_module("bz2").BZ2Decompressor(),
+    "lzma": lambda: import_module("lzma").LZMADecompressor(),
+}

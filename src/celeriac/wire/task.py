@@ -514,9 +514,14 @@ def _section(payload: bytes, name: str) -> dict[str, Any]:
         return loads_plain_json(payload).get(name) or {}
     try:
         return loads_json(text) or {}
-    except ValueError:
-        # A type that is registered at the sender only: better as it is written than not at all.
-        return loads_plain_json(text) or {}
+    except (ValueError, RecursionError):
+        # A type that is registered at the sender only, or bytes that are no UTF-8: better as it is written
+        # than not at all.
+        readable = text.decode("utf-8", "replace").encode()
+    try:
+        return loads_plain_json(readable) or {}
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the {name} of this message cannot be read: {error}") from error
 
 
 def _decode_arguments(message: TaskMessage, accept: Collection[str]) -> Arguments:

@@ -19,9 +19,10 @@ from celeriac.app import Celery
 from celeriac.canvas import counting
 from celeriac.canvas.signature import as_signature
 from celeriac.einfo import ExceptionInfo, traceback_of
-from celeriac.exceptions import CeleriacError, ChordError
+from celeriac.exceptions import CeleriacError, ChordError, EncodeError
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
+from celeriac.wire.codecs import in_units
 from celeriac.wire.result import decode_exception, encode_result, encode_success
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack, unpack_identity
@@ -65,6 +66,7 @@ class Endings:
         self._plain = self._serializer == "json" and not self._compression and not self._extended
         self._errors_even_if_ignored = bool(conf.task_store_errors_even_if_ignored)
         self._accept: Sequence[str] = conf.accept_content
+        self._max_bytes: int = conf.task_max_bytes
 
     def success(self, request: Request, value: Any) -> Result | None:
         """The result of a task that gave `value`; EncodeError if that cannot be written down."""
@@ -80,6 +82,8 @@ class Endings:
             group_id=request.group,
             parent_id=request.parent_id,
         )
+        if len(payload) > self._max_bytes:
+            raise self._too_large(task_id, payload)
         return Result(task_id, payload, self._ttl)
 
     def started(self, request: Request, pid: int) -> Result | None:
@@ -275,7 +279,15 @@ class Endings:
             serializer=self._serializer,
             compression=self._compression,
         )
+        if len(payload) > self._max_bytes:
+            raise self._too_large(task_id, payload)
         return Result(task_id, payload, self._failure_ttl if failed else self._ttl)
+
+    def _too_large(self, task_id: str, payload: bytes) -> EncodeError:
+        return EncodeError(
+            f"the result of task {task_id} has {in_units(len(payload))}, more than task_max_bytes "
+            f"({in_units(self._max_bytes)}); store it elsewhere and return where it is"
+        )
 
     def _date(self) -> str:
         """Now as ISO 8601; the part before the fraction is worked out once a second."""

@@ -29,6 +29,7 @@ from celeriac.exceptions import (
 )
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.request import Request
+from celeriac.wire.codecs import in_units
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack
 from celeriac.worker.endings import Endings
@@ -77,6 +78,7 @@ class Executor:
         self._conf = app.conf
         self._accept = app.conf.accept_content
         self._max_deliveries: int = app.conf.task_max_deliveries
+        self._max_bytes: int = app.conf.task_max_bytes
         self._unknown_delay: float = app.conf.seconds("task_unknown_delay") or 0.0
         #: Unknown task name -> when it was told of.
         self._told: dict[str, float] = {}
@@ -96,9 +98,14 @@ class Executor:
             return self.endings.bury(claim, f"internal error of the worker: {safe_repr(error)}")
 
     def _admit(self, claim: Claim) -> Job | Outcome:
+        if len(claim.payload) > self._max_bytes:
+            how_much = f"{in_units(len(claim.payload))} and task_max_bytes allows {in_units(self._max_bytes)}"
+            return self._invalid(
+                claim, None, DecodeError(f"the message was not looked at: it has {how_much}")
+            )
         try:
-            message = unpack(claim.payload)
-        except DecodeError as error:
+            message = unpack(claim.payload, self._accept)
+        except (DecodeError, ContentDisallowed) as error:
             return self._invalid(claim, None, error)
         if claim.begun:
             return self.endings.fail(claim, lost_error("it had begun and was acknowledged early"))
