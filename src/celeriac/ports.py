@@ -61,9 +61,14 @@ class Broker(Protocol):
         """The owner leaves: what it still holds is given back, or is a dead letter if it had begun and was
         acknowledged early; then the owner is unknown."""
 
-    def lookout(self, node: str) -> Lookout | None:
+    def lookout(self, node: str, distrust: Callable[[], None] = ...) -> Lookout | None:
         """A lookout over the consumed queues, for stores whose producers or delays do not wake `turn` by
-        themselves."""
+        themselves. It calls `distrust` when it finds that connections of this node are dead without having
+        been told, so that the node's other brokers are told by `distrust` in their turn."""
+
+    def distrust(self) -> None:
+        """Speak over no connection that is open now: those that are in use break, and are made anew. From any
+        thread."""
 
     def bind(self, bindings: Sequence[Binding], keep: float | None = None) -> None:
         """Make known which queues get what is sent to an exchange: for `keep` seconds, None is for good."""

@@ -145,8 +145,11 @@ class MemoryBroker:
         with self._open() as store:
             store.dismiss(owner)
 
-    def lookout(self, node: str) -> None:
+    def lookout(self, node: str, distrust: Callable[[], None] = lambda: None) -> None:
         """None is needed: every waiting turn hears of what is sent, and knows when the next one is due."""
+
+    def distrust(self) -> None:
+        """Nothing: there is no connection."""
 
     def depth(self, queues: Sequence[str]) -> dict[str, Depth]:
         with self._open() as store:

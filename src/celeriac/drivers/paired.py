@@ -13,7 +13,7 @@ Members of chords are counted by the broker: a count carries the value, so it ne
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 import msgspec
 
@@ -76,8 +76,11 @@ class Paired:
     def beat(self, node: str, lease: float) -> list[str]:
         return self._broker.beat(node, lease)
 
-    def lookout(self, node: str) -> Lookout | None:
-        return self._broker.lookout(node)
+    def lookout(self, node: str, distrust: Callable[[], None] = lambda: None) -> Lookout | None:
+        return self._broker.lookout(node, distrust)
+
+    def distrust(self) -> None:
+        self._broker.distrust()
 
     def bind(self, bindings: Sequence[Binding], keep: float | None = None) -> None:
         self._broker.bind(bindings, keep)

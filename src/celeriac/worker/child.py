@@ -18,7 +18,7 @@ from celeriac.worker.intake import Intake
 from celeriac.worker.slots import Slot, State
 
 #: Seconds that one wait for messages lasts; it only bounds how long a child trusts that it will be woken.
-WAIT = 60.0
+WAIT = 300.0
 #: Seconds that finished outcomes may stay unsettled, and unbegun claims unmoved, while a task runs (law 7).
 PATIENCE = 0.005
 #: Seconds that a stopping child tries to bring its outcomes to a store that is away.

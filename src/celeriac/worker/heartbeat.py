@@ -29,8 +29,18 @@ Judge = Callable[[list[Claim], int | None, int, str], list[Outcome]]
 class Heartbeat:
     """Called whenever it is due or its lookout has something to read; runs no user code, never waits long."""
 
-    def __init__(self, broker: Broker, node: str, lease: float, judge: Judge, served: Served) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        node: str,
+        lease: float,
+        judge: Judge,
+        served: Served,
+        distrust: Callable[[], None] = lambda: None,
+    ) -> None:
         self._broker = broker
+        #: Called when connections of the node's children may be dead without having been told.
+        self._distrust = distrust
         self._served = served
         self._bound = False
         self._node = node
@@ -49,7 +59,7 @@ class Heartbeat:
 
     def start(self) -> None:
         """After the queues are set with `broker.consume`."""
-        self._lookout = self._broker.lookout(self._node)
+        self._lookout = self._broker.lookout(self._node, self._distrust)
 
     def fileno(self) -> int | None:
         """What to poll for reading, if anything."""

@@ -54,6 +54,7 @@ from celeriac.worker.systemd import Systemd
 READY, LIMITS = b"R", b"L"
 #: What it hears from above.
 STOP = b'["stop"]\n'
+DISTRUST = b'["distrust"]\n'
 
 #: Returned by the main process in place of an exit code: it shall begin again from its first line.
 RESTART = -1
@@ -247,7 +248,9 @@ class Household:
             plan, slot, ready=lambda: _write(lines.up, READY), limits_in_use=lambda: _write(lines.up, LIMITS)
         )
         child = self.child(life)
-        threading.Thread(target=_hear, args=(lines.down, child), name="celeriac-parent", daemon=True).start()
+        threading.Thread(
+            target=_hear, args=(lines.down, child, life.broker.distrust), name="celeriac-parent", daemon=True
+        ).start()
         if signals.worker_process_init.receivers:
             signals.worker_process_init.send(plan.hostname)
         # What the parent made is shared with it page by page: collecting it would copy them all.
@@ -323,7 +326,7 @@ def _leave_signals_to_the_parent() -> None:
     signal.set_wakeup_fd(-1)
 
 
-def _hear(down: int, child: Child) -> None:
+def _hear(down: int, child: Child, distrust: Callable[[], None]) -> None:
     """Listen to the parent's words, on a thread of its own."""
     heard, ours = b"", os.getpid()
     while True:
@@ -342,6 +345,8 @@ def _hear(down: int, child: Child) -> None:
             order, *_arguments = msgspec.json.decode(word)
             if order == "stop":
                 child.stop()
+            elif order == "distrust":
+                distrust()
     # Nobody renews our lease any more. Return all and end, before others run what we hold.
     with contextlib.suppress(Exception):
         child.abandon()

@@ -9,6 +9,7 @@ import os
 import select
 import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from celeriac import signals
@@ -46,14 +47,20 @@ class Solo:
         self._over_reader, self._over_writer = os.pipe()
         #: The child's name in the store.
         self._owner = ""
-        self._stop_child: Any = lambda: None
+        self._stop_child: Callable[[], None] = lambda: None
+        self._child_broker: Broker | None = None
 
     def run(self) -> int:
         """Work until told to stop; returns the exit code."""
         options = self._household.options
         self._broker.consume(self._queues)
         heartbeat = Heartbeat(
-            self._broker, self._node, options.lease, self._household.judge, self._household.served
+            self._broker,
+            self._node,
+            options.lease,
+            self._household.judge,
+            self._household.served,
+            self._distrust,
         )
         heartbeat.start()
         keeper = threading.Thread(
@@ -106,6 +113,7 @@ class Solo:
         life = self._household.life(plan, slot, ready=self._say_ready)
         child = self._household.child(life)
         self._stop_child = child.stop
+        self._child_broker = life.broker
         if self._stopping:
             child.stop()
         try:
@@ -122,6 +130,10 @@ class Solo:
                 with contextlib.suppress(Fenced):
                     life.leave()
             raise
+
+    def _distrust(self) -> None:
+        if self._child_broker is not None:
+            self._child_broker.distrust()
 
     def _tell_health(self, health: Health, heartbeat: Heartbeat) -> None:
         health.vitals.note(

@@ -19,7 +19,7 @@ from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import PAUSE, Heartbeat
-from celeriac.worker.living import FENCED, LIMITS, READY, RESTART, STOP, Household, meaning_of
+from celeriac.worker.living import DISTRUST, FENCED, LIMITS, READY, RESTART, STOP, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.slots import Slot, State
 from celeriac.worker.stacks import Inquiry
@@ -67,7 +67,7 @@ class Supervisor:
         self._rooms = rooms
         self._node = node_name(self._options.hostname)
         self._heartbeat = Heartbeat(
-            broker, self._node, self._options.lease, household.judge, household.served
+            broker, self._node, self._options.lease, household.judge, household.served, self._tell_distrust
         )
         self._count = children
         self._kin: dict[int, Kin] = {}
@@ -172,6 +172,10 @@ class Supervisor:
         # It may have died just now, or not have listened for very long.
         with contextlib.suppress(OSError):
             os.write(kin.lines.down, word)
+
+    def _tell_distrust(self) -> None:
+        for kin in self._kin.values():
+            self._tell(kin, DISTRUST)
 
     def _goes_on(self) -> bool:
         return bool(self._kin or self._estates) or not self._stopping

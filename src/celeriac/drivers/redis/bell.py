@@ -18,11 +18,11 @@ from celeriac.drivers.redis.connection import Connection, checked, pack, readabl
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
 
-#: Seconds after which, at the latest, the server calls off who stands in line, who then stands again: its
-#: word that the connection lives. One that died in silence (a firewall forgot it) is noticed after these and
-#: SLACK, in time to consume again 5 s after the fault. Our own deadlines are kept here, because the server
-#: looks at its own only about ten times a second.
-STAND = 2
+#: Seconds after which, at the latest, the server calls off who stands in line, who then stands again. Long,
+#: since every child says it: that a connection died in silence the kernel finds out sooner (keepalive), or
+#: the lookout for all children of its node. Our own deadlines are kept here, because the server looks at its
+#: own only about ten times a second.
+STAND = 60
 #: Seconds that its word may be late before the connection counts as broken.
 SLACK = 1.5
 
@@ -103,6 +103,10 @@ class Bell:
             self._connection.close()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
+
+    def shut(self) -> None:
+        """End a wait with an error, from any thread: the connection is not trusted any more."""
+        self._connection.shut()
 
     def hang_up(self) -> None:
         """Forget the connection: what it stands on broke, and it may be as dead without having been told."""

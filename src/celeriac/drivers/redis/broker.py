@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -67,6 +68,7 @@ class RedisBroker:
         self._operators: deque[Connection] = deque()
         self._producer = Producer(connect, keys, publish_timeout)
         self._bell = Bell(connect, keys, self._connection)
+        self._lookout: RedisLookout | None = None
         self._queues: list[str] = []
         #: Fanout exchanges of stock Celery that this node listens to, and the queue into which it puts what
         #: it hears.
@@ -134,7 +136,10 @@ class RedisBroker:
         self._bell.wake()
 
     def beat(self, node: str, lease: float) -> list[str]:
-        return [_text(owner) for owner in self._run(scripts.BEAT, [], node, int(lease * 1000))]
+        orphans = [_text(owner) for owner in self._run(scripts.BEAT, [], node, int(lease * 1000))]
+        if self._lookout is not None:
+            self._lookout.heard_of_store()
+        return orphans
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
         flat = self._run(scripts.ADOPT, [self._keys.claims + owner, self._keys.claims + by], owner, by, node)
@@ -155,8 +160,22 @@ class RedisBroker:
         if self._unanswered is not None and self._unanswered.owner == owner:
             self._unanswered = None
 
-    def lookout(self, node: str) -> Lookout | None:
-        return RedisLookout(self._connect, self._keys, node, self._queues, self._relays, self.publish)
+    def lookout(self, node: str, distrust: Callable[[], None] = lambda: None) -> Lookout | None:
+        def distrust_all() -> None:
+            self.distrust()
+            distrust()
+
+        self._lookout = RedisLookout(
+            self._connect, self._keys, node, self._queues, self._relays, self.publish, distrust_all
+        )
+        return self._lookout
+
+    def distrust(self) -> None:
+        self._connection.shut()
+        self._bell.shut()
+        with contextlib.suppress(IndexError):
+            while True:
+                self._operators.pop().close()
 
     # -- exchanges
 

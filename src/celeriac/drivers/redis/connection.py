@@ -59,10 +59,8 @@ class Connection:
         self.resp3 = resp3
         #: Redis's own number of this connection, for CLIENT UNBLOCK.
         self.client_id = 0
-        #: How many pushed notices `read` and `buffered` have passed over (RESP3).
-        self.notices = 0
-        #: What arrived on subscribed channels meanwhile: (channel, message).
-        self.heard: list[tuple[bytes, bytes]] = []
+        #: What was pushed and `read` and `buffered` have passed over (RESP3).
+        self.notices: list[Sequence[Any]] = []
         #: Monotonic seconds at which the last command was sent.
         self.last_use = 0.0
         self._stream: Stream | None = None
@@ -135,7 +133,7 @@ class Connection:
             ) from error
 
     def read(self) -> Any:
-        """The next reply (an error reply is returned, not raised); pushed notices are counted and passed
+        """The next reply (an error reply is returned, not raised); pushed notices are kept and passed
         over."""
         reply = self.read_any()
         while self.resp3 and self._is_notice(reply):
@@ -165,9 +163,7 @@ class Connection:
     def _is_notice(self, reply: Any) -> bool:
         if not isinstance(reply, PushNotification):
             return False
-        if reply[0] == b"pmessage":
-            self.heard.append((reply[2], reply[3]))
-        self.notices += 1
+        self.notices.append(reply)
         return True
 
     def buffered(self) -> Any:
@@ -252,7 +248,9 @@ class Connection:
             sock.settimeout(self.connect_timeout)
             sock.connect(address.path)
         elif address.tls:
-            return open_tls_socket(address, self.connect_timeout, self.timeout)
+            secured = open_tls_socket(address, self.connect_timeout, self.timeout)
+            _keep_alive(secured)
+            return secured
         else:
             sock = socket.create_connection((address.host, address.port), self.connect_timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -313,9 +311,10 @@ def readable(descriptor: int, seconds: float, *more: int) -> list[int]:
 
 
 def _keep_alive(sock: socket.socket) -> None:
-    """Let the kernel find out within about ten seconds that the other side is gone, also while we wait."""
+    """Let the kernel find out within about four seconds that the other side is gone, also while we wait: its
+    probes cost the server nothing."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in (("TCP_KEEPIDLE", 4), ("TCP_KEEPINTVL", 2), ("TCP_KEEPCNT", 3)):
+    for name, value in (("TCP_KEEPIDLE", 2), ("TCP_KEEPINTVL", 1), ("TCP_KEEPCNT", 2)):
         if hasattr(socket, name):
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 

@@ -4,13 +4,19 @@ A stock Celery producer only pushes to the ready list, and a delay only ends. Re
 without polling: it reads the lengths of the lists under CLIENT TRACKING and is sent one notice at the next
 write. One lookout serves the whole fleet, so that a message costs one look and not one for every node; its
 office is a key with a TTL, and the others stand by.
+
+The looks are also the node's one probe of the store, for a child that stands at a bell says nothing for a
+minute: if an answer is missing while a new connection gets one, all old ones may be dead without having been
+told.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 from uuid import uuid4
 
 from hiredis import ReplyError
@@ -23,9 +29,12 @@ from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
 from celeriac.message import PRIORITY_STEPS, Message
 
-#: Seconds between two looks of a quiet lookout, and of those that stand by. Each look also renews the office.
-QUIET = 5.0
-#: Seconds for which the office and the list of queues hold without renewal.
+#: Seconds between two looks of a quiet lookout, and of those that stand by; with ANSWER the time in which a
+#: node finds out that its connections are dead, so that it consumes again within 5 s after the fault.
+QUIET = 2.75
+#: Seconds that an answer may take before another connection is asked.
+ANSWER = 1.0
+#: Seconds for which the office and the list of queues hold without renewal. Each look renews them.
 OFFICE = 15.0
 #: Seconds between a notice and the look: by then a child that was rung has claimed its message, and nobody is
 #: woken twice.
@@ -45,7 +54,9 @@ class RedisLookout:
         queues: Sequence[str],
         relays: Mapping[str, str],
         publish: Callable[[Sequence[Message]], None],
+        distrust: Callable[[], None],
     ) -> None:
+        self._connect = connect
         self._connection = connect(resp3=True)
         self._keys = keys
         self._names = scripts.names(keys)
@@ -54,11 +65,27 @@ class RedisLookout:
         #: Fanout exchanges of stock Celery -> the queue that gets what is said there.
         self._relays = relays
         self._publish = publish
-        #: All queues that some node listens to, as the last look found them.
+        #: Called when other connections to the store may be dead too.
+        self._distrust = distrust
+        #: All queues that some node listens to, as the last look found them; none without the office.
         self._known: list[str] = []
+        #: Of those, whose bells were empty when they were read: there somebody is idle.
+        self._quiet: set[str] = set()
+        #: Keys of which we are told -> their queue.
+        self._bells: dict[bytes, str] = {}
+        self._lists: dict[bytes, str] = {}
+        #: Queues whose lists were written since they were read, those whose bells were, and whether anything
+        #: else was.
+        self._written: set[str] = set()
+        self._rung: set[str] = set()
+        self._news = False
         self._tracked = False
         self._warned = False
+        #: Monotonic seconds of the next look at everything, of the end of the next delay, and of the look
+        #: that follows a notice.
         self._next = 0.0
+        self._due = math.inf
+        self._next_notice = 0.0
 
     def fileno(self) -> int | None:
         """What to poll for reading beside the time that `look` gave; None while there is no connection."""
@@ -66,18 +93,26 @@ class RedisLookout:
 
     def look(self) -> float:
         """Look if it is time or a notice has come; returns the seconds until it wants to be called again."""
+        self._heed_notices()
         now = time.monotonic()
-        if self._connection.is_open and self._notices():
-            self._next = min(self._next, now + PATIENCE)
-        self._relay()
-        if now >= self._next:
-            self._next = time.monotonic() + self._look()
-            if (
-                self._notices()
-            ):  # it came together with the answer and lies in our buffer, where no poll sees it
-                self._next = time.monotonic() + PATIENCE
-            self._relay()
-        return max(0.0, self._next - time.monotonic())
+        noticed = self._next_notice and now >= self._next_notice
+        # Our producers write list and bell; who rings without a message has delayed one.
+        if now >= self._next or (noticed and (self._news or not self._rung <= self._written)):
+            self._forget_notices()
+            self._look_at_all()
+        elif noticed:
+            queues = sorted(self._written)
+            self._forget_notices()
+            self._look_at(queues)
+        # Those that came together with the answers lie in our buffer, where no poll sees them.
+        self._heed_notices()
+        due = min(self._next, self._next_notice) if self._next_notice else self._next
+        return max(0.0, due - time.monotonic())
+
+    def heard_of_store(self) -> None:
+        """It has just answered somebody else of this node: the next probe may wait."""
+        if self._tracked and self._connection.is_open:
+            self._next = min(time.monotonic() + QUIET, self._due)
 
     def close(self) -> None:
         """Lay down the office; may be called twice."""
@@ -87,36 +122,149 @@ class RedisLookout:
                 self._connection.send(scripts.RESIGN.whole([self._keys.lookout], self._node))
         self._connection.close()
 
-    def _look(self) -> float:
-        connection = self._connection
-        if not connection.is_open:
-            connection.open()
-            answer = connection.call_many([("CLIENT", "TRACKING", "ON", "NOLOOP")])[0]
-            self._tracked = not isinstance(answer, ReplyError)
-            self._listen()
-            if not self._warned:
-                self._warned = True
-                warn_of_eviction(connection)
+    # -- looking
+
+    def _look_at_all(self) -> None:
+        """Hold the office, move what is due, ring where nobody did."""
+        self._next, self._due = 0.0, math.inf
+        if not self._connection.is_open:
+            self._open()
         # The bells first: what is delayed after the look below has been taken also rings, and we are told.
         # We also want to be told of a node that begins to listen to a queue which nobody listened to.
-        news = ("GET", self._keys.listened_news)
-        tokens = self._lengths([self._keys.bell + queue for queue in self._known], news)
-        office = int(OFFICE * 1000)
-        packed = scripts.LOOK.packed(
-            [], self._names, self._node, office, self._keys.listened_news, *self._queues
+        look = scripts.LOOK.packed(
+            [], self._names, self._node, int(OFFICE * 1000), self._keys.listened_news, *self._queues
         )
-        in_office, due, *listened = scripts.LOOK.call(connection, packed)
-        if not in_office:
-            return QUIET
+        news = pack("GET", self._keys.listened_news)
+        try:
+            (_, answer), waiting = self._read(self._known, news, look)
+        except _Silent:
+            return
+        in_office, due, *listened = scripts.LOOK.concluded(self._connection, look, answer)
         queues = [queue.decode() for queue in listened]
         if queues != self._known:
-            self._known = queues
-            return self._look()
-        self._ring_for([queue for queue, length in zip(queues, tokens, strict=True) if not length])
-        pause = QUIET if self._tracked else POLL
+            self._learn(queues)
+            self._look_at_all()
+            return
+        self._ring(waiting)
+        now = time.monotonic()
         if due:
-            pause = min(pause, due / 1000 - time.time())
-        return max(PATIENCE, pause)
+            self._due = now + max(PATIENCE, due / 1000 - time.time())
+        self._next = min(now + (QUIET if self._tracked or not in_office else POLL), self._due)
+
+    def _look_at(self, queues: Sequence[str]) -> None:
+        """Ring where messages came and nobody was rung for them."""
+        with contextlib.suppress(_Silent):
+            self._ring(self._read(queues)[1])
+
+    def _read(self, queues: Sequence[str], *more: bytes) -> tuple[list[Any], dict[str, int]]:
+        """(the replies to the commands `more`, how many messages wait in the queues without a ringing bell).
+
+        Reading LLEN makes Redis tell us of the next write to that list. Where a bell holds tokens nobody is
+        idle: there only the bell is read, and a busy queue does not keep us busy too.
+        """
+        quiet = [queue for queue in queues if queue in self._quiet]
+        bells = [pack("LLEN", self._keys.bell + queue) for queue in queues]
+        replies = self._exchange([*bells, *more, *self._lengths(quiet)])
+        tokens = dict(zip(queues, map(self._number, replies), strict=False))
+        lengths = replies[len(bells) + len(more) :]
+        now_quiet = [queue for queue in queues if not tokens[queue] and queue not in self._quiet]
+        if now_quiet:
+            lengths += self._exchange(self._lengths(now_quiet))
+        self._quiet = self._quiet.difference(queues).union(queue for queue in queues if not tokens[queue])
+        steps = len(PRIORITY_STEPS)
+        waiting = {
+            queue: sum(map(self._number, lengths[at * steps : (at + 1) * steps]))
+            for at, queue in enumerate([*quiet, *now_quiet])
+            if not tokens[queue]
+        }
+        return replies[len(bells) : len(bells) + len(more)], waiting
+
+    def _number(self, reply: Any) -> int:
+        return int(checked(reply, self._connection.address))
+
+    def _lengths(self, queues: Iterable[str]) -> list[bytes]:
+        return [pack("LLEN", key) for queue in queues for key in self._keys.ready_steps(queue)]
+
+    def _ring(self, waiting: Mapping[str, int]) -> None:
+        arguments: list[str | int] = []
+        for queue, messages in waiting.items():
+            if messages:
+                arguments += (queue, messages)
+        if arguments:
+            scripts.RING.call(self._connection, scripts.RING.packed([], self._names, *arguments))
+
+    def _learn(self, queues: list[str]) -> None:
+        self._known = queues
+        self._quiet.intersection_update(queues)
+        self._bells = {(self._keys.bell + queue).encode(): queue for queue in queues}
+        self._lists = {key.encode(): queue for queue in queues for key in self._keys.ready_steps(queue)}
+
+    # -- the connection
+
+    def _open(self) -> None:
+        connection = self._connection
+        connection.open()
+        answer = connection.call_many([("CLIENT", "TRACKING", "ON", "NOLOOP")])[0]
+        self._tracked = not isinstance(answer, ReplyError)
+        self._listen()
+        if not self._warned:
+            self._warned = True
+            warn_of_eviction(connection)
+
+    def _exchange(self, commands: Sequence[bytes]) -> list[Any]:
+        """Their replies, all in one round trip; _Silent if the connection proves to be dead."""
+        connection = self._connection
+        connection.send(b"".join(commands))
+        if not connection.has_more(ANSWER):
+            self._ask_another()
+        return [connection.read() for _ in commands]
+
+    def _ask_another(self) -> None:
+        """Find out whether the store is slow or the connection dead; raises if it is the connection, or if
+        the store is away."""
+        another = self._connect()
+        try:
+            another.call("PING")
+            if self._connection.has_more(0.0):
+                return
+        except OperationalError:
+            self._connection.close()
+            raise
+        finally:
+            another.close()
+        self._connection.close()
+        self._distrust()
+        raise _Silent
+
+    def _heed_notices(self) -> None:
+        connection = self._connection
+        if not connection.is_open:
+            return
+        while connection.buffered() is not False:
+            pass
+        notices, connection.notices = connection.notices, []
+        for kind, *rest in notices:
+            if kind == b"pmessage":
+                self._relay(rest[1], rest[2])
+            elif kind == b"invalidate":
+                self._note(rest[0])
+
+    def _note(self, keys: Sequence[bytes] | None) -> None:
+        # Without keys all were deleted.
+        for key in keys or (b"",):
+            if key in self._lists:
+                self._written.add(self._lists[key])
+            elif key in self._bells:
+                self._rung.add(self._bells[key])
+            else:
+                self._news = True
+        if not self._next_notice:
+            self._next_notice = time.monotonic() + PATIENCE
+
+    def _forget_notices(self) -> None:
+        self._written, self._rung = set(), set()
+        self._news = False
+        self._next_notice = 0.0
 
     def _listen(self) -> None:
         for exchange in self._relays:
@@ -124,41 +272,15 @@ class RedisLookout:
             # Their answers are pushed too, so none is read for.
             self._connection.send(pack("PSUBSCRIBE", channel, channel + "/*"))
 
-    def _relay(self) -> None:
+    def _relay(self, channel: bytes, payload: bytes) -> None:
         """Put what stock Celery said to a fanout exchange into the queue of ours that is bound to it."""
-        heard, self._connection.heard = self._connection.heard, []
-        for channel, payload in heard:
-            if payload.endswith(OURS):
-                continue
-            for exchange, queue in self._relays.items():
-                ours = topic_of(self._keys, self._connection.address.db, exchange, "").encode()
-                if channel == ours or channel.startswith(ours + b"/"):
-                    self._publish((Message(str(uuid4()), queue, payload),))
+        if payload.endswith(OURS):
+            return
+        for exchange, queue in self._relays.items():
+            ours = topic_of(self._keys, self._connection.address.db, exchange, "").encode()
+            if channel == ours or channel.startswith(ours + b"/"):
+                self._publish((Message(str(uuid4()), queue, payload),))
 
-    def _ring_for(self, quiet: Sequence[str]) -> None:
-        """Ring where messages are ready and nobody was rung for them.
 
-        Reading LLEN makes Redis tell us of the next write to that list. Where a bell holds tokens nobody is
-        idle: there only the bell is read, and a busy queue does not keep us busy too.
-        """
-        ready = self._lengths([key for queue in quiet for key in self._keys.ready_steps(queue)])
-        steps = len(PRIORITY_STEPS)
-        arguments: list[str | int] = []
-        for index, queue in enumerate(quiet):
-            messages = sum(ready[index * steps : (index + 1) * steps])
-            if messages:
-                arguments += (queue, messages)
-        if arguments:
-            scripts.RING.call(self._connection, scripts.RING.packed([], self._names, *arguments))
-
-    def _lengths(self, keys: list[str], *before: tuple[str, ...]) -> list[int]:
-        """Of these lists; in one round trip with the commands before, whose replies nobody needs."""
-        commands = [*before, *(("LLEN", key) for key in keys)]
-        replies = self._connection.call_many(commands) if commands else []
-        return [int(checked(reply, self._connection.address)) for reply in replies[len(before) :]]
-
-    def _notices(self) -> bool:
-        while self._connection.buffered() is not False:
-            pass
-        found, self._connection.notices = self._connection.notices > 0, 0
-        return found
+class _Silent(Exception):
+    """The connection is dead, and the store is not."""

@@ -269,8 +269,11 @@ class SqliteBroker:
         self._last.pop(owner, None)
         self._in_doubt.discard(owner)
 
-    def lookout(self, node: str) -> None:
+    def lookout(self, node: str, distrust: Callable[[], None] = lambda: None) -> None:
         """None: whoever makes a message ready or delays one, wakes who must know."""
+
+    def distrust(self) -> None:
+        """Nothing: a file is no connection."""
 
     # --- the operator's calls -----------------------------------------------------------------------------
 
