@@ -80,6 +80,8 @@ class RedisLookout:
         self._rung: set[str] = set()
         self._news = False
         self._tracked = False
+        #: It did not answer for a while: what was connected then may be dead.
+        self._fell_silent = False
         self._warned = False
         #: Monotonic seconds of the next look at everything, of the end of the next delay, and of the look
         #: that follows a notice.
@@ -93,6 +95,19 @@ class RedisLookout:
 
     def look(self) -> float:
         """Look if it is time or a notice has come; returns the seconds until it wants to be called again."""
+        began = time.monotonic()
+        try:
+            self._look_where_needed()
+        except _Silent:
+            self._next = 0.0
+        except OperationalError:
+            self._fell_silent |= time.monotonic() - began >= ANSWER
+            self._next = 0.0
+            raise
+        due = min(self._next, self._next_notice) if self._next_notice else self._next
+        return max(0.0, due - time.monotonic())
+
+    def _look_where_needed(self) -> None:
         self._heed_notices()
         now = time.monotonic()
         noticed = self._next_notice and now >= self._next_notice
@@ -103,11 +118,9 @@ class RedisLookout:
         elif noticed:
             queues = sorted(self._written)
             self._forget_notices()
-            self._look_at(queues)
+            self._ring(self._read(queues)[1])
         # Those that came together with the answers lie in our buffer, where no poll sees them.
         self._heed_notices()
-        due = min(self._next, self._next_notice) if self._next_notice else self._next
-        return max(0.0, due - time.monotonic())
 
     def heard_of_store(self) -> None:
         """It has just answered somebody else of this node: the next probe may wait."""
@@ -135,10 +148,7 @@ class RedisLookout:
             [], self._names, self._node, int(OFFICE * 1000), self._keys.listened_news, *self._queues
         )
         news = pack("GET", self._keys.listened_news)
-        try:
-            (_, answer), waiting = self._read(self._known, news, look)
-        except _Silent:
-            return
+        (_, answer), waiting = self._read(self._known, news, look)
         in_office, due, *listened = scripts.LOOK.concluded(self._connection, look, answer)
         queues = [queue.decode() for queue in listened]
         if queues != self._known:
@@ -146,15 +156,13 @@ class RedisLookout:
             self._look_at_all()
             return
         self._ring(waiting)
+        if self._fell_silent:
+            self._fell_silent = False
+            self._distrust()
         now = time.monotonic()
         if due:
             self._due = now + max(PATIENCE, due / 1000 - time.time())
         self._next = min(now + (QUIET if self._tracked or not in_office else POLL), self._due)
-
-    def _look_at(self, queues: Sequence[str]) -> None:
-        """Ring where messages came and nobody was rung for them."""
-        with contextlib.suppress(_Silent):
-            self._ring(self._read(queues)[1])
 
     def _read(self, queues: Sequence[str], *more: bytes) -> tuple[list[Any], dict[str, int]]:
         """(the replies to the commands `more`, how many messages wait in the queues without a ringing bell).
@@ -191,7 +199,9 @@ class RedisLookout:
             if messages:
                 arguments += (queue, messages)
         if arguments:
-            scripts.RING.call(self._connection, scripts.RING.packed([], self._names, *arguments))
+            ring = scripts.RING.packed([], self._names, *arguments)
+            (answer,) = self._exchange([ring])
+            scripts.RING.concluded(self._connection, ring, answer)
 
     def _learn(self, queues: list[str]) -> None:
         self._known = queues
@@ -222,7 +232,7 @@ class RedisLookout:
     def _ask_another(self) -> None:
         """Find out whether the store is slow or the connection dead; raises if it is the connection, or if
         the store is away."""
-        another = self._connect()
+        another = self._connect(timeout=2 * ANSWER)
         try:
             another.call("PING")
             if self._connection.has_more(0.0):

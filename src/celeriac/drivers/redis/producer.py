@@ -82,7 +82,7 @@ class Producer:
             return
         parts = (part for batch in batches for part in _parts(batch))
         line = self._free_line()
-        under_way: _Publish | None = None
+        under_way: Publish | None = None
         while True:
             try:
                 part = next(parts, None)
@@ -139,22 +139,22 @@ class Producer:
         packed = b"%b$12\r\n%012d\r\n$%d\r\n%b\r\n" % (front, line.number, len(payload), payload)
         if len(packed) > LARGE:
             began = time.monotonic()
-            self._finish(line, _send(line, _Publish(part, scripts.SEND, packed)), began)
+            self._finish(line, _send(line, Publish(part, scripts.SEND, packed)), began)
             return
         try:
             scripts.SEND.call(line.connection, packed)
         except OperationalError as error:
             deadline = line.connection.last_use + self._limit
-            self._finish_after(error, line, _Publish(part, scripts.SEND, packed), deadline)
+            self._finish_after(error, line, Publish(part, scripts.SEND, packed), deadline)
 
-    def _begin(self, line: _Line, part: Sequence[Message]) -> _Publish:
+    def _begin(self, line: _Line, part: Sequence[Message]) -> Publish:
         """Send it; its reply is not waited for."""
         sizes = [size for message in part for size in map(self._keys.members, message.members)]
         line.number += 1
         if part[0].queue in self._known and _go_one_way(part):
             payloads = [message.payload for message in part]
             packed = scripts.SEND.packed(self._ends(line, part[0]), line.number, *payloads)
-            return _send(line, _Publish(part, scripts.SEND, packed, sizes))
+            return _send(line, Publish(part, scripts.SEND, packed, sizes))
         known = self._known
         register = 0
         arguments: list[str | bytes | int] = []
@@ -165,9 +165,9 @@ class Producer:
             due = 0 if message.eta is None else max(1, int(message.eta * 1000))
             arguments += (queue, self._keys.ready(queue, message.priority), due, message.payload)
         packed = scripts.PUBLISH.packed([line.key], self._names, line.number, register, *arguments)
-        return _send(line, _Publish(part, scripts.PUBLISH, packed, sizes))
+        return _send(line, Publish(part, scripts.PUBLISH, packed, sizes))
 
-    def _finish(self, line: _Line, publish: _Publish, began: float) -> None:
+    def _finish(self, line: _Line, publish: Publish, began: float) -> None:
         """Wait until it is stored; the limit counts from `began`, monotonic seconds."""
         connection = line.connection
         deadline = began + self._limit + publish.longer
@@ -182,7 +182,7 @@ class Producer:
         if publish.script is scripts.PUBLISH:
             self._known.update(message.queue for message in publish.part)
 
-    def _finish_after(self, error: OperationalError, line: _Line, publish: _Publish, deadline: float) -> None:
+    def _finish_after(self, error: OperationalError, line: _Line, publish: Publish, deadline: float) -> None:
         """Its number makes sending it again safe: what was stored is not stored twice."""
         if not isinstance(error, ServerError):
             for pause in PAUSES:
@@ -227,7 +227,7 @@ class _Line:
         self.lent = lent
 
 
-class _Publish:
+class Publish:
     """Messages on their way to Redis."""
 
     __slots__ = ("_call", "_sizes", "error", "longer", "packed", "part", "script")
@@ -258,7 +258,7 @@ class _Publish:
         self.script.concluded(connection, self._call, connection.read())
 
 
-def _send(line: _Line, publish: _Publish) -> _Publish:
+def _send(line: _Line, publish: Publish) -> Publish:
     try:
         if publish.longer:
             line.connection.allow(publish.longer)
