@@ -23,7 +23,7 @@ from celeriac.canvas import Signature
 from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
 from celeriac.control import Control
-from celeriac.drivers.opening import Options, open_broker, open_results, open_schedules
+from celeriac.drivers.opening import Options, open_broker, open_results, open_schedules, secured
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, EncodeError, NotRegistered
 from celeriac.importing import import_if_there
 from celeriac.message import Binding, Message
@@ -435,7 +435,11 @@ class Celery:
     @property
     def broker_url(self) -> str:
         """Where messages go: broker_write_url, broker_url, or the embedded default."""
-        return _one(self.conf.broker_write_url or self.conf.broker_url) or self._default_url
+        conf = self.conf
+        return self._broker_address(conf.broker_write_url or conf.broker_url)
+
+    def _broker_address(self, said: Any) -> str:
+        return secured(_one(said), self.conf.broker_use_ssl, "broker_use_ssl") or self._default_url
 
     @property
     def result_url(self) -> str | None:
@@ -443,7 +447,9 @@ class Celery:
         conf = self.conf
         backend: str | None = conf.result_backend
         if backend:
-            return None if backend.partition(":")[0] == "disabled" else backend
+            if backend.partition(":")[0] == "disabled":
+                return None
+            return secured(backend, conf.redis_backend_use_ssl, "redis_backend_use_ssl")
         is_default = not (conf.broker_url or conf.broker_write_url or conf.broker_read_url)
         return self._default_url if is_default else None
 
@@ -504,7 +510,7 @@ class Celery:
         if self._ground is not None:
             return self._ground.broker()
         conf = self.conf
-        url = _one(conf.broker_read_url or conf.broker_url) or self._default_url
+        url = self._broker_address(conf.broker_read_url or conf.broker_url)
         return open_broker(url, self.result_url, self._broker_options())
 
     def _opening(self) -> threading.RLock:

@@ -170,6 +170,47 @@ def _results_off(app: Celery) -> Iterator[Finding]:
             )
 
 
+def _pairs(app: Celery) -> Iterator[Finding]:
+    """Settings of which one makes nothing of another."""
+    conf = app.conf
+    if conf.broker_read_url and conf.broker_write_url:
+        read, write = str(conf.broker_read_url), str(conf.broker_write_url)
+        if read.partition(":")[0].rstrip("s") != write.partition(":")[0].rstrip("s"):
+            yield Finding(
+                "error",
+                "broker_read_url",
+                f"workers read from {read.partition(':')[0]}:// what producers write to "
+                f"{write.partition(':')[0]}://: nobody would run it. Both must name one store",
+            )
+    for name, url in (("broker_use_ssl", app.broker_url), ("redis_backend_use_ssl", app.result_url or "")):
+        if conf[name] and not url.startswith("rediss:"):
+            scheme = url.partition(":")[0] or "nothing"
+            yield Finding("warning", name, f"has no effect on {scheme}://, only on redis://: leave it out")
+    if conf.worker_deduplicate_successful_tasks:
+        if app.result_url is None:
+            yield Finding(
+                "warning",
+                "worker_deduplicate_successful_tasks",
+                "results are off, so nobody knows what succeeded: set result_backend, or leave it out",
+            )
+        elif not conf.task_acks_late:
+            yield Finding(
+                "warning",
+                "worker_deduplicate_successful_tasks",
+                "task_acks_late is off, so nothing is delivered twice: leave it out, or keep task_acks_late",
+            )
+    if conf.task_ignore_result:
+        for name in ("result_extended", "task_track_started"):
+            if conf[name]:
+                yield Finding("warning", name, "task_ignore_result keeps no results, so it changes nothing")
+    if conf.worker_processes and conf.worker_pool in ("prefork", "processes", "solo"):
+        yield Finding(
+            "warning",
+            "worker_processes",
+            f"has no effect with worker_pool={conf.worker_pool}, where worker_concurrency counts processes",
+        )
+
+
 def _ways(app: Celery) -> Iterator[Finding]:
     unserved: dict[str, list[str]] = {}
     by_default = app.router.consumed()
@@ -228,6 +269,7 @@ _LOOKS: tuple[Callable[[Celery], Iterator[Finding]], ...] = (
     _serializers,
     _eager,
     _results_off,
+    _pairs,
     _ways,
     _misses,
     _without_effect,

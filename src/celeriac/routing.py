@@ -76,6 +76,8 @@ class Route(msgspec.Struct, frozen=True):
     copies: tuple[str, ...] | None = None
     #: It goes to a fanout exchange, which others may listen to.
     is_fanout: bool = False
+    #: The store was asked for it: the next call may go elsewhere.
+    is_for_now: bool = False
 
 
 class Served(NamedTuple):
@@ -136,7 +138,7 @@ class Router:
             return self._find(name, args, kwargs, options, task)
         if route is None:
             route = self._find(name, args, kwargs, options, task)
-            if not self._asked_store:
+            if not route.is_for_now:
                 if len(self._remembered) >= _MOST_REMEMBERED:
                     self._remembered.clear()
                 self._remembered[key] = route
@@ -229,6 +231,7 @@ class Router:
             {word: value for word, value in found.items() if word not in _WAY},
             copies,
             declared is not None and declared.exchange_type == "fanout",
+            self._asked_store,
         )
 
     def _ask_rules(

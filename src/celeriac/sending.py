@@ -20,6 +20,7 @@ from celeriac.request import Request, current
 from celeriac.routing import Route, Router
 from celeriac.wire import codecs
 from celeriac.wire.form import Form
+from celeriac.wire.older import as_protocol_1
 from celeriac.wire.task import new_id, pack
 
 #: Options of apply_async that say nothing about the message: Celery's connection handling has no part here.
@@ -176,8 +177,10 @@ def _plain(app: Sender, name: str, task: Any, own: Constants) -> Plain | None:
     conf = app.conf
     if app.router.asks_functions or conf.task_compression or own.serializer != "json":
         return None
+    if conf.task_protocol == 1:
+        return None
     route = app.router.route(name, task=task)
-    if route.options or route.copies is not None or route.is_fanout:
+    if route.options or route.copies is not None or route.is_fanout or route.is_for_now:
         return None
     form = Form(
         name=name,
@@ -258,6 +261,8 @@ def _compose_in_full(
         compression=say("compression", None) or conf.task_compression,
         properties=_properties(options) if options else None,
     )
+    if conf.task_protocol == 1:
+        payload = as_protocol_1(payload)
     due = None if eta is None else eta.timestamp()
     if route.copies is not None or route.is_fanout:
         return _for_several(Message(task_id, route.queue, payload, priority, due), route)
@@ -389,10 +394,11 @@ def tell_after(message: Message) -> None:
     envelope = msgspec.json.decode(message.payload)
     headers, place = envelope["headers"], envelope["properties"]["delivery_info"]
     body = _body(envelope)
+    told = body if isinstance(body, dict) else {**headers, "args": body[0], "kwargs": body[1]}
     if signals.after_task_publish.receivers:
         aio.tell(
             signals.after_task_publish,
-            headers["task"],
+            told["task"],
             body=body,
             exchange=place["exchange"],
             routing_key=place["routing_key"],
@@ -402,21 +408,22 @@ def tell_after(message: Message) -> None:
     if signals.task_sent.receivers:
         aio.tell(
             signals.task_sent,
-            headers["task"],
-            task_id=headers["id"],
-            task=headers["task"],
-            args=body[0],
-            kwargs=body[1],
-            eta=headers["eta"],
-            taskset=headers["group"],
+            told["task"],
+            task_id=told["id"],
+            task=told["task"],
+            args=told["args"],
+            kwargs=told["kwargs"],
+            eta=told["eta"],
+            taskset=told["group"],
         )
 
 
-def _body(envelope: dict[str, Any]) -> tuple[Any, ...]:
-    """(args, kwargs, embed) of one's own message, made a moment ago: its content type is as trusted as the
-    caller."""
+def _body(envelope: dict[str, Any]) -> tuple[Any, ...] | dict[str, Any]:
+    """(args, kwargs, embed) of one's own message, or all that protocol 1 says. Made a moment ago, so its
+    content type is as trusted as the caller."""
     content_type, compression = envelope["content-type"], envelope["headers"].get("compression")
     data = base64.b64decode(envelope["body"])
     if compression:
         data = codecs.decompress(data, compression)
-    return tuple(codecs.decode(data, content_type, envelope["content-encoding"], accept=(content_type,)))
+    body = codecs.decode(data, content_type, envelope["content-encoding"], accept=(content_type,))
+    return body if isinstance(body, dict) else tuple(body)

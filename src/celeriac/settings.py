@@ -101,7 +101,8 @@ def _idle(name: str, default: Any, type: type, help: str, reason: str, **more: A
 
 def _unlisted(name: str, default: Any, type: type, help: str) -> Setting:
     """Read by Celery and absent from its own list of defaults: there is no old name."""
-    return Setting(name, default, type, help, status="later")
+    is_known = name in ("worker_logfile", "worker_pidfile")
+    return Setting(name, default, type, help, status="honoured" if is_known else "later")
 
 
 def _ours(name: str, default: Any, type: type, help: str, **more: Any) -> Setting:
@@ -212,7 +213,13 @@ _ROWS = (
     _later("task_create_missing_queue_type", "classic", str, "RabbitMQ type of such a queue."),
     _later("task_create_missing_queue_exchange_type", None, str, "Exchange type of such a queue."),
     _known("task_inherit_parent_priority", False, bool, "A task that is sent by a task has its priority."),
-    _later("task_default_delivery_mode", 2, object, "persistent (2) or transient (1)."),
+    _idle(
+        "task_default_delivery_mode",
+        2,
+        object,
+        "persistent (2) or transient (1).",
+        "a store keeps every message as long as it lives",
+    ),
     _known("task_default_queue", "celery", str, "The queue of tasks without a route."),
     _later("task_default_queue_type", "classic", str, "RabbitMQ type of the default queue."),
     _known("task_default_exchange", None, str, "Exchange named in messages; None is the queue's name."),
@@ -224,7 +231,13 @@ _ROWS = (
     _known("task_ignore_result", False, bool, "Keep no results."),
     _known("task_store_eager_result", False, bool, "Keep the results of eager tasks too."),
     _known("task_protocol", 2, int, "Version of the task message that is sent.", least=1),
-    _known("task_publish_retry", True, bool, "Try again when a message could not be sent."),
+    _idle(
+        "task_publish_retry",
+        True,
+        bool,
+        "Try again when a message could not be sent.",
+        "it is always tried again until publish_timeout is over, and never stored twice",
+    ),
     _idle(
         "task_publish_retry_policy",
         {"max_retries": 3, "interval_start": 0, "interval_max": 1, "interval_step": 0.2},
@@ -243,7 +256,13 @@ _ROWS = (
     ),
     _later("task_retry_on_worker_lost", False, bool, "A child's death counts as a retry of the task."),
     _later("task_remote_tracebacks", False, bool, "Results carry tracebacks that can be raised."),
-    _known("task_repr_maxlevels", 3, int, "Depth of the arguments that messages show for people."),
+    _idle(
+        "task_repr_maxlevels",
+        3,
+        int,
+        "Depth of the arguments that messages show for people.",
+        "arguments are told by Python's own repr, cut at 1,024 characters",
+    ),
     _known("task_routes", None, object, "Which task goes to which queue: a dict, pairs, or functions."),
     _later("task_send_sent_event", False, bool, "Producers tell of each task they send."),
     _known("task_serializer", "json", str, "Serializer of arguments: json, pickle, yaml, msgpack."),
@@ -325,7 +344,13 @@ _ROWS = (
     _known("worker_redirect_stdouts", True, bool, "What tasks print becomes log lines."),
     _known("worker_redirect_stdouts_level", "WARNING", object, "Level of these lines."),
     _later("worker_send_task_events", False, bool, "Tell monitors of every task."),
-    _later("worker_state_db", None, str, "File that keeps revoked ids over a restart."),
+    _idle(
+        "worker_state_db",
+        None,
+        str,
+        "File that keeps revoked ids over a restart.",
+        "revokes are kept in the broker",
+    ),
     _known("worker_task_log_datefmt", None, str, "Date format of the lines of task loggers."),
     _known(
         "worker_task_log_format",
@@ -364,11 +389,11 @@ _ROWS = (
         "each AsyncResult keeps its own",
         least=None,
     ),
-    _later("result_compression", None, str, "Compression of results."),
+    _known("result_compression", None, str, "Compression of results."),
     _idle("result_exchange", "celeryresults", str, "Exchange of the rpc store.", _NO_AMQP),
     _idle("result_exchange_type", "direct", str, "Its type.", _NO_AMQP),
     _known("result_expires", timedelta(days=1), float, "Seconds to keep a result; None or 0 is for ever."),
-    _later("result_chord_expires", None, float, "The same for the counters of chords."),
+    _known("result_chord_expires", None, float, "The same for the counters of chords."),
     _known("result_failure_expires", None, float, "The same for failures; None is as result_expires."),
     _idle("result_persistent", None, bool, "Results of the rpc store outlive the broker.", _NO_AMQP),
     _known("result_extended", False, bool, "Keep name, arguments and worker beside the result."),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from celeriac import Celery
 from celeriac.exceptions import TaskRevokedError
 from interop import shop
 from interop.conftest import Customer, Workers, our_worker
@@ -215,3 +216,12 @@ def test_what_remains_in_redis_has_a_ttl_or_is_a_registry(own_redis: RedisServer
     assert {key for key, ttl in kept.items() if ttl < 0} - bindings <= registries
     results = [key for key in kept if key.startswith("celery-task-meta-")]
     assert len(results) == 18 + 2, "one for each task that ran"
+
+
+def test_RED_4_a_stock_worker_runs_what_we_send_by_protocol_1(url: str, workers: Workers) -> None:
+    with Celery("older", broker=url, backend=url, task_protocol=1, set_as_current=False) as older:
+        link = older.signature("shop.add", args=(5,), queue=shop.THEIRS)
+        steps = s(older, "add", 1, 1, queue=shop.THEIRS) | s(older, "add", 10, queue=shop.THEIRS)
+        last = steps.apply_async(link=link)
+        assert last.get(timeout=20) == 12
+        assert last.parent.get(timeout=20) == 2

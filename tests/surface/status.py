@@ -81,6 +81,7 @@ def ids_in_tests() -> Counter[str]:
             r"def test_([A-Z]{2,4})_(\d+)(?:_to_(\d+))?_", path.read_text(encoding="utf-8")
         ):
             found.update(f"{area}-{number}" for number in range(int(first), int(last or first) + 1))
+        found["CFG"] += path.name == "test_cfg.py"
     return found
 
 

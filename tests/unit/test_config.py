@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import celeriac
 from celeriac.config import SETTINGS, Settings, coerce, read_source
 from celeriac.exceptions import ImproperlyConfigured
 
@@ -334,3 +336,17 @@ def test_a_namespace_picks_its_names() -> None:
     expected = {"broker_url": "redis://a", "my_own": 1, "result_expires": 60}
     assert read_source(source, namespace="CELERY") == expected
     assert read_source(source, namespace="CELERY_") == expected
+
+
+def test_what_is_said_to_be_honoured_is_read_somewhere() -> None:
+    source = Path(celeriac.__file__).parent
+    read = "".join(
+        path.read_text(encoding="utf-8")
+        for path in source.rglob("*.py")
+        if path.name != "settings.py" and "testing" not in path.parts
+    )
+    words = set(re.findall(r"\w+", read))
+    unread = {
+        name for name, setting in SETTINGS.items() if setting.status == "honoured" and name not in words
+    }
+    assert unread == set()

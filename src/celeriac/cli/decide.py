@@ -34,7 +34,7 @@ def decide(
         queues=said["queues"],
         exclude=said["exclude_queues"] or (),
         loglevel=said["loglevel"],
-        logfile=_expanded(said["logfile"], hostname),
+        logfile=_expanded(_first(said["logfile"], conf.worker_logfile), hostname),
         log_format=said["log_format"] or ("json" if conf.worker_log_json else "text"),
         no_color=invocation.no_color,
         # In the background nobody reads it.
@@ -49,7 +49,7 @@ def decide(
         purge=said["purge"],
         include=said["include"] or (),
         health=said["health"],
-        pidfile=_expanded(said["pidfile"], hostname),
+        pidfile=_expanded(_first(said["pidfile"], conf.worker_pidfile), hostname),
         # -E has no effect yet, and the banner must not say ON.
         task_events=False,
         beat=said["beat"],
@@ -96,6 +96,8 @@ def _sizes(said: Mapping[str, Any], conf: Settings, pool: str) -> tuple[int | No
         return processes, None
     if pool == "solo" and processes not in (None, 1):
         raise click.UsageError("-P solo is one process: take -P prefork for more")
+    if processes is None and pool not in ("prefork", "solo"):
+        processes = conf.worker_processes
     return concurrency, processes
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -106,6 +107,23 @@ def open_schedules(
         )
     store: ScheduleStore = opens(url, options, group)
     return store
+
+
+def secured(url: str, said: Any, setting: str) -> str:
+    """A URL of Redis with TLS if the setting asks for it: True, or a dict of ssl options (ssl_cert_reqs)."""
+    scheme, _, rest = url.partition("://")
+    if not said or scheme not in ("redis", "rediss"):
+        return url
+    if said is not True and not isinstance(said, Mapping):
+        raise ImproperlyConfigured(f"{setting} is True or a dict of ssl options, not {said!r}")
+    options = {} if said is True else {str(name): _ssl_word(value) for name, value in said.items()}
+    sign = "&" if "?" in rest else "?"
+    return f"rediss://{rest}{sign}{urlencode(options)}" if options else f"rediss://{rest}"
+
+
+def _ssl_word(value: Any) -> str:
+    """ssl.CERT_NONE and its like by their names."""
+    return str(getattr(value, "name", value)).lower() if not isinstance(value, str) else value
 
 
 def known_schemes() -> list[str]:
