@@ -220,8 +220,9 @@ def test_what_remains_in_redis_has_a_ttl_or_is_a_registry(own_redis: RedisServer
 
 def test_RED_4_a_stock_worker_runs_what_we_send_by_protocol_1(url: str, workers: Workers) -> None:
     with Celery("older", broker=url, backend=url, task_protocol=1, set_as_current=False) as older:
-        link = older.signature("shop.add", args=(5,), queue=shop.THEIRS)
-        steps = s(older, "add", 1, 1, queue=shop.THEIRS) | s(older, "add", 10, queue=shop.THEIRS)
-        last = steps.apply_async(link=link)
+        one, two, link = (
+            older.signature("shop.add", args=args, queue=shop.THEIRS) for args in ((1, 1), (10,), (5,))
+        )
+        last = (one | two).apply_async(link=link)
         assert last.get(timeout=20) == 12
         assert last.parent.get(timeout=20) == 2
