@@ -54,6 +54,9 @@ LATE_IMPORTS = {
     "celeriac.cli": "the same: the pool is looked for before the program is imported",
     "celeriac.cli.greenlets": "the same: here it patches",
     "celeriac.cli.reloading": "watchfiles is optional, and for development",
+    "celeriac.cli.program": "plugins are looked for only where they may be meant",
+    "celeriac.cli.worker": "--help and `multi` shall not wait for the engine",
+    "celeriac.reporting": "importlib.metadata costs every command 10 ms",
     "celeriac.cli.table": "rich is loaded only where something is shown",
 }
 

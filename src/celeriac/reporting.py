@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from celeriac.config import Settings, censored
@@ -47,6 +46,9 @@ def as_text(facts: Mapping[str, Any]) -> str:
 
 
 def _versions() -> dict[str, str]:
+    # It imports the parsers of e-mail and zip files: every command would wait for them.
+    from importlib.metadata import PackageNotFoundError, version
+
     found = {}
     for name in _PACKAGES:
         try:

@@ -10,6 +10,12 @@ import click
 from celeriac.app import Celery
 from celeriac.worker.finding import find_app
 
+#: Each way to write an option that belongs before the command; first those that take no value.
+FLAGS = frozenset(["-C", "--no-color", "-q", "--quiet", "--skip-checks"])
+GLOBAL_OPTIONS = FLAGS | frozenset(
+    ["-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir"]
+)
+
 
 @dataclass(slots=True)
 class Invocation:

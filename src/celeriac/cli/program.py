@@ -11,15 +11,9 @@ import click
 from click.core import ParameterSource
 
 import celeriac
-from celeriac.cli.invocation import Invocation
+from celeriac.cli.invocation import FLAGS, GLOBAL_OPTIONS, Invocation
 from celeriac.exceptions import CeleriacError
 from celeriac.worker.finding import AppNotFound
-
-#: Each way to write an option that belongs before the command; first those that take no value.
-FLAGS = frozenset(["-C", "--no-color", "-q", "--quiet", "--skip-checks"])
-GLOBAL_OPTIONS = FLAGS | frozenset(
-    ["-A", "--app", "-b", "--broker", "--result-backend", "--loader", "--config", "--workdir"]
-)
 
 
 class _Failed(click.ClickException):
@@ -42,17 +36,27 @@ COMMANDS = {
     "check": "celeriac.cli.check",
     "config": "celeriac.cli.config",
     "report": "celeriac.cli.report",
+    "list": "celeriac.cli.listing:list_",
+    "migrate": "celeriac.cli.migrate",
+    "multi": "celeriac.cli.multi",
+    "shell": "celeriac.cli.shell",
+    "logtool": "celeriac.cli.logtool",
+    "upgrade": "celeriac.cli.upgrade",
+    "completion": "celeriac.cli.completion",
 }
+#: Entry points by which other packages add commands of their own.
+PLUGINS = ("celeriac.commands", "celery.commands")
 
 
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return [*COMMANDS, *(name for name in _plugins() if name not in COMMANDS)]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
-            return None
-        command = getattr(import_module(COMMANDS[name]), name)
+            return _plugin(name)
+        module, _, attribute = COMMANDS[name].partition(":")
+        command = getattr(import_module(module), attribute or name)
         assert isinstance(command, click.Command)
         return command
 
@@ -67,6 +71,29 @@ class _Commands(click.Group):
             raise click.UsageError(_unloaded(ctx, error), ctx) from error
         except CeleriacError as error:
             raise _Failed(str(error)) from error
+
+
+def _plugins() -> dict[str, Any]:
+    """The entry points of other packages; looked for only where one may be meant, since it reads files."""
+    from importlib.metadata import entry_points
+
+    return {entry.name: entry for group in reversed(PLUGINS) for entry in entry_points(group=group)}
+
+
+def _plugin(name: str) -> click.Command | None:
+    entry = _plugins().get(name)
+    if entry is None:
+        return None
+    try:
+        command = entry.load()
+    except Exception as error:
+        raise click.UsageError(
+            f"The command {name!r} comes from the package {entry.dist.name if entry.dist else '?'} "
+            f"({entry.value}), which fails: {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(command, click.Command):
+        raise click.UsageError(f"The command {name!r} ({entry.value}) is no click command")
+    return command
 
 
 def _misplaced(option: str, ctx: click.Context) -> str:

@@ -15,9 +15,6 @@ from celeriac.cli.overrides import read_overrides
 from celeriac.cli.reloading import run_and_reload
 from celeriac.cli.unneeded import tell_unneeded
 from celeriac.cli.values import address, autoscale, concurrency, level, names, pool_name
-from celeriac.worker import banner
-from celeriac.worker.living import RESTART
-from celeriac.worker.start import run
 
 _ABOVE_ZERO = click.FloatRange(min=0, min_open=True)
 _FROM_ONE = click.IntRange(min=1)
@@ -122,6 +119,11 @@ def worker(ctx: click.Context, invocation: Invocation, /, overrides: tuple[str, 
         sys.exit(run_and_reload())
     settings = read_overrides(overrides)
     tell_unneeded(ctx, invocation)
+    # Only now: neither --help nor `multi` shall wait for the engine.
+    from celeriac.worker import banner
+    from celeriac.worker.living import RESTART
+    from celeriac.worker.start import run
+
     again = begun_again()
     settled: Callable[[], None] = lambda: None
     if said["detach"] and not again:
