@@ -21,7 +21,7 @@ LAYERS = (
     "config arguments converting einfo aio",
     "routing request reporting",
     "middleware",
-    "current log sending",
+    "current log sending otel",
     "schedules revoking",
     "control",
     "streaming updates",
