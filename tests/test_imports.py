@@ -29,7 +29,7 @@ LAYERS = (
     "resultset",
     "canvas",
     "eager task",
-    "builtin",
+    "builtin purging",
     "shared current_task",
     "app",
     "checking bars",

@@ -31,6 +31,7 @@ from celeriac.middleware import Entry, Passage
 from celeriac.nearest import nearest
 from celeriac.planning import OWN_WORDS, Schedules
 from celeriac.ports import Broker, ResultStore, ScheduleStore
+from celeriac.purging import purge
 from celeriac.result import AsyncResult
 from celeriac.routing import Router
 from celeriac.sending import Constants, compose, send_through, tell_after, told_before
@@ -558,6 +559,10 @@ class Celery:
             return self._ground.schedules()
         group = self.conf.beat_group or self.main or "celery"
         return open_schedules(self.broker_url, group, self._broker_options())
+
+    def purge(self, queues: Iterable[str]) -> int:
+        """Remove what waits in these queues; returns how many messages. There is no undo."""
+        return purge(self, queues)
 
     def bugreport(self) -> str:
         """What to tell somebody who shall help you: versions, platform, settings; without secrets."""

@@ -40,6 +40,6 @@ class Control:
 
     def purge(self, **_named: object) -> int:
         """Remove what waits in the app's queues; returns how many messages. There is no undo."""
-        return sum(self._app.broker.purge(queue) for queue in self._app.router.consumed())
+        return self._app.purge(self._app.router.consumed())
 
     discard_all = purge

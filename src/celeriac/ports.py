@@ -90,7 +90,12 @@ class Broker(Protocol):
         """The first n payloads that would be claimed, next one first. Nothing is moved."""
 
     def purge(self, queue: str) -> int:
-        """Remove what is ready or delayed; returns how many."""
+        """Remove what is ready or delayed; returns how many. Nobody who waits for it hears of that."""
+
+    def seize(self, queue: str, owner: str, most: int) -> int:
+        """Take up to `most` messages, ready or delayed, out of a queue, also a paused one: those after
+        which nothing comes are removed (`counting.is_alone`), the others become claims of this owner, for
+        `adopt`. Returns how many were taken in all. `Fenced` if the owner is not known."""
 
     def letters(self, n: int) -> list[Letter]:
         """Up to n dead letters, the newest first."""

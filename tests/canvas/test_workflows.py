@@ -420,3 +420,20 @@ def die_once(mark):
         os.kill(os.getpid(), signal.SIGKILL)
     return 2
 """
+
+
+# --- what is purged ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("delay", [None, 3600], ids=["ready", "delayed"])
+def test_a_chord_whose_member_is_purged_fails_once(stage: Stage, delay: float | None) -> None:
+    add = stage.add
+    purged = add.s(1).set(queue="nobody", countdown=delay) | add.s(1)
+    result = chord([purged, add.s(2)], stage.total.s().on_error(stage.hear.s())).delay()
+    assert stage.app.purge(["nobody"]) == 1
+    with pytest.raises(ChordError, match="purged"):
+        result.get(timeout=WAIT)
+    assert [task_id for task_id, _ in stage.heard.wait()] == [result.id]
+    assert result.parent.results[0].state == "REVOKED"
+    assert stage.app.purge(["nobody"]) == 0
+    assert stage.app.broker.queues() == []

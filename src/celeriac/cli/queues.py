@@ -88,7 +88,7 @@ def _purge(invocation: Invocation, names: tuple[str, ...], *, force: bool, as_js
             err=True,
         )
         click.confirm("Remove them?", abort=True, err=True)
-    removed = {name: invocation.app.broker.purge(name) for name in names}
+    removed = {name: invocation.app.purge([name]) for name in names}
     if as_json:
         show_json(removed)
         return

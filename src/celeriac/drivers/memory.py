@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from celeriac.counting import THROUGH, set_off
+from celeriac.counting import THROUGH, is_alone, set_off
 from celeriac.drivers.memory_bus import Air, MemoryBus
 from celeriac.drivers.memory_schedules import Group, MemorySchedules
 from celeriac.drivers.opening import Options
@@ -166,6 +166,10 @@ class MemoryBroker:
     def purge(self, queue: str) -> int:
         with self._open() as store:
             return store.line(queue).clear()
+
+    def seize(self, queue: str, owner: str, most: int) -> int:
+        with self._open() as store:
+            return store.seize(queue, owner, most)
 
     def letters(self, n: int) -> list[Letter]:
         with self._open() as store:
@@ -380,6 +384,9 @@ class Line:
                 return step.popleft()
         return None
 
+    def pop_delayed(self) -> Parcel | None:
+        return heapq.heappop(self.delayed)[2] if self.delayed else None
+
     def in_order(self) -> Iterator[Parcel]:
         return chain.from_iterable(self.ready.values())
 
@@ -487,6 +494,15 @@ class MemoryStore:
         holder = self._holders.get(owner)
         held = {} if holder is None else holder.held
         return [parcel.claim(number) for number, parcel in sorted(held.items(), key=_by_number)]
+
+    def seize(self, queue: str, owner: str, most: int) -> int:
+        holder, line = self._known(owner), self.line(queue)
+        taken = 0
+        while taken < most and (parcel := line.pop() or line.pop_delayed()) is not None:
+            taken += 1
+            if not is_alone(parcel.message.payload):
+                holder.take(parcel)
+        return taken
 
     def next_due(self, queues: Iterable[str]) -> float:
         """Seconds until the first delayed message of these queues is due."""

@@ -103,6 +103,9 @@ class Paired:
     def purge(self, queue: str) -> int:
         return self._broker.purge(queue)
 
+    def seize(self, queue: str, owner: str, most: int) -> int:
+        return self._broker.seize(queue, owner, most)
+
     def letters(self, n: int) -> list[Letter]:
         return self._broker.letters(n)
 

@@ -112,7 +112,7 @@ def _run(
         if broker is None:
             return 1
         if options.purge:
-            logger.warning("Purged %d message(s)", sum(broker.purge(queue) for queue in queues))
+            logger.warning("Purged %d message(s)", app.purge(queues))
         try:
             if options.pool == "solo":
                 return Solo(household, broker, queues).run()

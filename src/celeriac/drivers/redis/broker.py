@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from celeriac.counting import ALONE
 from celeriac.drivers.redis import exchanges, scripts
 from celeriac.drivers.redis.bell import Bell
 from celeriac.drivers.redis.connection import Connection, pack
@@ -214,6 +215,13 @@ class RedisBroker:
 
     def purge(self, queue: str) -> int:
         return int(self._run(scripts.PURGE, [*self._keys.ready_steps(queue), self._keys.delayed + queue]))
+
+    def seize(self, queue: str, owner: str, most: int) -> int:
+        keys = [*self._keys.ready_steps(queue), self._keys.delayed + queue, self._keys.claims + owner]
+        taken = self._run(scripts.SEIZE, keys, most, *ALONE)
+        if taken is None:
+            raise Fenced(owner)
+        return int(taken)
 
     def letters(self, n: int) -> list[Letter]:
         if n < 1:

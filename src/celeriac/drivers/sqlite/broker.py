@@ -308,6 +308,15 @@ class SqliteBroker:
 
         return self.write(work)
 
+    def seize(self, queue: str, owner: str, most: int) -> int:
+        def work(db: sqlite3.Connection) -> int:
+            known = db.execute(sql.OWNER, (owner,)).fetchone()
+            if known is None:
+                raise Fenced(owner)
+            return moves.seize(db, known[0], queue, most)
+
+        return self.write(work)
+
     def letters(self, n: int) -> list[Letter]:
         rows = self.read(lambda db: db.execute(sql.LETTERS, (max(n, 0),)).fetchall())
         return [Letter(*row) for row in rows]

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from celeriac.counting import is_alone
 from celeriac.drivers.sqlite import chords
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.message import LEFT_BEGUN, Claim, Fate, Message, Outcome, Result, priority_step
@@ -76,6 +77,25 @@ def claim(
         if len(claims) >= want:
             break
     return claims, gave
+
+
+def seize(db: sqlite3.Connection, owner: int, queue: str, most: int) -> int:
+    """Take messages out of a queue: for the owner, or for nobody if nothing comes after them."""
+    rows = db.execute(sql.FIRST_READY, (queue, most)).fetchall()
+    ready = [(row[2], row[3]) for row in rows]
+    delayed = db.execute(sql.FIRST_DELAYED, (queue, most - len(ready))).fetchall()
+    if ready:
+        last = rows[-1]
+        db.execute(sql.DELETE_FIRST_READY, (queue, last[0], last[1]))
+    db.execute(sql.DELETE_DELAYED, (as_json([message for message, _ in delayed]),))
+    taken = ready + delayed
+    kept = [message for message, payload in taken if not is_alone(payload)]
+    gone = {message for message, _ in taken}.difference(kept)
+    db.execute(sql.DELETE_MESSAGES, (as_json(list(gone)),))
+    held = len(db.execute(sql.ALL_HELD, (owner,)).fetchall())
+    db.executemany(sql.ADD_CLAIM, [(owner, number, message) for number, message in enumerate(kept, held + 1)])
+    reserve(db, owner, held + len(kept), 0)
+    return len(taken)
 
 
 def reserve(db: sqlite3.Connection, owner: int, last: int, reserved: int) -> None:

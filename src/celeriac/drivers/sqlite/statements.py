@@ -268,6 +268,15 @@ PURGE_READY = "DELETE FROM ready WHERE queue = ?"
 PURGE_DELAYED_MESSAGES = "DELETE FROM message WHERE id IN (SELECT message FROM delayed WHERE queue = ?)"
 PURGE_DELAYED = "DELETE FROM delayed WHERE queue = ?"
 
+# queue, limit -> message, payload
+FIRST_DELAYED = """
+SELECT d.message, m.payload FROM delayed d CROSS JOIN message m ON m.id = d.message
+WHERE d.queue = ? ORDER BY d.eta, d.message LIMIT ?
+"""
+
+# messages (JSON) ->
+DELETE_DELAYED = "DELETE FROM delayed WHERE message IN (SELECT value FROM json_each(?))"
+
 # limit -> id, queue, payload, reason, died_at, deliveries; the newest first
 LETTERS = """
 SELECT d.name, m.queue, m.payload, d.reason, d.died_at, m.deliveries

@@ -8,16 +8,18 @@ from collections.abc import Callable
 
 import pytest
 
-from celeriac.exceptions import OperationalError
-from celeriac.message import Binding, Depth, Fate, Outcome
+from celeriac.exceptions import Fenced, OperationalError
+from celeriac.message import Binding, Depth, Fate, Message, Outcome
 from celeriac.ports import Broker
 from celeriac.testing.conformance.rig import (
     PATIENCE,
     Child,
     Opened,
     message,
+    name_of,
     no_longer_than,
 )
+from celeriac.wire.task import pack
 
 
 class Looking(Opened):
@@ -96,6 +98,28 @@ class Looking(Opened):
         assert child.broker.purge("celery") == 0
         assert child.broker.purge("no such queue") == 0
 
+    def test_seizing_removes_what_waits_but_holds_what_others_wait_for(
+        self, hire: Callable[..., Child]
+    ) -> None:
+        child, later = hire(queues=["celery"]), time.time() + 3600
+        child.send(alone("a"), followed("b"), alone("c", priority=9), message("f", "other"))
+        child.send(alone("d", eta=later), followed("e", eta=later))
+        child.broker.enlist("seizer", "seizers", 30.0)
+        assert child.broker.seize("celery", "seizer", 2) == 2
+        assert child.broker.seize("celery", "seizer", 10) == 3
+        assert child.broker.seize("celery", "seizer", 10) == 0
+        assert child.depth() == Depth(claimed=2)
+        claims = child.broker.adopt("seizer", "heir", "seizers")
+        assert [(claim.number, claim.payload) for claim in claims] == [
+            (1, followed("b").payload),
+            (2, followed("e").payload),
+        ]
+        child.broker.turn("heir", [Outcome(1)], 0)
+        child.broker.dismiss("heir")
+        assert child.claim_names() == [name_of(followed("e").payload)]
+        with pytest.raises(Fenced):
+            child.broker.seize("celery", "seizer", 10)
+
     def test_a_closed_broker_says_so_and_may_be_closed_again(self, child: Child) -> None:
         child.broker.close()
         child.broker.close()
@@ -148,3 +172,15 @@ class Looking(Opened):
             assert pause <= 0.3
         finally:
             lookout.close()
+
+
+def alone(name: str, priority: int = 0, eta: float | None = None) -> Message:
+    """A task message after which nothing comes."""
+    return Message(
+        name, "celery", pack(name=name, id=name, args=(), kwargs={}, queue="celery"), priority, eta
+    )
+
+
+def followed(name: str, eta: float | None = None) -> Message:
+    """Bytes that do not say so."""
+    return message(name, eta=eta)
