@@ -218,7 +218,7 @@ class RedisBroker:
 
     def seize(self, queue: str, owner: str, most: int) -> int:
         keys = [*self._keys.ready_steps(queue), self._keys.delayed + queue, self._keys.claims + owner]
-        taken = self._run(scripts.SEIZE, keys, most, *ALONE)
+        taken = self._run(scripts.SEIZE, keys, most, owner, *ALONE)
         if taken is None:
             raise Fenced(owner)
         return int(taken)
