@@ -1,4 +1,4 @@
-"""A wire between a client and a server that breaks where a test wants it to.
+"""A TCP proxy that does to a connection what networks do: cut it, swallow it, slow it down, refuse it.
 
 It understands RESP, Redis's protocol, just enough to know where an answer ends.
 """
@@ -6,14 +6,18 @@ It understands RESP, Redis's protocol, just enough to know where an answer ends.
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
+import struct
 import threading
 import time
-from collections.abc import Callable
 from enum import Enum, auto
 from types import TracebackType
 
 from hiredis import Reader, ReplyError
+
+#: Bytes that one pump moves at once.
+CHUNK = 65536
 
 
 class Cut(Enum):
@@ -40,7 +44,7 @@ class _Trap:
 
 
 class Proxy:
-    """Listens on a port of its own and forwards to `port` of 127.0.0.1.
+    """Between clients and a port of 127.0.0.1. All its faults may be asked for from any thread.
 
     >>> with Proxy(6379) as proxy:
     ...     broken = proxy.break_at(Cut.BEFORE_REPLY, b"LPUSH")
@@ -48,24 +52,60 @@ class Proxy:
     ...     broken.wait(10)
     """
 
-    def __init__(self, port: int) -> None:
-        self._target = port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._wires: set[_Wire] = set()
-        self._traps: list[_Trap] = []
-        self._lock = threading.Lock()
-        #: Cleared while nothing may pass.
-        self._open = threading.Event()
-        self._open.set()
-        #: Seconds that each piece is late, either way.
+    def __init__(self, server_port: int) -> None:
+        self.server_port = server_port
+        self.port = 0
+        #: Seconds that every chunk of bytes is held up, each way.
         self.delay = 0.0
-        self._closed = False
-        threading.Thread(target=self._accept, name="proxy", daemon=True).start()
+        #: How many connections it cut.
+        self.cuts = 0
+        self._passing = threading.Event()
+        self._passing.set()
+        self._lock = threading.Lock()
+        self._pairs: set[_Pair] = set()
+        self._traps: list[_Trap] = []
+        self._cut_in = 0
+        self._dice = random.Random(0)
+        self._cut_chance = 0.0
+        self._listener: socket.socket | None = None
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Listen; after `refuse` again, on the same port."""
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", self.port))
+        listener.listen(128)
+        self.port = listener.getsockname()[1]
+        self._listener = listener
+        threading.Thread(target=self._accept, args=(listener,), name="proxy", daemon=True).start()
+
+    def stop(self) -> None:
+        """May be called twice."""
+        self.refuse()
+        self._passing.set()
+
+    # --- faults
+
+    def refuse(self) -> None:
+        """Nobody listens, and whoever was connected is reset. `start` heals it."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            # shutdown wakes the thread in accept(), which close alone does not.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        self.reset()
+
+    def reset(self) -> None:
+        """Reset every connection."""
+        with self._lock:
+            pairs = list(self._pairs)
+        for pair in pairs:
+            self._cut(pair)
 
     def break_at(self, cut: Cut, *request: bytes, reply: bytes = b"") -> threading.Event:
         """Break the wire once, at the next request that holds all these bytes and gets an answer that holds
@@ -75,60 +115,127 @@ class Proxy:
             self._traps.append(trap)
         return trap.sprung
 
-    def cut(self) -> None:
-        """Break all wires now; new ones may be made."""
+    def cut_after(self, size: int) -> None:
+        """Pass on so many more bytes of replies, then reset the connection that they came over."""
         with self._lock:
-            wires = list(self._wires)
-        for wire in wires:
-            wire.close()
+            self._cut_in = max(1, size)
+
+    def cut_replies(self, chance: float, seed: int = 0) -> None:
+        """From now on each chunk of replies is thrown away with this chance, and its connection reset: the
+        server has done what it was asked, and nobody hears of it. 0.0 heals it."""
+        with self._lock:
+            self._dice = random.Random(seed)
+            self._cut_chance = chance
 
     def swallow(self) -> None:
-        """From now on nothing passes and nobody is told: the wires stay open, as with a dead router."""
-        self._open.clear()
+        """A black hole: connections stay open and nothing gets through, either way. `pass_on` heals it."""
+        self._passing.clear()
+
+    def pass_on(self, *, forget: bool = False) -> None:
+        """The black hole ends. What it held comes late, as after a short outage; with `forget` the old
+        connections stay silent for ever, as behind a firewall that lost its memory."""
+        if forget:
+            with self._lock:
+                for pair in self._pairs:
+                    pair.dead = True
+        self._passing.set()
 
     def restore(self) -> None:
-        """What was swallowed is lost with its wires; new ones work."""
-        self.cut()
-        self._open.set()
+        """The black hole ends, and all that was in it is lost with its connections; new ones work."""
+        self.reset()
+        self._passing.set()
 
-    def close(self) -> None:
-        """May be called twice."""
-        self._closed = True
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self.cut()
+    # --- inside
 
-    def __enter__(self) -> Proxy:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _accept(self) -> None:
-        while not self._closed:
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
             try:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
             except OSError:
                 return
             try:
-                server = socket.create_connection(("127.0.0.1", self._target))
+                server = socket.create_connection(("127.0.0.1", self.server_port), 5)
             except OSError:
-                client.close()
+                _reset(client)
                 continue
-            wire = _Wire(self, client, server)
+            server.settimeout(None)
+            for one in (client, server):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            pair = _Pair(client, server)
             with self._lock:
-                self._wires.add(wire)
-            wire.start()
+                self._pairs.add(pair)
+            for ends in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self._pump, args=(pair, *ends), daemon=True).start()
 
-    def _trap_for(self, data: bytes) -> _Trap | None:
+    def _pump(self, pair: _Pair, source: socket.socket, target: socket.socket, replies: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(CHUNK):
+                self._passing.wait()
+                if pair.dead:
+                    continue
+                if self.delay:
+                    time.sleep(self.delay)
+                if replies and (kept := self._kept(data)) is not None:
+                    target.sendall(data[:kept])
+                    break
+                if replies and pair.trap is not None:
+                    if self._caught(pair, pair.trap, data):
+                        break
+                    continue
+                if not replies and self._traps and self._walks_into_a_trap(pair, data):
+                    break
+                target.sendall(data)
+        self._passing.wait()
+        if not pair.dead or not replies:
+            self._cut(pair)
+
+    def _kept(self, data: bytes) -> int | None:
+        """How much of this reply gets through before the cut; None: all, and there is no cut."""
+        if not self._cut_in and not self._cut_chance:
+            return None
         with self._lock:
-            for trap in self._traps:
-                if all(part in data for part in trap.request):
-                    return trap
+            if self._cut_in:
+                if self._cut_in <= len(data):
+                    kept, self._cut_in = self._cut_in, 0
+                    return kept
+                self._cut_in -= len(data)
+            if self._cut_chance and self._dice.random() < self._cut_chance:
+                return 0
         return None
+
+    def _walks_into_a_trap(self, pair: _Pair, data: bytes) -> bool:
+        """Look at a request; True when the wire is to break before it."""
+        with self._lock:
+            fitting = [trap for trap in self._traps if all(part in data for part in trap.request)]
+        if not fitting:
+            return False
+        trap = fitting[0]
+        if trap.cut is not Cut.BEFORE_REQUEST:
+            pair.trap, pair.reader, pair.answer = trap, Reader(), b""
+        elif self._take(trap):
+            trap.sprung.set()
+            return True
+        return False
+
+    def _caught(self, pair: _Pair, trap: _Trap, data: bytes) -> bool:
+        """Gather the answer; True when the wire is to break."""
+        pair.reader.feed(data)
+        pair.answer += data
+        whole = pair.reader.gets()
+        if whole is False:
+            return False
+        pair.trap = None
+        fits = trap.reply in pair.answer and not isinstance(whole, ReplyError)
+        if not fits or not self._take(trap):
+            pair.client.sendall(pair.answer)
+            return False
+        if trap.cut is Cut.WITHIN_REPLY:
+            pair.client.sendall(pair.answer[: len(pair.answer) // 2])
+        elif trap.cut is Cut.AFTER_REPLY:
+            pair.client.sendall(pair.answer)
+        pair.gently = True
+        trap.sprung.set()
+        return True
 
     def _take(self, trap: _Trap) -> bool:
         """True for one: the trap is gone for all others."""
@@ -138,85 +245,49 @@ class Proxy:
             self._traps.remove(trap)
             return True
 
-    def _forget(self, wire: _Wire) -> None:
+    def _cut(self, pair: _Pair) -> None:
         with self._lock:
-            self._wires.discard(wire)
-
-    def _pass(self) -> bool:
-        if self.delay:
-            time.sleep(self.delay)
-        return self._open.is_set()
-
-
-class _Wire:
-    """One connection: two threads, one for each direction."""
-
-    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
-        self._proxy = proxy
-        self._client = client
-        self._server = server
-        #: The trap whose answer is awaited.
-        self._trap: _Trap | None = None
-        self._reader = Reader()
-        self._answer = b""
-
-    def start(self) -> None:
-        for pump in (self._requests, self._replies):
-            threading.Thread(target=self._safely, args=(pump,), name="proxy-wire", daemon=True).start()
-
-    def close(self) -> None:
-        for end in (self._client, self._server):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        self._proxy._forget(self)
-
-    def _safely(self, pump: Callable[[], None]) -> None:
-        try:
-            pump()
-        except OSError:
-            pass  # somebody closed
-        finally:
-            self.close()
-
-    def _requests(self) -> None:
-        while data := self._client.recv(65536):
-            if not self._proxy._pass():
-                continue
-            trap = self._proxy._trap_for(data)
-            if trap is not None and trap.cut is Cut.BEFORE_REQUEST:
-                if self._proxy._take(trap):
-                    trap.sprung.set()
-                    return
-            elif trap is not None:
-                self._reader, self._answer = Reader(), b""
-                self._trap = trap
-            self._server.sendall(data)
-
-    def _replies(self) -> None:
-        while data := self._server.recv(65536):
-            if not self._proxy._pass():
-                continue
-            if self._trap is None:
-                self._client.sendall(data)
-            elif self._caught(self._trap, data):
+            if pair not in self._pairs:
                 return
+            self._pairs.discard(pair)
+            self.cuts += 1
+        if pair.gently:
+            with contextlib.suppress(OSError):
+                pair.client.shutdown(socket.SHUT_RDWR)
+        _reset(pair.client, gently=pair.gently)
+        _reset(pair.server)
 
-    def _caught(self, trap: _Trap, data: bytes) -> bool:
-        """Gather the answer; True when the wire is to break."""
-        self._reader.feed(data)
-        self._answer += data
-        whole = self._reader.gets()
-        if whole is False:
-            return False
-        self._trap = None
-        fits = trap.reply in self._answer and not isinstance(whole, ReplyError)
-        if not fits or not self._proxy._take(trap):
-            self._client.sendall(self._answer)
-            return False
-        if trap.cut is Cut.WITHIN_REPLY:
-            self._client.sendall(self._answer[: len(self._answer) // 2])
-        elif trap.cut is Cut.AFTER_REPLY:
-            self._client.sendall(self._answer)
-        trap.sprung.set()
-        return True
+    def __enter__(self) -> Proxy:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class _Pair:
+    """Two sockets that are one connection."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        self.client = client
+        self.server = server
+        #: Nothing ever gets through again, and nobody is told.
+        self.dead = False
+        #: It ends in order, for a reset would take back what has just arrived.
+        self.gently = False
+        #: The trap whose answer is awaited, and what of it has come.
+        self.trap: _Trap | None = None
+        self.reader = Reader()
+        self.answer = b""
+
+
+def _reset(one: socket.socket, *, gently: bool = False) -> None:
+    """Close with RST. shutdown first, since it alone wakes a thread that reads."""
+    if not gently:
+        with contextlib.suppress(OSError):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RD)
+    one.close()

@@ -79,12 +79,15 @@ class Ledger:
         return all(self.ends[word] for word in words)
 
     def unexplained(self, dead: Mapping[int, float]) -> Iterator[tuple[Entry, Entry]]:
-        """Runs with the one before, where that one's process was not dead when the later one began."""
+        """Runs with the one before, where neither process counted as dead when the later one began.
+
+        The later one may be the dead: a zombie that wakes up with a claim in hand, which others have run.
+        """
         runs: dict[str, Entry] = {}
         for entry in self.entries:
             if entry.event == "begin":
                 before = runs.get(entry.word)
-                if before and entry.time < dead.get(before.pid, math.inf):
+                if before and entry.time < min(dead.get(run.pid, math.inf) for run in (before, entry)):
                     yield before, entry
                 runs[entry.word] = entry
 

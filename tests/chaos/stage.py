@@ -23,7 +23,7 @@ from celeriac.drivers.redis.keys import SEPARATOR, Keys
 from celeriac.exceptions import OperationalError
 from celeriac.message import PRIORITY_STEPS, Depth
 from chaos.ledger import Ledger
-from chaos.proxy import Proxy
+from proxy import Proxy
 from services import Program, RedisServer, start_worker
 
 #: Seconds after which a wait gives up; generous, for a loaded machine.
@@ -99,6 +99,11 @@ class RedisStore:
         keys = self.call("KEYS", f"{self._keys.batches}*")
         owners = [key.decode()[len(self._keys.batches) :].rpartition(":")[0] for key in keys]
         return {owner: owners.count(owner) for owner in owners}
+
+    def shortest_lease(self) -> float:
+        """Seconds after which the first node is taken for dead, as it stands now."""
+        ends = self.call("ZRANGE", self._keys.nodes, 0, 0, "WITHSCORES")
+        return float(ends[1]) / 1000 - time.time() if ends else 0.0
 
     def call(self, *command: Any) -> Any:
         """One command, straight to the server."""

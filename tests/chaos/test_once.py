@@ -35,11 +35,14 @@ def test_long_tasks_and_long_delays_run_once_while_their_connection_breaks_all_t
     for number in range(100):
         due[f"d{number}"] = time.time() + 2.5 * LEASE
         stage.send(f"d{number}", countdown=2.5 * LEASE)
-    proxy, over = stage.store.proxy, threading.Event()
+    store, proxy, over = stage.store, stage.store.proxy, threading.Event()
 
     def cut_all_the_time() -> None:
         while not over.wait(0.05):
-            proxy.reset()
+            # Who reaches its store not even once in a lease loses it, as it must: on a machine that is busy
+            # with other things that may take its time.
+            if store.shortest_lease() > LEASE / 2:
+                proxy.reset()
 
     cutter = threading.Thread(target=cut_all_the_time)
     cutter.start()

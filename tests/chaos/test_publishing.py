@@ -14,8 +14,7 @@ from celeriac.drivers.opening import open_broker
 from celeriac.exceptions import OperationalError
 from celeriac.message import Members, Message
 from chaos.stage import Opened, RedisStore, Stage, until
-from proxy import Cut
-from proxy import Proxy as Wire
+from proxy import Cut, Proxy
 
 #: What publish_timeout is by default, and what a loaded machine may add to it.
 LIMIT, SLACK = 5.0, 0.7
@@ -154,7 +153,7 @@ def test_a_worker_warns_at_its_start_of_a_redis_that_may_throw_things_away(
 
 def test_many_messages_of_which_the_last_part_failed_are_stored_once_when_sent_again(stage: Stage) -> None:
     messages = [Message(f"m{number}", "celery", b"<%d>" % number) for number in range(2500)]
-    with Wire(redis_of(stage).server.port) as wire:
+    with Proxy(redis_of(stage).server.port) as wire:
         broker = open_broker(wire.url)
         broker.publish([Message("first", "celery", b"{}")])
         # The third part is done, and neither its answer nor that of any further try arrives.
@@ -171,7 +170,7 @@ def test_many_messages_of_which_the_last_part_failed_are_stored_once_when_sent_a
 
 def test_a_publish_that_failed_before_it_was_said_is_not_taken_for_one_that_was(stage: Stage) -> None:
     chord = Message("chord", "celery", b"<chord>", members=(Members("count", 2, 60.0),))
-    with Wire(redis_of(stage).server.port) as wire:
+    with Proxy(redis_of(stage).server.port) as wire:
         broker = open_broker(wire.url)
         broker.publish([Message("first", "celery", b"{}")])
         for _ in range(4):
@@ -184,7 +183,7 @@ def test_a_publish_that_failed_before_it_was_said_is_not_taken_for_one_that_was(
 
 
 def test_many_calls_are_stored_once_and_in_their_order_over_a_wire_that_breaks(stage: Stage) -> None:
-    with Wire(redis_of(stage).server.port) as wire:
+    with Proxy(redis_of(stage).server.port) as wire:
         broker = open_broker(wire.url)
         broker.publish([Message("first", "celery", b"<first>")])
         batches = [
