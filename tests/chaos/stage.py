@@ -82,6 +82,7 @@ class RedisStore:
         self.url = self.server.url
         self.workers_url = f"redis://127.0.0.1:{self.proxy.port}/0"
         self._connection = Connection(parse(self.url), connect_timeout=5, timeout=30)
+        self._calling = threading.Lock()
         self._keys = Keys()
 
     def census(self, *, harvest: bool = True) -> Census:
@@ -106,8 +107,9 @@ class RedisStore:
         return float(ends[1]) / 1000 - time.time() if ends else 0.0
 
     def call(self, *command: Any) -> Any:
-        """One command, straight to the server."""
-        return self._connection.call(*command)
+        """One command, straight to the server; from any thread."""
+        with self._calling:
+            return self._connection.call(*command)
 
     def close(self) -> None:
         self._connection.close()
