@@ -16,6 +16,7 @@ from typing import Any
 
 from celeriac import current, signals, states
 from celeriac.app import Celery, Ground
+from celeriac.beat.leading import Scheduler
 from celeriac.drivers.memory import MemoryBroker, MemoryResults, MemoryStore
 from celeriac.drivers.memory_schedules import MemorySchedules
 from celeriac.exceptions import CeleriacError, DecodeError, ImproperlyConfigured, TimeoutError
@@ -32,6 +33,8 @@ from celeriac.worker.limits import Limits
 MOST = 10_000
 
 _OWNER, _NODE = "stepper", "testing"
+#: Of the scheduler within, and the seconds for which it leads.
+_GROUP, _LEASE = "testing", 86400.0
 _HOSTNAME = "celery@testing"
 
 
@@ -53,6 +56,7 @@ class MemoryStepper:
         #: Task id -> (state, value) of the run that has just ended.
         self._endings: dict[str, tuple[str, Any]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._scheduler: Scheduler | None = None
         self._undo = ExitStack()
 
     # --- the test's side ----------------------------------------------------------------------------------
@@ -134,6 +138,7 @@ class MemoryStepper:
         self._broker.enlist(_OWNER, _NODE, float("inf"))
         self._undo.enter_context(app.standing_on(self._ground()))
         self._undo.enter_context(current.only(app))
+        self._schedule()  # from now on its intervals count
         for signal, receiver in (
             (signals.task_postrun, self._on_end),
             (signals.task_revoked, self._on_revoked),
@@ -163,7 +168,7 @@ class MemoryStepper:
             broker=lambda: MemoryBroker(store, with_results=self._app.result_url is not None),
             results=lambda: MemoryResults(store.results),
             waiting=lambda results: SteppedWaiting(results, self, accept),
-            schedules=lambda: MemorySchedules(store, "testing"),
+            schedules=lambda: MemorySchedules(store, _GROUP),
             time=self._clock,
         )
 
@@ -242,10 +247,29 @@ class MemoryStepper:
     def _jump(self, until: float) -> bool:
         """Forward to the moment at which the next message is due, if that is not after `until`."""
         due = self._next_due()
+        scheduled = self._next_scheduled() if until < float("inf") else None
+        due = min((one for one in (due, scheduled) if one is not None), default=None)
         if due is None or due > until:
             return False
         self._time = max(self._time, due)
+        if scheduled is not None:
+            self._schedule()
         return True
+
+    def _schedule(self) -> None:
+        """Send what periodic tasks are due, as a scheduler would."""
+        if self._scheduler is None:
+            if not self._app.conf.beat_schedule and not self._store.planned:
+                return
+            self._scheduler = Scheduler(self._app, MemorySchedules(self._store, _GROUP), _OWNER, _LEASE)
+        self._scheduler.tick()
+
+    def _next_scheduled(self) -> float | None:
+        self._schedule()
+        group = self._store.planned.get(_GROUP)
+        plans = group.plans.values() if group is not None else ()
+        due = min((plan.due for plan in plans if plan.due), default=None)
+        return None if due is None else due / 1000
 
     def _next_due(self) -> float | None:
         return min((self._time if eta is None else eta for _, _, eta in self._lying()), default=None)
