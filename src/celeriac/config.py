@@ -144,6 +144,10 @@ class Settings(MutableMapping[str, Any]):
         shown = self.table(with_defaults, censored)
         return "\n".join(f"{name}: {value!r}" for name, value in sorted(shown.items()))
 
+    def first(self, *names: str) -> Any:
+        """The first of these settings that is there and not None."""
+        return next((value for name in names if (value := self.get(name)) is not None), None)
+
     def copy(self) -> Settings:
         """Settings of the same values that change on their own."""
         twin = Settings(environ={})
