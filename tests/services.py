@@ -170,10 +170,11 @@ def start_worker(
     *arguments: str,
     env: Mapping[str, str] | None = None,
     program: str = "celeriac",
+    command: str = "worker",
 ) -> Program:
     """Start the true command `python -m celeriac -A app worker ...`; the caller stops it."""
-    command = [sys.executable, "-m", program, "-A", app, "worker", *arguments]
-    worker = Program(command, cwd=cwd, env=clean_environment(env))
+    words = [sys.executable, "-m", program, "-A", app, command, *arguments]
+    worker = Program(words, cwd=cwd, env=clean_environment(env))
     worker.start()
     return worker
 
