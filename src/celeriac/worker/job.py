@@ -187,13 +187,12 @@ class Job:
                     return self._safely(self._judge(error))
                 if isinstance(value, _NOT_YET_A_VALUE):
                     return self._safely(self._story(self._awaited(value)))
+                if made.chain or made.callbacks or made.chord or made.follow_ups:
+                    return self._safely(self._succeeded(value))
                 try:
-                    follow_ups, counts, result = self._left_by(value)
+                    return Outcome(self.claim.number, Fate.ACKED, self._endings.success(made, value))
                 except Exception as error:
                     return self._safely(self._failed(_as_encode_error(error)))
-                if follow_ups or counts or made.follow_ups:
-                    return self._outcome(Fate.ACKED, result, follow_ups, counts=counts)
-                return Outcome(self.claim.number, Fate.ACKED, result)
             finally:
                 if printed.unfinished:
                     printed.finish_lines()
@@ -281,7 +280,9 @@ class Job:
     def _succeeded(self, value: Any) -> Story:
         made, habits = self.request, self._habits
         try:
-            follow_ups, counts, result = self._left_by(value)
+            follow_ups = canvas.follow_ups(self._around.app, made, value)
+            counts = counting.success(self._around.app, made, value) if made.chord else ()
+            result = self._endings.success(made, value)
         except Exception as error:
             return (yield from self._failed(_as_encode_error(error)))
         runtime = self._around.clock() - self._started
@@ -396,13 +397,6 @@ class Job:
         return self._outcome(Fate.ACKED, result, also=also, counts=counts)
 
     # --- what the steps say and hand back -----------------------------------------------------------------
-
-    def _left_by(self, value: Any) -> tuple[tuple[Message, ...], tuple[Count, ...], Result | None]:
-        """What a value leaves: messages that follow it, its place in a chord, its result."""
-        made, app = self.request, self._around.app
-        follow_ups = canvas.follow_ups(app, made, value) if made.callbacks or made.chain else ()
-        counts = counting.success(app, made, value) if made.chord else ()
-        return follow_ups, counts, self._endings.success(made, value)
 
     def _outcome(
         self,

@@ -165,6 +165,11 @@ def meet(folder: str, name: str, count: int) -> bool:
 
 
 @app.task
+def doze(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@app.task
 async def nap(seconds: float) -> None:
     await asyncio.sleep(seconds)
 

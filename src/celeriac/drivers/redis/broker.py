@@ -508,10 +508,10 @@ def _fitting(outcomes: Sequence[Outcome]) -> int:
     for index, outcome in enumerate(outcomes[:MOST_OUTCOMES]):
         if outcome.result is not None:
             size += len(outcome.result.payload)
-        for message in outcome.follow_ups:
-            size += len(message.payload)
-        for counted in outcome.counts:
-            size += len(counted.item)
+        if outcome.follow_ups:
+            size += sum(len(message.payload) for message in outcome.follow_ups)
+        if outcome.counts:
+            size += sum(len(counted.item) for counted in outcome.counts)
         if size > MOST_BYTES and index:
             return index
     return min(count, MOST_OUTCOMES)

@@ -88,7 +88,7 @@ local ttl = acks[2]
 local call = redis.call
 for i = 6, 4 + 2 * acks[1], 2 do
   if ttl ~= '' then
-    call('SET', ARGV[i], ARGV[i + 1], 'PX', ttl)
+    call('PSETEX', ARGV[i], ttl, ARGV[i + 1])
   else
     call('SET', ARGV[i], ARGV[i + 1])
   end
