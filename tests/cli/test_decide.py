@@ -99,9 +99,11 @@ def test_prefork_counts_its_processes_by_either_word() -> None:
     assert decided({"pool": "threads", "concurrency": 8, "processes": 3}).processes == 3
 
 
-def test_autoscale_takes_the_larger_number_unless_c_is_given() -> None:
-    assert decided({"autoscale": (10, 2)}).concurrency == 10
-    assert decided({"autoscale": (10, 2), "concurrency": 3}).concurrency == 3
+def test_autoscale_is_for_processes_and_elsewhere_its_larger_number_counts() -> None:
+    assert decided({"autoscale": (10, 2)}).autoscale == (10, 2)
+    threads = decided({"autoscale": (10, 2), "pool": "threads"})
+    assert (threads.autoscale, threads.concurrency) == (None, 10)
+    assert decided({"autoscale": (10, 2), "concurrency": 3, "pool": "threads"}).concurrency == 3
 
 
 @pytest.mark.parametrize(

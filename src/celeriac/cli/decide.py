@@ -24,12 +24,13 @@ def decide(
     if start_method == "spawn" and invocation.app_spec is None:
         raise click.UsageError("--pool-start-method spawn: a spawned child imports the app by name: add -A")
     pool = _pool(said["pool"], conf)
-    concurrency, processes = _sizes(said, conf, pool)
+    concurrency, processes = _sizes(said, conf, pool, invocation)
     time_limit, soft_time_limit = _limits(said, conf)
     return WorkerOptions(
         hostname=hostname,
         pool=pool,
         concurrency=concurrency,
+        autoscale=said["autoscale"] if pool == "prefork" else None,
         processes=processes,
         queues=said["queues"],
         exclude=said["exclude_queues"] or (),
@@ -82,14 +83,21 @@ def _pool(name: str | None, conf: Settings) -> Any:
     return name
 
 
-def _sizes(said: Mapping[str, Any], conf: Settings, pool: str) -> tuple[int | None, int | None]:
+def _sizes(
+    said: Mapping[str, Any], conf: Settings, pool: str, invocation: Invocation
+) -> tuple[int | None, int | None]:
     """Rooms and children. With prefork both words mean the children."""
     concurrency: int | None = said["concurrency"]
-    if concurrency is None and said["autoscale"]:
+    if concurrency is None and said["autoscale"] and pool != "prefork":
         concurrency = said["autoscale"][0]
     if concurrency is None and conf.worker_concurrency:
         concurrency = values.concurrency(str(conf.worker_concurrency))
     processes: int | None = said["processes"]
+    if said["autoscale"] and pool != "prefork":
+        invocation.remark(
+            f"--autoscale has no effect here because rooms of -P {pool} cost next to nothing: "
+            "its larger number is taken as -c."
+        )
     if pool == "prefork" and processes is not None:
         if said["concurrency"] not in (None, processes):
             raise click.UsageError("With -P prefork, -c counts the processes already: leave --processes out")

@@ -18,7 +18,6 @@ UNNEEDED = {
         "children claim ahead by time (about 10 ms of work), not by count",
     ),
     "disable_prefetch": ("--disable-prefetch", "slow tasks are claimed one by one as it is"),
-    "autoscale": ("--autoscale", "there is no scaling yet; the larger number is taken as -c"),
     "statedb": ("-S/--statedb", "a worker keeps no state of its own that a restart could lose"),
     "task_events": ("-E", "task events are not sent yet"),
     "without_gossip": ("--without-gossip", "workers do not gossip: the store knows who is alive"),

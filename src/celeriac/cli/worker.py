@@ -97,7 +97,12 @@ def _flag(*names: str, help: str) -> Callable[[_Command], _Command]:
 )
 @click.option("--prefetch-multiplier", type=int, metavar="NUMBER", help="Accepted, without effect.")
 @_flag("--disable-prefetch", help="Accepted, without effect.")
-@click.option("--autoscale", type=autoscale, metavar="MAX[,MIN]", help="Taken as -c max.")
+@click.option(
+    "--autoscale",
+    type=autoscale,
+    metavar="MAX[,MIN]",
+    help="prefork: as many processes as there is work for.",
+)
 @_flag("-B", "--beat", help="Send periodic tasks too. Several workers may: one of them sends.")
 @click.option("-s", "--schedule-filename", "--schedule", metavar="FILE", help="Accepted, without effect.")
 @click.option("--scheduler", metavar="NAME", help="Accepted, without effect.")

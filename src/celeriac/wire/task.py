@@ -276,6 +276,18 @@ def sent_at(message: TaskMessage) -> float | None:
         return None
 
 
+def age_of(payload: bytes, now: float) -> float:
+    """For how many seconds this message has been waiting for its turn: since its eta, or since it was sent. 0
+    where its sender does not say."""
+    try:
+        message = unpack(payload)
+        sent = sent_at(message)
+        eta = datetime.fromisoformat(message.eta).timestamp() if message.eta else 0.0
+    except (DecodeError, ValueError, TypeError):
+        return 0.0
+    return 0.0 if sent is None else max(0.0, now - max(sent, eta))
+
+
 @cache
 def default_origin() -> str:
     """`gen<pid>@<host>`: Celery's name for a sender that is no worker."""

@@ -59,6 +59,8 @@ class Station(msgspec.Struct, frozen=True, kw_only=True):
     results: str | None
     #: Rooms in all, and the pool that has them.
     concurrency: int
+    #: The most and the fewest of them, where they change by need.
+    autoscale: tuple[int, int] | None = None
     pool: str
     task_events: bool = False
     acks_late: bool = True
@@ -116,10 +118,17 @@ def _config(station: Station) -> list[str]:
         f".> app:         {app}",
         f".> transport:   {shown_store(station.transport)}",
         f".> results:     {'disabled://' if station.results is None else shown_store(station.results)}",
-        f".> concurrency: {station.concurrency} ({station.pool})",
+        f".> concurrency: {_concurrency(station)} ({station.pool})",
         f".> task events: {_events(station.task_events)}",
         f".> delivery:    {_delivery(station)}",
     ]
+
+
+def _concurrency(station: Station) -> str:
+    if station.autoscale is None:
+        return str(station.concurrency)
+    most, least = station.autoscale
+    return f"{{min={least}, max={most}}}"
 
 
 def _events(on: bool) -> str:

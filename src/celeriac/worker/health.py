@@ -21,7 +21,7 @@ from celeriac.app import Celery
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from celeriac.message import Depth
 from celeriac.ports import Broker
-from celeriac.wire.task import sent_at, unpack
+from celeriac.wire.task import age_of
 from celeriac.worker import diagnosis, originals
 from celeriac.worker.log import name_process
 from celeriac.worker.meters import Meters
@@ -158,11 +158,7 @@ class Probe:
             return None, {}
 
     def _age(self, queue: str) -> float:
-        for payload in self._broker.peek(queue, 1):
-            with contextlib.suppress(Exception):  # bytes that are no message have no age
-                sent = sent_at(unpack(payload))
-                return max(0.0, time.time() - sent) if sent is not None else 0.0
-        return 0.0
+        return max((age_of(payload, time.time()) for payload in self._broker.peek(queue, 1)), default=0.0)
 
 
 def _verdict(reasons: list[str]) -> tuple[int, str, bytes]:

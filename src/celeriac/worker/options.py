@@ -21,6 +21,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     pool: Pool = "prefork"
     #: Rooms (threads, gevent, asyncio) or children (prefork); None: choose what fits.
     concurrency: int | None = None
+    #: prefork: the most and the fewest children, by what there is to do; None: always as many.
+    autoscale: tuple[int, int] | None = None
     #: Children of threads, gevent and asyncio; None is 1.
     processes: int | None = None
     #: The queues to serve, in the order given; None is all that the app declares.

@@ -79,6 +79,8 @@ def sizes(options: WorkerOptions) -> tuple[int, int]:
     if options.pool == "solo":
         return 1, 1
     if options.pool == "prefork":
+        if options.autoscale is not None:
+            return max(options.autoscale[1], 1), 1
         return options.concurrency or len(os.sched_getaffinity(0)), 1
     return options.processes or 1, options.concurrency or (THREADS if options.pool == "threads" else GREEN)
 
@@ -136,6 +138,7 @@ def _greet(household: Household, queues: tuple[str, ...], concurrency: int) -> N
         transport=app.broker_url,
         results=app.result_url,
         concurrency=concurrency,
+        autoscale=options.autoscale,
         pool=options.pool,
         task_events=options.task_events,
         acks_late=app.conf.task_acks_late,

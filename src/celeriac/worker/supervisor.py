@@ -14,7 +14,9 @@ from types import FrameType
 from celeriac import signals
 from celeriac.exceptions import OperationalError
 from celeriac.ports import Broker
-from celeriac.worker import banner, births, originals, stacks
+from celeriac.wire.task import age_of
+from celeriac.worker import autoscale, banner, births, originals, stacks
+from celeriac.worker.autoscale import Autoscaler
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.health import Health
@@ -70,6 +72,10 @@ class Supervisor:
             broker, self._node, self._options.lease, household.judge, household.served, self._tell_distrust
         )
         self._count = children
+        bounds = household.options.autoscale
+        #: Where the size follows what there is to do; remote control may change its bounds.
+        self.autoscaler = None if bounds is None else Autoscaler(*bounds)
+        self._next_look = 0.0
         self._kin: dict[int, Kin] = {}
         #: The dead whose claims are still to be settled: (child, how it died).
         self._estates: list[tuple[Kin, str]] = []
@@ -105,6 +111,8 @@ class Supervisor:
                 pause = self._heartbeat.beat()
                 self._enforce_limits()
                 self._ask_on()
+                if self.autoscaler is not None:
+                    self._scale(self.autoscaler)
                 self._household.step()
                 if self._household.health is not None:
                     self._tell_health(self._household.health)
@@ -117,6 +125,29 @@ class Supervisor:
         return self._exit_code or (RESTART if self._restarting else 0)
 
     # -- size, for remote control and autoscaling
+
+    def _scale(self, autoscaler: Autoscaler) -> None:
+        now = time.monotonic()
+        if now < self._next_look or self._stopping:
+            return
+        self._next_look = now + autoscale.LOOK
+        try:
+            ready, age = self._waiting()
+        except OperationalError:
+            return  # without the store more children could do no more
+        change = autoscaler.change(self._count, self.busy, ready, age, now)
+        if change > 0:
+            logger.info("Scaling up %d processes.", self.pool_grow(change))
+        elif change < 0 and (gone := self.pool_shrink(-change, only_idle=True)):
+            logger.info("Scaling down %d processes.", gone)
+
+    def _waiting(self) -> tuple[int, float]:
+        """How many messages are ready, and for how many seconds the first has been so."""
+        firsts = [payload for queue in self._queues for payload in self._broker.peek(queue, 1)]
+        if not firsts:
+            return 0, 0.0
+        ready = sum(depth.ready for depth in self._broker.depth(self._queues).values())
+        return ready, max(age_of(payload, time.time()) for payload in firsts)
 
     @property
     def size(self) -> int:
@@ -444,6 +475,8 @@ class Supervisor:
         duties = list(self._vacant.values())
         if self._cold_at is not None and not self._cold:
             duties.append(self._cold_at)
+        if self.autoscaler is not None and not self._stopping:
+            duties.append(self._next_look)
         if self._estates:
             duties.append(self._next_settling)
         return min(duties, default=float("inf")) - time.monotonic()

@@ -1,0 +1,46 @@
+"""How long does a command take to do nothing? In CPU, which a busy machine stretches least."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+from common.contest import alternate, python_of
+from common.report import Figure, column, report
+from common.sizes import ROUNDS
+
+#: What is measured: each once a round, after one that is not counted.
+LINES = ("--version", "call --help", "worker --help", "multi --help")
+SYSTEMS = {"celeriac": "celeriac", "celery": "celery"}
+
+
+def main() -> None:
+    rounds = alternate(
+        list(SYSTEMS), ROUNDS, lambda name: tuple(seconds(name, line.split()) for line in LINES)
+    )
+    report(
+        "commands",
+        "Starting a command",
+        [Figure(line, "ms", column(rounds, place), more=False) for place, line in enumerate(LINES)],
+        notes="Milliseconds of CPU until the command has ended.",
+    )
+
+
+def seconds(name: str, words: Sequence[str]) -> float:
+    """Milliseconds of CPU of one run."""
+    before = os.times()
+    subprocess.run(
+        [python_of(name), "-m", SYSTEMS[name], *words],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    after = os.times()
+    return 1000 * (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""As many children as there is work for, between two numbers; only idle ones go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from celeriac.worker.autoscale import Autoscaler
+from stand import Stand, family, lines, until
+
+
+@pytest.mark.parametrize(
+    ("size", "busy", "ready", "age", "change"),
+    [
+        (2, 2, 0, 0.0, 0),
+        (2, 2, 1, 0.1, 1),
+        (2, 2, 50, 0.1, 2),
+        (4, 4, 50, 0.1, 4),
+        (8, 8, 50, 0.1, 2),
+        (10, 10, 50, 9.0, 0),
+        (4, 3, 50, 0.1, 0),
+        (4, 3, 50, 2.0, 4),
+        (1, 0, 0, 0.0, 1),
+        (12, 12, 50, 9.0, -2),
+    ],
+)
+def test_it_grows_by_what_waits_and_by_who_is_busy(
+    size: int, busy: int, ready: int, age: float, change: int
+) -> None:
+    assert Autoscaler(10, 2, keep=30).change(size, busy, ready, age, now=100.0) == change
+
+
+def test_it_shrinks_to_what_was_needed_at_most_in_the_last_while() -> None:
+    scaler = Autoscaler(10, 2, keep=30)
+    assert scaler.change(8, 8, 0, 0.0, now=0) == 0
+    assert scaler.change(8, 1, 0, 0.0, now=10) == 0
+    assert scaler.change(8, 5, 0, 0.0, now=15) == 0
+    assert scaler.change(8, 0, 0, 0.0, now=30) == 0
+    assert scaler.change(8, 0, 0, 0.0, now=31) == -3
+    assert scaler.change(5, 0, 0, 0.0, now=44) == 0
+    assert scaler.change(5, 0, 0, 0.0, now=46) == -3
+    assert scaler.change(2, 0, 0, 0.0, now=99) == 0
+
+
+def test_a_minimum_of_none_keeps_one() -> None:
+    scaler = Autoscaler(4, 0, keep=1)
+    scaler.change(2, 0, 0, 0.0, now=0)
+    assert scaler.change(2, 0, 0, 0.0, now=2) == -1
+    assert scaler.change(1, 0, 0, 0.0, now=9) == 0
+
+
+@pytest.fixture
+def stand(tmp_path: Path) -> Iterator[Stand]:
+    stand = Stand(f"sqlite:///{tmp_path}/store.db", tmp_path)
+    yield stand
+    stand.close()
+    for worker in stand.workers:
+        print(worker.output)
+
+
+def test_WRK_5_a_worker_grows_under_load_and_shrinks_without_touching_what_runs(stand: Stand) -> None:
+    worker = stand.start("--autoscale", "3,1", env={"AUTOSCALE_KEEPALIVE": "1"})
+    assert "concurrency: {min=1, max=3} (prefork)" in worker.output
+    assert len(family(worker)) == 1
+    gate, begun = stand.path("gate"), stand.path("begun")
+    short = [stand.send("wait_for", str(gate), str(begun)) for _ in range(2)]
+    last_gate = stand.path("gate")
+    long = stand.send("wait_for", str(last_gate), str(begun))
+    until(lambda: lines(begun) == ["begun"] * 3, what="three at a time")
+    assert len(family(worker)) == 3
+    gate.touch()
+    assert [result.get(timeout=20) for result in short] == ["seen"] * 2
+    until(lambda: len(family(worker)) == 1, what="shrinking")
+    last_gate.touch()
+    assert long.get(timeout=20) == "seen", "the one that stayed is the one that was busy"
+    assert "exited with" not in worker.output
