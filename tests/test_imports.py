@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 #: From the ground up. A file may import what stands in its own line or above it in this list.
 LAYERS = (
-    "states exceptions signals clock importing version nearest",
+    "states exceptions signals clock importing logical panel patterns version nearest",
     "message",
     "planned",
     "entities",
@@ -25,6 +25,7 @@ LAYERS = (
     "schedules revoking",
     "control",
     "streaming updates",
+    "events",
     "result",
     "resultset",
     "canvas",

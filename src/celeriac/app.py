@@ -17,20 +17,20 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast, ove
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from celeriac import builtin, canvas, clock, current, reporting, signals
+from celeriac import builtin, canvas, clock, current, logical, reporting, signals
 from celeriac import request as requests
 from celeriac.canvas import Signature
 from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
 from celeriac.control import Control
-from celeriac.drivers.opening import Options, open_broker, open_results, open_schedules, secured
+from celeriac.drivers.opening import Options, open_broker, open_bus, open_results, open_schedules, secured
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, EncodeError, NotRegistered
 from celeriac.importing import import_if_there
 from celeriac.message import Binding, Message
 from celeriac.middleware import Entry, Passage
 from celeriac.nearest import nearest
 from celeriac.planning import OWN_WORDS, Schedules
-from celeriac.ports import Broker, ResultStore, ScheduleStore
+from celeriac.ports import Broker, Bus, ResultStore, ScheduleStore
 from celeriac.purging import purge
 from celeriac.result import AsyncResult
 from celeriac.routing import Router
@@ -53,6 +53,8 @@ DEFAULT_FILE = "celeriac.db"
 #: What serves `Celery.testing`. Imported by its name and at its first use: it stands above the app, as a
 #: worker does, and a program that tests nothing never loads it.
 _TESTING = "celeriac.testing.stepper"
+#: What serves `Celery.events`, at its first use.
+_EVENTS = "celeriac.events.access"
 
 #: The same for `Celery.schedules`: few programs look at schedules.
 _SCHEDULES = "celeriac.schedules.keeping"
@@ -70,6 +72,7 @@ class Ground(NamedTuple):
     results: Callable[[], ResultStore]
     waiting: Callable[[ResultStore], Waiting]
     schedules: Callable[[], ScheduleStore]
+    bus: Callable[[], Bus]
     time: Clock
 
 
@@ -134,6 +137,7 @@ class Celery:
         self._broker: Broker | None = None
         self._results: ResultStore | None = None
         self._waiting: Waiting | None = None
+        self._bus: Bus | None = None
         given = {**(changes or {}), **settings}
         if broker is not None:
             given["broker_url"] = broker
@@ -506,6 +510,20 @@ class Celery:
                     waiting = self._waiting = ground.waiting(store) if ground else Waiting(store)
         return waiting
 
+    @property
+    def bus(self) -> Bus:
+        """This process's connection for remote control and events; opened when it is first needed."""
+        bus = self._bus
+        if bus is None or self._pid != os.getpid():
+            with self._opening():
+                bus = self._bus
+                if bus is None:
+                    ground = self._ground
+                    bus = self._bus = (
+                        ground.bus() if ground else open_bus(self.broker_url, self._broker_options())
+                    )
+        return bus
+
     def open_worker_broker(self) -> Broker:
         """A connection of its own for one who claims; he closes it."""
         if self._ground is not None:
@@ -520,8 +538,9 @@ class Celery:
             if self._pid:
                 # A forked child is alone, whoever held the lock in the parent.
                 self._lock = threading.RLock()
-                _inherited.extend((self._broker, self._results, self._waiting))
-                self._broker = self._results = self._waiting = None
+                _inherited.extend((self._broker, self._results, self._waiting, self._bus))
+                self._broker = self._results = self._waiting = self._bus = None
+                logical.clock.part_from_parent()
                 self.on_after_fork.send(self)
             self._pid = os.getpid()
         return self._lock
@@ -564,6 +583,12 @@ class Celery:
         """Remove what waits in these queues; returns how many messages. There is no undo."""
         return purge(self, queues)
 
+    @cached_property
+    def events(self) -> Any:
+        """What workers tell of themselves: `app.events.Receiver(handlers={"*": print}).capture()`."""
+        # By its name, since a program that neither hears nor tells need not load it.
+        return import_module(_EVENTS).Events(self)
+
     def bugreport(self) -> str:
         """What to tell somebody who shall help you: versions, platform, settings; without secrets."""
         facts = reporting.facts(self.main or "(no name)", self.broker_url, self.result_url, self.conf)
@@ -587,15 +612,16 @@ class Celery:
     def standing_on(self, ground: Ground) -> Iterator[None]:
         """Inside, nothing of what the settings name is reached: messages and results go to `ground`."""
         with self._opening():
-            before = (self._ground, self._broker, self._results, self._waiting, self.time)
+            before = (self._ground, self._broker, self._results, self._waiting, self._bus, self.time)
             self._ground, self._broker, self._results, self._waiting = ground, None, None, None
+            self._bus = None
             self.time = ground.time
         self._close_schedules()
         try:
             yield
         finally:
             self._close_connections()
-            self._ground, self._broker, self._results, self._waiting, self.time = before
+            self._ground, self._broker, self._results, self._waiting, self._bus, self.time = before
 
     # --- settings and modules -----------------------------------------------------------------------------
 
@@ -704,8 +730,8 @@ class Celery:
 
     def _close_connections(self) -> None:
         with self._opening():
-            opened = (self._waiting, self._results, self._broker)
-            self._waiting, self._results, self._broker = None, None, None
+            opened = (self._waiting, self._results, self._broker, self._bus)
+            self._waiting, self._results, self._broker, self._bus = None, None, None, None
         for connection in opened:
             if connection is not None:
                 connection.close()

@@ -118,6 +118,12 @@ class Broker(Protocol):
     def held(self, owner: str) -> list[Claim]:
         """What an owner holds, by number; for those who look on, it changes nothing."""
 
+    def delayed(self, queue: str, n: int) -> list[tuple[float, bytes]]:
+        """(eta, payload) of the first n messages that wait for their time, for those who look on."""
+
+    def revokes(self, n: int) -> list[str]:
+        """Ids of up to n revoked tasks, those first that are revoked for longest."""
+
     def pause(self, queue: str) -> None:
         """Nobody claims from this queue from now on, whoever serves it now or later, until `resume`."""
 

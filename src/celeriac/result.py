@@ -306,13 +306,24 @@ class AsyncResult(Generic[R_co]):
             self.parent.forget()
         self._store().forget([self.id, STREAM_MARK + self.id])
 
-    def revoke(self, **_named: object) -> None:
-        """Say that it shall not begin any more, also to workers that start later; what runs is not touched.
+    def revoke(
+        self,
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Say that it shall not begin any more, also to workers that start later.
 
-        It ends as REVOKED, and get() raises TaskRevokedError.
+        With `terminate` it is ended too if it runs: on prefork its process is killed, elsewhere an error is
+        raised in it. It ends as REVOKED, and get() raises TaskRevokedError.
         """
         if self._meta is None:
             revoking.revoke(self.app, [self.id], say=not self.ignored)
+            self.app.control.tell_revoked(
+                self.id, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+            )
 
     # --- as a value ---------------------------------------------------------------------------------------
 
@@ -444,7 +455,7 @@ class EagerResult(AsyncResult[R_co]):
     def forget(self) -> None:
         """There is nothing to forget: it was never stored."""
 
-    def revoke(self, **_named: object) -> None:
+    def revoke(self, *_args: object, **_named: object) -> None:
         self._value = TaskRevokedError("revoked")
         self._meta = {**(self._meta or {}), "status": states.REVOKED, "result": self._value}
 

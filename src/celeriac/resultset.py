@@ -200,11 +200,21 @@ class ResultSet(Generic[R]):
         if leaves:
             self._store().forget([leaf.id for leaf in leaves])
 
-    def revoke(self, **_named: object) -> None:
-        """Say that none of them shall begin any more."""
+    def revoke(
+        self,
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Say that none of them shall begin any more; with `terminate` those that run are ended."""
         ids = [leaf.id for leaf in self._leaves() if leaf._meta is None]
         if ids:
             revoking.revoke(self.app, ids, say=True)
+            self.app.control.tell_revoked(
+                ids, terminate=terminate, signal=signal, reply=wait, timeout=timeout
+            )
 
     # --- as a value ---------------------------------------------------------------------------------------
 

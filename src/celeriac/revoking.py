@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from celeriac import states
 from celeriac.current import App
@@ -34,6 +35,20 @@ def revoke(app: App, ids: Sequence[str], *, say: bool = True) -> None:
         if say:
             # What nobody holds cannot begin any more, so no worker will ever say anything else of it.
             _say_revoked(app, [id for id in part if id not in held])
+
+
+def revoke_stamps(app: App, headers: Mapping[str, Any]) -> None:
+    """No task with one of these stamps begins from now on: {"customer": "c1"}, or a list of values."""
+    keep = app.conf.seconds("task_revokes_expire") or FOR_EVER
+    app.broker.revoke(list(stamps_as_ids(headers)), keep)
+
+
+def stamps_as_ids(stamps: Mapping[str, Any]) -> Iterator[str]:
+    """Under which ids the store keeps revokes of stamps: no task has one like these."""
+    for header, values in stamps.items():
+        several = isinstance(values, list | tuple | set | frozenset)
+        for value in values if several else (values,):
+            yield f"\n{header}\n{value}"
 
 
 def _say_revoked(app: App, ids: Sequence[str]) -> None:

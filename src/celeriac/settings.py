@@ -109,6 +109,7 @@ def _ours(name: str, default: Any, type: type, help: str, **more: Any) -> Settin
     return Setting(name, default, type, help, **more)
 
 
+_NO_QUEUES = "remote control and events need no queues of their own"
 _NO_AMQP = "only AMQP brokers need it"
 _BY_TIME = "children claim by expected time, never by count"
 _NO_BOOTSTEPS = "the worker is not put together from named classes"
@@ -187,18 +188,22 @@ _ROWS = (
     _idle("broker_password", None, str, "Password of a broker given in parts.", "give broker_url"),
     _idle("broker_vhost", None, str, "Virtual host of a broker given in parts.", "give broker_url"),
     # --- remote control and events ------------------------------------------------------------------------
-    _later("control_queue_ttl", 300.0, float, "Seconds a command waits for its worker."),
-    _later("control_queue_expires", 10.0, float, "Seconds an unused reply queue stays."),
-    _later("control_queue_exclusive", True, bool, "Control queues belong to one connection."),
-    _later("control_queue_durable", False, bool, "Control queues outlive a restart of the broker."),
-    _later("control_exchange", "celery", str, "Prefix of the names of remote control."),
-    _later("event_queue_expires", 60.0, float, "Seconds the queue of an event reader stays unused."),
-    _later("event_queue_ttl", 5.0, float, "Seconds an event waits for its reader."),
-    _later("event_queue_prefix", "celeryev", str, "Prefix of event readers' queues."),
-    _later("event_queue_exclusive", True, bool, "Event queues belong to one connection."),
-    _later("event_queue_durable", False, bool, "Event queues outlive a restart of the broker."),
-    _later("event_serializer", "json", str, "Serializer of events."),
-    _later("event_exchange", "celeryev", str, "Name under which events are published."),
+    _idle("control_queue_ttl", 300.0, float, "Seconds a command waits for its worker.", _NO_QUEUES),
+    _idle("control_queue_expires", 10.0, float, "Seconds an unused reply queue stays.", _NO_QUEUES),
+    _idle("control_queue_exclusive", True, bool, "Control queues belong to one connection.", _NO_QUEUES),
+    _idle(
+        "control_queue_durable", False, bool, "Control queues outlive a restart of the broker.", _NO_QUEUES
+    ),
+    _known("control_exchange", "celery", str, "Prefix of the names of remote control."),
+    _idle(
+        "event_queue_expires", 60.0, float, "Seconds the queue of an event reader stays unused.", _NO_QUEUES
+    ),
+    _idle("event_queue_ttl", 5.0, float, "Seconds an event waits for its reader.", _NO_QUEUES),
+    _idle("event_queue_prefix", "celeryev", str, "Prefix of event readers' queues.", _NO_QUEUES),
+    _idle("event_queue_exclusive", True, bool, "Event queues belong to one connection.", _NO_QUEUES),
+    _idle("event_queue_durable", False, bool, "Event queues outlive a restart of the broker.", _NO_QUEUES),
+    _idle("event_serializer", "json", str, "Serializer of events.", "every monitor reads JSON"),
+    _known("event_exchange", "celeryev", str, "Name under which events are published."),
     # --- tasks --------------------------------------------------------------------------------------------
     _known("task_acks_late", True, bool, "Acknowledge when the task ends; False: when it starts."),
     _known("task_acks_on_failure_or_timeout", True, bool, "Failed and timed out tasks are acknowledged."),
@@ -264,7 +269,7 @@ _ROWS = (
         "arguments are told by Python's own repr, cut at 1,024 characters",
     ),
     _known("task_routes", None, object, "Which task goes to which queue: a dict, pairs, or functions."),
-    _later("task_send_sent_event", False, bool, "Producers tell of each task they send."),
+    _known("task_send_sent_event", False, bool, "Producers tell of each task they send."),
     _known("task_serializer", "json", str, "Serializer of arguments: json, pickle, yaml, msgpack."),
     _known(
         "task_soft_time_limit",
@@ -301,7 +306,7 @@ _ROWS = (
     _known("worker_direct", False, bool, "Each worker also serves a queue of its own name."),
     _known("worker_disable_rate_limits", False, bool, "Rate limits of tasks do not count."),
     _known("worker_deduplicate_successful_tasks", False, bool, "Skip a redelivered task that succeeded."),
-    _later("worker_enable_remote_control", True, bool, "The worker answers remote control."),
+    _known("worker_enable_remote_control", True, bool, "The worker answers remote control."),
     _known("worker_hijack_root_logger", True, bool, "The worker replaces the handlers of the root logger."),
     _known("worker_log_color", None, bool, "Coloured log lines; None is where there is a terminal."),
     _known("worker_log_datefmt", None, str, "Date format of log lines."),
@@ -322,7 +327,7 @@ _ROWS = (
     _known("worker_max_tasks_per_child", None, int, "Tasks after which a child is replaced."),
     _known("worker_pool", "prefork", object, "prefork, threads, gevent, asyncio or solo."),
     _idle("worker_pool_putlocks", True, bool, "Hand out no task without a free place.", "it is always so"),
-    _later("worker_pool_restarts", False, bool, "The pool may be restarted by remote control."),
+    _known("worker_pool_restarts", False, bool, "The pool may be restarted by remote control."),
     _known("worker_pool_start_method", "fork", str, "fork or spawn."),
     _later("worker_proc_alive_timeout", 4.0, float, "Seconds that a child gets to come up."),
     _idle("worker_prefetch_multiplier", 4, int, "Messages held ahead for each room.", _BY_TIME),
@@ -343,7 +348,7 @@ _ROWS = (
     _idle("worker_disable_prefetch", False, bool, "Fetch only with a free room.", _BY_TIME),
     _known("worker_redirect_stdouts", True, bool, "What tasks print becomes log lines."),
     _known("worker_redirect_stdouts_level", "WARNING", object, "Level of these lines."),
-    _later("worker_send_task_events", False, bool, "Tell monitors of every task."),
+    _known("worker_send_task_events", False, bool, "Tell monitors of every task."),
     _idle(
         "worker_state_db",
         None,

@@ -33,6 +33,7 @@ SILENT: dict[str, Any] = dict.fromkeys(
         "include",
         "pidfile",
         "health",
+        "heartbeat_interval",
         "detach",
     ]
 ) | {"loglevel": "WARNING", "without_heartbeat": False, "purge": False, "task_events": False, "beat": False}

@@ -68,14 +68,7 @@ def test_options_without_effect_say_why_and_quiet_says_nothing(shop: Path, worke
     words = "-P solo -l info -O fair --without-gossip --without-mingle -E -s file --autoscale 3,1".split()
     worker = worker_process("main", shop, *words)
     worker.wait_for_line(r" ready\.")
-    for option in (
-        "-O",
-        "--without-gossip",
-        "--without-mingle",
-        "-E",
-        "-s/--schedule-filename",
-        "--autoscale",
-    ):
+    for option in ("-O", "--without-gossip", "--without-mingle", "-s/--schedule-filename", "--autoscale"):
         assert f"\n{option} has no effect here because " in f"\n{worker.output}"
     assert "--prefetch-multiplier has no effect" not in worker.output
 

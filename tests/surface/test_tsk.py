@@ -14,7 +14,6 @@ import pytest
 
 from celeriac import Celery, Task
 from celeriac.exceptions import (
-    CeleriacWarning,
     Ignore,
     ImproperlyConfigured,
     MaxRetriesExceededError,
@@ -620,8 +619,7 @@ def test_RC_1_revoke_by_the_app(app: Celery, stepper: Stepper) -> None:
     results = [task.delay() for _ in range(3)]
     app.control.revoke(results[0].id)
     app.control.revoke([results[1], results[2].id])
-    with pytest.warns(CeleriacWarning, match="terminate"):
-        app.control.revoke(results[0].id, terminate=True)
+    assert app.control.revoke(results[0].id, terminate=True, reply=True) == []
     assert [ran.state for ran in stepper.run()] == ["REVOKED"] * 3
     task.delay()
     assert app.control.purge() == 1

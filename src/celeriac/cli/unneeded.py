@@ -19,14 +19,8 @@ UNNEEDED = {
     ),
     "disable_prefetch": ("--disable-prefetch", "slow tasks are claimed one by one as it is"),
     "statedb": ("-S/--statedb", "a worker keeps no state of its own that a restart could lose"),
-    "task_events": ("-E", "task events are not sent yet"),
     "without_gossip": ("--without-gossip", "workers do not gossip: the store knows who is alive"),
     "without_mingle": ("--without-mingle", "workers do not ask each other at the start"),
-    "without_heartbeat": (
-        "--without-heartbeat",
-        "no heartbeat events are sent; the lease in the store is always renewed",
-    ),
-    "heartbeat_interval": ("--heartbeat-interval", "no heartbeat events are sent; see --lease"),
     "schedule_filename": ("-s/--schedule-filename", "the schedule is kept in the broker's store"),
     "scheduler": ("--scheduler", "-B runs our own scheduler; start others with `celeriac beat -S`"),
     "executable": (

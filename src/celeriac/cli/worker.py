@@ -91,7 +91,7 @@ def _flag(*names: str, help: str) -> Callable[[_Command], _Command]:
 @_flag("--without-heartbeat", help="Send no heartbeat events.")
 @_flag("--without-gossip", help="Accepted, without effect.")
 @_flag("--without-mingle", help="Accepted, without effect.")
-@click.option("--heartbeat-interval", type=float, metavar="SECONDS", help="Accepted, without effect.")
+@click.option("--heartbeat-interval", type=_ABOVE_ZERO, metavar="SECONDS", help="Between two of them. [2]")
 @click.option(
     "-O", "--optimization", type=click.Choice(["default", "fair"]), help="Accepted, without effect."
 )

@@ -18,6 +18,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery._state": ("celeriac.compat.state",),
     "celery.app": ("celeriac.compat.app",),
     "celery.app.base": ("celeriac.compat.app",),
+    "celery.app.control": ("celeriac.control",),
     "celery.app.registry": ("celeriac.compat.app",),
     "celery.app.task": ("celeriac.compat.task",),
     "celery.beat": ("celeriac.compat.beat",),
@@ -28,6 +29,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.contrib.testing.app": ("celeriac.testing.app",),
     "celery.contrib.testing.tasks": ("celeriac.testing.tasks",),
     "celery.contrib.testing.worker": ("celeriac.testing.worker",),
+    "celery.events": ("celeriac.events",),
+    "celery.events.dispatcher": ("celeriac.events.dispatcher",),
+    "celery.events.dumper": ("celeriac.events.dumper",),
+    "celery.events.event": ("celeriac.events.event",),
+    "celery.events.receiver": ("celeriac.events.receiver",),
+    "celery.events.snapshot": ("celeriac.events.snapshot",),
+    "celery.events.state": ("celeriac.events.state",),
     "celery.exceptions": ("celeriac.exceptions",),
     "celery.local": ("celeriac.compat.local",),
     "celery.result": ("celeriac.result", "celeriac.resultset"),
@@ -38,6 +46,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.utils.log": ("celeriac.log", "celeriac.compat.loggers"),
     "celery.utils.nodenames": ("celeriac.compat.nodenames",),
     "celery.utils.time": ("celeriac.compat.times",),
+    "celery.worker": ("celeriac.compat",),
+    "celery.worker.control": ("celeriac.compat.remote",),
 }
 
 

@@ -191,6 +191,15 @@ class MemoryBroker:
         with self._open() as store:
             return store.held(owner)
 
+    def delayed(self, queue: str, n: int) -> list[tuple[float, bytes]]:
+        with self._open() as store:
+            waiting = sorted(store.line(queue).delayed)
+            return [(eta, parcel.message.payload) for eta, _, parcel in waiting[: max(n, 0)]]
+
+    def revokes(self, n: int) -> list[str]:
+        with self._open() as store:
+            return store.revokes(n)
+
     def pause(self, queue: str) -> None:
         with self._open() as store:
             store.paused.add(queue)
@@ -577,6 +586,13 @@ class MemoryStore:
                 heapq.heappush(self._revoked_ends, (until, id))
         held = {parcel.message.id for parcel in self._claimed()}
         return [id for id in ids if id in held]
+
+    def revokes(self, n: int) -> list[str]:
+        """Up to n, those first that are revoked for longest."""
+        now = self.ticks()
+        ids = sorted(self._revoked, key=self._revoked.__getitem__, reverse=True)
+        # Stamps that are revoked are kept beside tasks; no id begins with a line's end.
+        return [id for id in ids if self._revoked[id] > now and not id.startswith("\n")][: max(n, 0)]
 
     def is_revoked(self, id: str) -> bool:
         return self._revoked.get(id, 0.0) > self.ticks()

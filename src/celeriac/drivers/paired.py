@@ -118,6 +118,12 @@ class Paired:
     def held(self, owner: str) -> list[Claim]:
         return self._broker.held(owner)
 
+    def delayed(self, queue: str, n: int) -> list[tuple[float, bytes]]:
+        return self._broker.delayed(queue, n)
+
+    def revokes(self, n: int) -> list[str]:
+        return self._broker.revokes(n)
+
     def pause(self, queue: str) -> None:
         self._broker.pause(queue)
 

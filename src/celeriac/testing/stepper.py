@@ -18,6 +18,7 @@ from celeriac import current, signals, states
 from celeriac.app import Celery, Ground
 from celeriac.beat.leading import Scheduler
 from celeriac.drivers.memory import MemoryBroker, MemoryResults, MemoryStore
+from celeriac.drivers.memory_bus import MemoryBus
 from celeriac.drivers.memory_schedules import MemorySchedules
 from celeriac.exceptions import CeleriacError, DecodeError, ImproperlyConfigured, TimeoutError
 from celeriac.message import Claim, Fate, Outcome
@@ -169,6 +170,7 @@ class MemoryStepper:
             results=lambda: MemoryResults(store.results),
             waiting=lambda results: SteppedWaiting(results, self, accept),
             schedules=lambda: MemorySchedules(store, _GROUP),
+            bus=lambda: MemoryBus(store.air),
             time=self._clock,
         )
 

@@ -38,6 +38,7 @@ class Order(msgspec.Struct, frozen=True):
     descriptor: int
     limits: int
     meters: int | None
+    totals: int
     lines: Lines
 
 
@@ -76,11 +77,14 @@ def spawn(
     slots: Slots,
     limits: int,
     meters: int | None,
+    totals: int,
 ) -> int:
     """Start a fresh interpreter; returns the pid."""
-    order = Order(plan, options, index, slots.count, slots.rooms, slots.descriptor, limits, meters, lines)
+    order = Order(
+        plan, options, index, slots.count, slots.rooms, slots.descriptor, limits, meters, totals, lines
+    )
     environment = {**os.environ, ORDER: msgspec.json.encode(order).decode()}
-    inherited = [slots.descriptor, limits, lines.down, lines.up, lines.sheet]
+    inherited = [slots.descriptor, limits, totals, lines.down, lines.up, lines.sheet]
     if meters is not None:
         inherited.append(meters)
     for descriptor in inherited:

@@ -40,6 +40,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     max_tasks: int | None = None
     #: KiB.
     max_memory: int | None = None
+    #: Tell monitors of its tasks from the first one on.
+    events: bool = False
 
 
 class Child(Protocol):
@@ -50,6 +52,9 @@ class Child(Protocol):
 
     def stop(self) -> None:
         """Begin nothing more; what runs is finished, what has not begun goes back now. From any thread."""
+
+    def strike(self, number: int) -> None:
+        """End the task of this claim by an error raised in it, if it still runs."""
 
     def abandon(self) -> None:
         """Return everything at once, also what runs: the process is about to end."""
@@ -73,7 +78,10 @@ class Life:
         judge: Callable[[list[Claim], int, str], list[Outcome]],
         ready: Callable[[], None] = lambda: None,
         limits_in_use: Callable[[], None] = lambda: None,
+        note: Callable[[], None] = lambda: None,
     ) -> None:
+        #: Writes down for those who look on how many runs of each task have begun; seldom.
+        self.note = note
         self.plan = plan
         self.slot = slot
         self.broker = broker

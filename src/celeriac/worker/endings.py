@@ -19,7 +19,7 @@ from celeriac.app import Celery
 from celeriac.canvas import counting
 from celeriac.canvas.signature import as_signature
 from celeriac.einfo import ExceptionInfo, traceback_of
-from celeriac.exceptions import CeleriacError, ChordError, EncodeError
+from celeriac.exceptions import CeleriacError, ChordError, EncodeError, TaskRevokedError
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
 from celeriac.wire.codecs import in_units
@@ -46,8 +46,11 @@ class Endings:
         now: Callable[[], float],
         *,
         runs_user_code: bool = True,
+        lost: Callable[[Request, BaseException], None] | None = None,
     ) -> None:
         self._app = app
+        #: Told of each task that fails without having ended by itself.
+        self._lost = lost
         self._hostname = hostname
         self._now = now
         #: A supervisor runs none itself: who wants to hear of a failure does so in a process of its own.
@@ -128,6 +131,21 @@ class Endings:
         result = self.failure(request, error, status=states.REVOKED)
         return Outcome(claim.number, Fate.ACKED, result, also=also, counts=counts)
 
+    def terminated(self, claim: Claim, signum: int, told: Callable[[Request, int], None] | None) -> Outcome:
+        """The end of a claim whose task was killed because somebody wished it."""
+        try:
+            message = unpack(claim.payload)
+        except CeleriacError as undecodable:
+            return self.bury(claim, safe_repr(undecodable))
+        ended = self.request_of(claim, message)
+        if signals.task_revoked.receivers:
+            task = self._app.tasks.get(message.name)
+            named = {"request": ended, "terminated": True, "signum": signum, "expired": False}
+            self._aside(partial(signals.task_revoked.send, task, **named))
+        if told is not None:
+            told(ended, signum)
+        return self.revoked(claim, ended, TaskRevokedError("terminated"))
+
     def chord_failed(self, claim: Claim, request: Request, body: Any, item: Sequence[Any]) -> Outcome:
         """The end of a chord's body that will never run, for `item` tells of a member that failed."""
         _, member, _, reason = item
@@ -187,6 +205,8 @@ class Endings:
             "exc": safe_repr(error),
         }
         _log.error(LOG_FAILURE, data, extra={"data": data})
+        if self._lost is not None:
+            self._lost(request, error)
         result = self.failure(request, error)
         also, counts = self.aftermath(request, error)
         fate = Fate.DEAD if reason else Fate.ACKED
@@ -315,11 +335,11 @@ class Endings:
         }
 
 
-def _at_once(work: Callable[[], None]) -> None:
+def _at_once(work: Callable[[], object]) -> None:
     work()
 
 
-def in_a_fork(work: Callable[[], None]) -> None:
+def in_a_fork(work: Callable[[], object]) -> None:
     """Run code of the user in a process of its own, which nobody waits for: whatever it does, we go on."""
     child = os.fork()
     if child:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Container
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,7 @@ from celeriac.exceptions import (
 )
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.request import Request
+from celeriac.revoking import stamps_as_ids
 from celeriac.wire.codecs import in_units
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack
@@ -75,6 +77,8 @@ class Executor:
         self._around = Surroundings(app, hostname, self.endings, clock, save)
         self._tasks = app.tasks
         self._habits: dict[str, Habits] = {}
+        #: How many runs of each task have begun.
+        self.counts: Counter[str] = Counter()
         self._conf = app.conf
         self._accept = app.conf.accept_content
         self._max_deliveries: int = app.conf.task_max_deliveries
@@ -112,7 +116,7 @@ class Executor:
         if claim.deliveries and killed_too_often(claim.deliveries, self._max_deliveries):
             return self._killer(claim)
         # Before all that puts it off: it must not wait, for a date or its module, until the store forgets.
-        if message.id in self.revoked:
+        if message.id in self.revoked or (message.stamped_headers and self._has_revoked_stamp(message)):
             if _arrivals.isEnabledFor(logging.INFO):
                 _log_arrival(message)
             return self._revoked(claim, message, "revoked")
@@ -145,12 +149,16 @@ class Executor:
             args, kwargs, embed = message.arguments(self._accept)
         except (DecodeError, ContentDisallowed) as error:
             return self._invalid(claim, message, error)
+        self.counts[name] += 1
         made = Request.from_message(message, args, kwargs, embed, self.hostname, claim.deliveries)
         if habits.ignore_result and not made.ignore_result:
             made.ignore_result = _says_nothing_of_results(message)
         if signals.task_received.receivers:
             signals.task_received.send(self.hostname, request=made)
         return Job(self._around, claim, habits, made)
+
+    def _has_revoked_stamp(self, message: TaskMessage) -> bool:
+        return any(stamp in self.revoked for stamp in stamps_as_ids(message.stamps or {}))
 
     def _is_early(self, message: TaskMessage, eta: float) -> bool:
         """A message that waits belongs among the delayed ones of the store; a foreign producer does not know.

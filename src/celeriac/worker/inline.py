@@ -9,7 +9,7 @@ import threading
 import time
 from typing import Any
 
-from celeriac.exceptions import Fenced, SoftTimeLimitExceeded, TimeLimitExceeded
+from celeriac.exceptions import Fenced, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from celeriac.message import Claim, Outcome
 from celeriac.worker.child import PATIENCE, WAIT, Life
 from celeriac.worker.execute import Job
@@ -30,8 +30,12 @@ class InlineChild:
         self._pace = Pace()
         self._job: Job | None = None
         self._claim: Claim | None = None
+        #: Number of the claim that is to be ended.
+        self._to_strike = 0
         #: Number of the claim that the slot tells of as running.
         self._noted = 0
+        #: How many tasks were done when the counts were noted last.
+        self._counted = 0
         #: Monotonic seconds at which the oldest unsettled thing began.
         self._since = 0.0
         self._soft_deadline = 0.0
@@ -73,6 +77,10 @@ class InlineChild:
         else:
             with contextlib.suppress(Fenced):  # the main thread finds it out by itself
                 self._intake.turn()
+
+    def strike(self, number: int) -> None:
+        self._to_strike = number
+        signal.pthread_kill(threading.main_thread().ident or 0, self._limit_signal)
 
     def abandon(self) -> None:
         self._life.stopping = True
@@ -168,6 +176,10 @@ class InlineChild:
 
     def _note_what_runs(self) -> None:
         """For those who look on. Here and not where tasks run: nobody wants to see what lasts no longer."""
+        done = self._life.slot.done
+        if done != self._counted:
+            self._counted = done
+            self._life.note()
         claim = self._claim if self._job is not None else None
         number = 0 if claim is None else claim.number
         if number == self._noted:
@@ -191,6 +203,10 @@ class InlineChild:
         # The next task is never hit: this one must be running still, and be the one that is late.
         job, now = self._job, time.time()
         if job is None or not job.running:
+            return
+        if self._to_strike and self._claim is not None and self._claim.number == self._to_strike:
+            self._to_strike = 0
+            self._strike(job, Terminated())
             return
         soft, hard = job.time_limits
         if self._hard_deadline and now >= self._hard_deadline:

@@ -50,9 +50,16 @@ class Intake:
         #: In a process that a task forked, the thread or greenlet that forked it; 0 in the worker itself.
         self.forker = 0
         _doors.add(self)
+        #: To be served from the next turn on.
+        self._queues: Sequence[str] | None = None
         self._tries = 0
         #: Monotonic seconds before which the store is not asked again.
         self._retry_at = 0.0
+
+    def serve(self, queues: Sequence[str]) -> None:
+        """Claim from these queues from now on. From any thread."""
+        self._queues = queues
+        self.broker.wake()
 
     def take(self) -> Claim | None:
         """The next claim to run."""
@@ -99,6 +106,9 @@ class Intake:
                 time.sleep(min(pause, wait))
             with self._moving:
                 outcomes = self._outcomes[:]
+            if self._queues is not None:
+                queues, self._queues = self._queues, None
+                self.broker.consume(queues)
             try:
                 claims = self.broker.turn(self.owner, outcomes, want, wait)
             except OperationalError as error:

@@ -307,6 +307,8 @@ class Job:
             error.args = (self.time_limits[isinstance(error, TimeLimitExceeded)],)
         if isinstance(error, Retry):
             return (yield from self._retried(error))
+        if isinstance(error, Terminated):
+            return (yield from self._terminated(error))
         if isinstance(error, Ignore):
             return (yield from self._ignored(error))
         if isinstance(error, Reject):

@@ -15,8 +15,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Literal, Protocol
 
-import msgspec
-
 from celeriac import signals
 from celeriac.app import Celery
 from celeriac.exceptions import (
@@ -28,6 +26,7 @@ from celeriac.exceptions import (
     WorkerTerminate,
 )
 from celeriac.message import Claim, Fate, Outcome, Result
+from celeriac.request import Request
 from celeriac.routing import Served
 from celeriac.wire.task import unpack
 from celeriac.worker import banner, originals, stacks
@@ -45,16 +44,16 @@ from celeriac.worker.log import WorkerLogging
 from celeriac.worker.lost import judge_lost, lost_error
 from celeriac.worker.meters import Meters
 from celeriac.worker.options import WorkerOptions
+from celeriac.worker.orders import Obedience
 from celeriac.worker.rooms import RoomsChild
 from celeriac.worker.runners.port import Finished, Runner
 from celeriac.worker.slots import Slot, Slots
 from celeriac.worker.systemd import Systemd
+from celeriac.worker.telling import Telling
+from celeriac.worker.totals import Totals
 
 #: What a child says upward.
 READY, LIMITS = b"R", b"L"
-#: What it hears from above.
-STOP = b'["stop"]\n'
-DISTRUST = b'["distrust"]\n'
 
 #: Returned by the main process in place of an exit code: it shall begin again from its first line.
 RESTART = -1
@@ -85,12 +84,14 @@ class Household:
         slots: Slots,
         limits_descriptor: int | None = None,
         meters_descriptor: int | None = None,
+        totals_descriptor: int | None = None,
     ) -> None:
         self.app = app
         self.options = options
         self.slots = slots
         self._limits_descriptor = limits_descriptor
         self._meters_descriptor = meters_descriptor
+        self._totals_descriptor = totals_descriptor
         #: What children count for /metrics; None where nobody asks.
         self.meters: Meters | None = None
         #: Answers /livez, /readyz and /metrics in the node's main process; None where nobody asks.
@@ -101,6 +102,9 @@ class Household:
         self.systemd: Systemd | None = None
         #: What the node serves, once its settings are read.
         self.served = Served([], [], [])
+        #: Told of tasks whose end the main process had to say, for monitors: lost ones, terminated ones.
+        self.lost: Callable[[Request, BaseException], None] | None = None
+        self.terminated: Callable[[Request, int], None] | None = None
         #: As the receivers of its signals see it.
         self.worker = Worker(app, options)
         self.logging = WorkerLogging(
@@ -125,6 +129,7 @@ class Household:
         app.finalize()
         #: Of all children together; it needs the names of the tasks.
         self.limits = Limits(sorted(app.tasks), self._limits_descriptor)
+        self.totals = Totals(sorted(app.tasks), self.slots.most, self._totals_descriptor)
         if options.health is not None:
             self.meters = Meters(sorted(app.tasks), self._meters_descriptor)
 
@@ -169,6 +174,7 @@ class Household:
         plan: Plan,
         slot: Slot,
         *,
+        index: int = 0,
         ready: Callable[[], None] = lambda: None,
         limits_in_use: Callable[[], None] = lambda: None,
     ) -> Life:
@@ -177,9 +183,11 @@ class Household:
         broker = self.app.open_worker_broker()
 
         def executor(save: Callable[[Result], None] | None) -> Executor:
-            return Executor(self.app, plan.hostname, save=save, revoked=broker.revoked, limits=self.limits)
+            made = Executor(self.app, plan.hostname, save=save, revoked=broker.revoked, limits=self.limits)
+            made.counts.update(self.totals.before(index))
+            return made
 
-        return Life(
+        life = Life(
             plan,
             broker,
             self.app.results,
@@ -188,7 +196,9 @@ class Household:
             judge=lambda claims, begun, how: self.judge(claims, begun, plan.rooms, how),
             ready=ready,
             limits_in_use=limits_in_use,
+            note=lambda: self.totals.note(index, life.executor.counts),
         )
+        return life
 
     def child(self, life: Life) -> Child:
         """The child that fits the pool."""
@@ -196,9 +206,13 @@ class Household:
             return InlineChild(life)
         return RoomsChild(life, partial(_open_runner, life.plan.pool))
 
+    def _endings(self) -> Endings:
+        """For the dead, in the main process."""
+        return Endings(self.app, self.options.hostname, time.time, runs_user_code=False, lost=self.lost)
+
     def judge(self, claims: list[Claim], begun: int | None, rooms: int, how: str) -> list[Outcome]:
         """What becomes of the claims of a dead owner; all up to the number `begun` had begun."""
-        endings = Endings(self.app, self.options.hostname, time.time, runs_user_code=False)
+        endings = self._endings()
         return judge_lost(
             claims,
             begun=None if begun is None else {claim.number for claim in claims if claim.number <= begun},
@@ -210,7 +224,7 @@ class Household:
 
     def judge_overrun(self, limit: float) -> Judge:
         """As `judge`, for a child that was killed because its task overran its hard time limit."""
-        endings = Endings(self.app, self.options.hostname, time.time, runs_user_code=False)
+        endings = self._endings()
 
         def overran(claim: Claim) -> Outcome:
             with contextlib.suppress(DecodeError):
@@ -227,10 +241,24 @@ class Household:
 
         return judge
 
+    def judge_terminated(self, signum: int) -> Judge:
+        """As `judge`, for a child that was killed because somebody wished the end of its task."""
+        endings = self._endings()
+
+        def judge(claims: list[Claim], begun: int | None, rooms: int, how: str) -> list[Outcome]:
+            return [
+                endings.terminated(claim, signum, self.terminated)
+                if claim.number == begun
+                else _unless_begun(endings, claim, how)
+                for claim in claims
+            ]
+
+        return judge
+
     def judge_stopped(self, claims: list[Claim], begun: int | None, rooms: int, how: str) -> list[Outcome]:
         """As `judge`, for a child that we killed to stop: that is no fault of what it ran, so nothing is
         counted."""
-        endings = Endings(self.app, self.options.hostname, time.time, runs_user_code=False)
+        endings = self._endings()
         return [_unless_begun(endings, claim, how) for claim in claims]
 
     # -- in a child's own process
@@ -245,11 +273,19 @@ class Household:
         if self.meters is not None:
             self.meters.listen(index)
         life = self.life(
-            plan, slot, ready=lambda: _write(lines.up, READY), limits_in_use=lambda: _write(lines.up, LIMITS)
+            plan,
+            slot,
+            index=index,
+            ready=lambda: _write(lines.up, READY),
+            limits_in_use=lambda: _write(lines.up, LIMITS),
         )
         child = self.child(life)
+        telling = Telling(self.app, plan.hostname, os.getppid(), slot)
+        if plan.events:
+            telling.turn(True)
+        obedience = Obedience(self.app, child, life, telling.turn)
         threading.Thread(
-            target=_hear, args=(lines.down, child, life.broker.distrust), name="celeriac-parent", daemon=True
+            target=_hear, args=(lines.down, child, obedience), name="celeriac-parent", daemon=True
         ).start()
         if signals.worker_process_init.receivers:
             signals.worker_process_init.send(plan.hostname)
@@ -272,6 +308,8 @@ class Household:
         finally:
             if signals.worker_process_shutdown.receivers:
                 signals.worker_process_shutdown.send(plan.hostname, pid=os.getpid(), exitcode=code)
+            life.note()
+            telling.turn(False)
             logging.shutdown()
         return code
 
@@ -326,7 +364,7 @@ def _leave_signals_to_the_parent() -> None:
     signal.set_wakeup_fd(-1)
 
 
-def _hear(down: int, child: Child, distrust: Callable[[], None]) -> None:
+def _hear(down: int, child: Child, obedience: Obedience) -> None:
     """Listen to the parent's words, on a thread of its own."""
     heard, ours = b"", os.getpid()
     while True:
@@ -342,11 +380,7 @@ def _hear(down: int, child: Child, distrust: Callable[[], None]) -> None:
             break
         *words, heard = (heard + part).split(b"\n")
         for word in words:
-            order, *_arguments = msgspec.json.decode(word)
-            if order == "stop":
-                child.stop()
-            elif order == "distrust":
-                distrust()
+            obedience.obey(word)
     # Nobody renews our lease any more. Return all and end, before others run what we hold.
     with contextlib.suppress(Exception):
         child.abandon()

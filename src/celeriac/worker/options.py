@@ -46,6 +46,8 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     #: Seconds.
     soft_time_limit: float | None = None
     without_heartbeat: bool = False
+    #: Seconds between two events that tell monitors of this node.
+    heartbeat_interval: float = 2.0
     #: Seconds after which the claims of a node that is silent are given to others.
     lease: float = 30.0
     start_method: StartMethod = "fork"

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from celeriac.exceptions import SoftTimeLimitExceeded, TimeLimitExceeded
+from celeriac.exceptions import SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
 from celeriac.message import Claim, Outcome
 from celeriac.worker.child import PATIENCE, WAIT, Life
 from celeriac.worker.execute import Job
@@ -54,6 +54,11 @@ class RoomsChild:
         self._changed.set()
         self._intake.broker.wake()
 
+    def strike(self, number: int) -> None:
+        for job, claim in list(self._running.items()):
+            if claim.number == number:
+                self._runner.interrupt(job, Terminated)
+
     def abandon(self) -> None:
         self.stop()
         self._life.abandon(list(self._running.values()))
@@ -62,6 +67,7 @@ class RoomsChild:
         intake, life = self._intake, self._life
         self._changed.clear()
         self._fill()
+        life.note()
         free = self._runner.free()
         if free:
             self._at_the_door = True

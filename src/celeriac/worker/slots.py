@@ -2,8 +2,9 @@
 their death. One field speaks downward.
 
 page of one child, 8 bytes a field 0 pid 1 state (see State) 2 number of the last claim that has begun 3 tasks
-done 4 hard deadline, epoch seconds, 0 is none 5 that limit, seconds 6 whether it is to begin nothing more;
-then two fields for each room: number of the claim that runs there, 0 is none, and since when, epoch seconds
+done 4 hard deadline, epoch seconds, 0 is none 5 that limit, seconds 6 whether it is to begin nothing more
+7 events that could never be sent; then two fields for each room: number of the claim that runs there, 0 is
+none, and since when, epoch seconds
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 from enum import IntEnum
 
 _FIELDS = 8
-_PID, _STATE, _BEGUN, _DONE, _DEADLINE, _LIMIT, _ENOUGH = range(7)
+_PID, _STATE, _BEGUN, _DONE, _DEADLINE, _LIMIT, _ENOUGH, _LOST = range(8)
 
 #: Pages for children that come later. A page that nobody has written costs no memory.
 PLACES = 1024
@@ -129,6 +130,14 @@ class Slot:
         """The present task must be over by then; (0, 0) lifts it."""
         self._floats[_LIMIT] = time_limit
         self._floats[_DEADLINE] = deadline
+
+    @property
+    def events_lost(self) -> int:
+        return int(self._integers[_LOST])
+
+    @events_lost.setter
+    def events_lost(self, number: int) -> None:
+        self._integers[_LOST] = number
 
     # -- for who looks on: nothing is decided by these, so one may tell of a room a moment late
 

@@ -9,19 +9,24 @@ import os
 import select
 import signal
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from celeriac import signals
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.ports import Broker
 from celeriac.worker import banner, originals, stacks
-from celeriac.worker.child import ColdStop, Plan
+from celeriac.worker.child import Child, ColdStop, Plan
 from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import Heartbeat
 from celeriac.worker.living import RESTART, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
+from celeriac.worker.node import Place, Running
+from celeriac.worker.orders import Obedience
+from celeriac.worker.presence import Presence
 from celeriac.worker.runners.port import WISHES
+from celeriac.worker.telling import Telling
 
 logger = logging.getLogger("celery.worker")
 
@@ -49,6 +54,19 @@ class Solo:
         self._owner = ""
         self._stop_child: Callable[[], None] = lambda: None
         self._child_broker: Broker | None = None
+        self._child: Child | None = None
+        self._heartbeat: Heartbeat | None = None
+        self._obedience: Obedience | None = None
+        #: By its name, the last order that the next life must hear too.
+        self._standing: dict[str, tuple[Any, ...]] = {}
+        self.app = household.app
+        self.options = household.options
+        self.broker = broker
+        self.totals = household.totals
+        self.started_at = time.time()
+        self._telling = Telling(self.app, self.options.hostname, os.getpid(), household.slots.slot(0))
+        self._events = False
+        self._presence = Presence(self)
 
     def run(self) -> int:
         """Work until told to stop; returns the exit code."""
@@ -63,6 +81,7 @@ class Solo:
             self._distrust,
         )
         heartbeat.start()
+        self._heartbeat = heartbeat
         keeper = threading.Thread(
             target=self._keep, args=(heartbeat,), name="celeriac-heartbeat", daemon=True
         )
@@ -85,6 +104,8 @@ class Solo:
             self._over.set()
             os.close(self._over_writer)
             keeper.join(1.0)
+            self._telling.turn(False)
+            self._presence.stop()
             for number, handler in before.items():
                 originals.handle(number, handler)
             heartbeat.stop()
@@ -110,10 +131,17 @@ class Solo:
         slot.pid = os.getpid()
         if self._household.meters is not None and self._lives == 1:
             self._household.meters.listen(0)
+        self.totals.take(0)
         life = self._household.life(plan, slot, ready=self._say_ready)
         child = self._household.child(life)
+        self._child = child
         self._stop_child = child.stop
         self._child_broker = life.broker
+        self._obedience = Obedience(self.app, child, life, self._telling.turn)
+        for order in list(self._standing.values()):
+            self._obedience.do(*order)
+        if self.options.task_events and self._lives == 1:
+            self.tell_events(True)
         if self._stopping:
             child.stop()
         try:
@@ -134,6 +162,66 @@ class Solo:
     def _distrust(self) -> None:
         if self._child_broker is not None:
             self._child_broker.distrust()
+
+    # -- for remote control, see node.py; on the keeper's thread
+
+    @property
+    def hostname(self) -> str:
+        return self.options.hostname
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        return self._queues
+
+    @property
+    def size(self) -> int:
+        return 1
+
+    def places(self) -> list[Place]:
+        return [Place(self._owner, os.getpid(), self._household.slots.slot(0), 1)] if self._owner else []
+
+    def tell(self, *order: Any, name: str) -> None:
+        self._standing[name] = order
+        if self._obedience is not None:
+            self._obedience.do(*order)
+
+    def serve(self, queues: Sequence[str]) -> None:
+        self._queues = tuple(queues)
+        self.tell("queues", self._queues, name="queues")
+        self._broker.consume(self._queues)
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
+            self._heartbeat.start()
+
+    def terminate(self, running: Running, signum: int) -> None:
+        if self._child is not None:
+            self._child.strike(running.claim.number)
+
+    def pool_grow(self, n: int = 1) -> int:
+        raise NotImplementedError("a solo worker is one process: take -P prefork or threads")
+
+    def pool_shrink(self, n: int = 1) -> int:
+        raise NotImplementedError("a solo worker is one process: stop it by `control shutdown`")
+
+    def pool_restart(self) -> None:
+        raise NotImplementedError("a solo worker has no pool: restart the whole worker")
+
+    def shut_down(self) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    @property
+    def tells_events(self) -> bool:
+        return self._events
+
+    def tell_events(self, on: bool) -> None:
+        self._events = on
+        self._telling.turn(on)
+
+    def tell_of_itself(self) -> None:
+        self._presence.beat()
+
+    def more_stats(self) -> Mapping[str, Any]:
+        return {"events_ever_lost": self._household.slots.slot(0).events_lost}
 
     def _tell_health(self, health: Health, heartbeat: Heartbeat) -> None:
         health.vitals.note(
@@ -201,7 +289,10 @@ class Solo:
         while not self._over.is_set():
             systemd = self._household.systemd
             pause = min(
-                heartbeat.beat(), systemd.pause if systemd is not None and systemd.pause else 1.0, 1.0
+                heartbeat.beat(),
+                self._presence.serve(),
+                systemd.pause if systemd is not None and systemd.pause else 1.0,
+                1.0,
             )
             self._household.step()
             if self._household.health is not None:
@@ -209,7 +300,7 @@ class Solo:
             if self._household.beat is not None:
                 self._household.beat.tend(())
             heard = [self._over_reader]
-            if (descriptor := heartbeat.fileno()) is not None:
-                heard.append(descriptor)
+            polled = (heartbeat.fileno(), self._presence.fileno())
+            heard += [descriptor for descriptor in polled if descriptor is not None]
             with contextlib.suppress(ValueError, OSError):
                 select.select(heard, [], [], pause)

@@ -26,7 +26,7 @@ def main() -> int:
     for name, value in order.options.overrides.items():
         app.conf.pin(name, value)
     slots = Slots(order.slots, order.rooms, order.descriptor)
-    household = Household(app, order.options, slots, order.limits, order.meters)
+    household = Household(app, order.options, slots, order.limits, order.meters, order.totals)
     household.import_app()
     household.start_logging()
     return household.live(order.plan, order.index, order.lines)

@@ -9,7 +9,9 @@ import os
 import select
 import signal
 import time
+from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import Any
 
 from celeriac import signals
 from celeriac.exceptions import OperationalError
@@ -21,8 +23,11 @@ from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import PAUSE, Heartbeat
-from celeriac.worker.living import DISTRUST, FENCED, LIMITS, READY, RESTART, STOP, Household, meaning_of
+from celeriac.worker.living import FENCED, LIMITS, READY, RESTART, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
+from celeriac.worker.node import Place, Running
+from celeriac.worker.orders import DISTRUST, STOP, packed
+from celeriac.worker.presence import Presence
 from celeriac.worker.slots import Slot, State
 from celeriac.worker.stacks import Inquiry
 
@@ -38,7 +43,18 @@ pool_logger = logging.getLogger("celery.pool")
 class Kin:
     """One child as its parent sees it."""
 
-    __slots__ = ("begun", "index", "leaving", "lines", "overran", "pid", "plan", "ready", "slot")
+    __slots__ = (
+        "begun",
+        "index",
+        "leaving",
+        "lines",
+        "overran",
+        "pid",
+        "plan",
+        "ready",
+        "slot",
+        "terminated",
+    )
 
     def __init__(self, pid: int, index: int, plan: Plan, slot: Slot, lines: Lines) -> None:
         self.pid = pid
@@ -52,6 +68,8 @@ class Kin:
         self.leaving = False
         #: The hard limit, in seconds, that it was killed for.
         self.overran: float | None = None
+        #: The signal by which somebody wished the end of its task, when it was killed for that.
+        self.terminated: int | None = None
         #: How far it had come when it died; None while it lives.
         self.begun: int | None = None
 
@@ -95,6 +113,17 @@ class Supervisor:
         self._said_ready = False
         self._signals: list[int] = []
         self._exit_code = 0
+        #: By its name, the last order that children who come must hear too.
+        self._standing: dict[str, bytes] = {}
+        self._events = household.options.task_events
+        self.app = household.app
+        self.options = household.options
+        self.broker = broker
+        self.totals = household.totals
+        self.started_at = time.time()
+        self._presence = Presence(self)
+        household.lost = self._presence.tell_of_lost
+        household.terminated = self._presence.tell_of_terminated
 
     def run(self) -> int:
         """Supervise until told to stop; returns the exit code."""
@@ -108,7 +137,7 @@ class Supervisor:
                 self._end_patience()
                 self._reap()
                 self._settle_estates()
-                pause = self._heartbeat.beat()
+                pause = min(self._heartbeat.beat(), self._presence.serve())
                 self._enforce_limits()
                 self._ask_on()
                 if self.autoscaler is not None:
@@ -120,6 +149,7 @@ class Supervisor:
                     self._household.beat.tend(self._lines())
                 if self._goes_on():
                     self._wait(min(pause, self._until_next_duty()), wake)
+        self._presence.stop()
         self._heartbeat.stop()
         self._broker.close()
         return self._exit_code or (RESTART if self._restarting else 0)
@@ -208,6 +238,63 @@ class Supervisor:
         for kin in self._kin.values():
             self._tell(kin, DISTRUST)
 
+    # -- for remote control, see node.py
+
+    @property
+    def hostname(self) -> str:
+        return self._options.hostname
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        return self._queues
+
+    def places(self) -> list[Place]:
+        return [Place(kin.plan.owner, kin.pid, kin.slot, self._rooms) for kin in self._kin.values()]
+
+    def tell(self, *order: Any, name: str) -> None:
+        self._standing[name] = word = packed(*order)
+        for kin in self._kin.values():
+            self._tell(kin, word)
+
+    def serve(self, queues: Sequence[str]) -> None:
+        self._queues = tuple(queues)
+        self.tell("queues", self._queues, name="queues")
+        # The lookout looks after the same queues.
+        self._heartbeat.stop()
+        self._broker.consume(self._queues)
+        self._heartbeat.start()
+
+    def terminate(self, running: Running, signum: int) -> None:
+        kin = self._kin.get(running.place.pid)
+        if kin is None:
+            return
+        if self._rooms > 1 or self._options.pool != "prefork":
+            self._tell(kin, packed("strike", running.claim.number))
+            return
+        # As _strike: stop it, look again, then kill it or let it go on.
+        os.kill(kin.pid, signal.SIGSTOP)
+        if kin.slot.begun == running.claim.number:
+            kin.terminated = signum
+            os.kill(kin.pid, signal.SIGKILL)
+        os.kill(kin.pid, signal.SIGCONT)
+
+    def shut_down(self) -> None:
+        self._signals.append(signal.SIGTERM)
+
+    @property
+    def tells_events(self) -> bool:
+        return self._events
+
+    def tell_events(self, on: bool) -> None:
+        self._events = on
+        self.tell("events", on, name="events")
+
+    def tell_of_itself(self) -> None:
+        self._presence.beat()
+
+    def more_stats(self) -> Mapping[str, Any]:
+        return {"events_ever_lost": sum(kin.slot.events_lost for kin in self._kin.values())}
+
     def _goes_on(self) -> bool:
         return bool(self._kin or self._estates) or not self._stopping
 
@@ -234,7 +321,9 @@ class Supervisor:
             rooms=self._rooms,
             max_tasks=options.max_tasks_per_child,
             max_memory=options.max_memory_per_child,
+            events=self._events,
         )
+        household.totals.take(index)
         slot = household.slots.slot(index)
         slot.clear()
         if signals.worker_before_create_process.receivers:
@@ -254,6 +343,7 @@ class Supervisor:
                 household.slots,
                 household.limits.descriptor,
                 None if household.meters is None else household.meters.descriptor,
+                household.totals.descriptor,
             )
         else:
             inherited = [down_writer, up_reader, *self._lines()]
@@ -262,7 +352,9 @@ class Supervisor:
             pid = births.fork(household.live, plan, index, theirs, inherited)
         os.close(down_reader)
         os.close(up_writer)
-        self._kin[pid] = Kin(pid, index, plan, slot, ours)
+        self._kin[pid] = kin = Kin(pid, index, plan, slot, ours)
+        for word in self._standing.values():
+            self._tell(kin, word)
 
     # -- orders
 
@@ -345,7 +437,7 @@ class Supervisor:
             self._deaths += 1
             how = _words_of_death(code)
             self._estates.append((kin, how))
-            if code != FENCED and not self._cold and kin.overran is None:
+            if code != FENCED and not self._cold and kin.overran is None and kin.terminated is None:
                 pool_logger.error(banner.PROCESS_EXITED, f"Worker-{kin.index + 1}", kin.pid, how)
         if self._stopping or kin.leaving:
             return
@@ -374,6 +466,9 @@ class Supervisor:
         owner = kin.plan.owner
         if kin.overran is not None:
             self._heartbeat.take_over(owner, kin.begun, how, self._household.judge_overrun(kin.overran))
+        elif kin.terminated is not None:
+            judge = self._household.judge_terminated(kin.terminated)
+            self._heartbeat.take_over(owner, kin.begun, how, judge)
         elif self._cold:
             self._heartbeat.take_over(owner, kin.begun, how, self._household.judge_stopped)
         else:
@@ -442,6 +537,9 @@ class Supervisor:
         lookout = self._heartbeat.fileno()
         if lookout is not None:
             poll.register(lookout, select.POLLIN)
+        control = self._presence.fileno()
+        if control is not None:
+            poll.register(control, select.POLLIN)
         heard = {kin.lines.up: kin for kin in self._kin.values()}
         for descriptor in heard:
             poll.register(descriptor, select.POLLIN)

@@ -19,6 +19,7 @@ from typing import Any
 from celeriac import Celery
 from celeriac.exceptions import SoftTimeLimitExceeded, WorkerShutdown
 from celeriac.log import get_task_logger
+from celeriac.panel import control_command, inspect_command
 
 app = Celery("main", broker_connection_retry_on_startup=True, task_unknown_delay=0.5)
 log = get_task_logger(__name__)
@@ -423,3 +424,35 @@ def shy_result() -> Any:
 @app.task
 def recurse() -> None:
     recurse.run()
+
+
+# --- remote control of one's own
+
+
+@inspect_command()
+def who_am_i(state: Any, greeting: str = "I am") -> str:
+    """Tells the name of the node."""
+    return f"{greeting} {state.hostname}"
+
+
+@control_command(args=[("path", str)], signature="<path>")
+def leave_a_note(state: Any, path: str) -> None:
+    """Writes a file."""
+    write(path, f"from {state.hostname}")
+
+
+@inspect_command()
+def break_down(state: Any) -> None:
+    raise ValueError("no such thing")
+
+
+@app.task(bind=True)
+def wants_to_go_on(self: Any, path: str, begun: str) -> None:
+    """Runs until it is terminated, and tells what it was ended by."""
+    write(begun, self.request.id)
+    try:
+        while True:
+            time.sleep(0.01)
+    except BaseException as error:
+        write(path, type(error).__name__)
+        raise

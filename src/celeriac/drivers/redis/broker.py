@@ -255,6 +255,23 @@ class RedisBroker:
     def held(self, owner: str) -> list[Claim]:
         return self._told(self._run(scripts.HELD, [], owner))[0]
 
+    def delayed(self, queue: str, n: int) -> list[tuple[float, bytes]]:
+        if n < 1:
+            return []
+        flat = self._operate("ZRANGE", self._keys.delayed + queue, 0, n - 1, "WITHSCORES")
+        return [
+            (float(due) / 1000, stored.split(b"\n", 2)[2])
+            for stored, due in zip(flat[::2], flat[1::2], strict=True)
+        ]
+
+    def revokes(self, n: int) -> list[str]:
+        if n < 1:
+            return []
+        # Stamps that are revoked are kept beside tasks; no id begins with a line's end.
+        now = int(time.time() * 1000)
+        found = self._operate("ZREVRANGEBYSCORE", self._keys.revoked, "+inf", f"({now}", "LIMIT", 0, 2 * n)
+        return [id.decode() for id in found if not id.startswith(b"\n")][:n]
+
     def pause(self, queue: str) -> None:
         self._operate("SADD", self._keys.paused, queue)
 

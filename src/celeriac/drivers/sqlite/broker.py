@@ -352,6 +352,13 @@ class SqliteBroker:
 
         return self.read(work)
 
+    def delayed(self, queue: str, n: int) -> list[tuple[float, bytes]]:
+        return self.read(lambda db: db.execute(sql.DELAYED_OF, (queue, max(n, 0))).fetchall())
+
+    def revokes(self, n: int) -> list[str]:
+        rows = self.read(lambda db: db.execute(sql.REVOKED_TASKS, (time.time(), max(n, 0))).fetchall())
+        return [id for (id,) in rows]
+
     def pause(self, queue: str) -> None:
         self.write(lambda db: db.execute(sql.PAUSE, (queue,)))
 

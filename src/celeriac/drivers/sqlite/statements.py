@@ -216,6 +216,17 @@ INSERT INTO revoked (task, expires) SELECT value, ?1 FROM json_each(?2) WHERE tr
 ON CONFLICT (task) DO UPDATE SET expires = max(expires, excluded.expires)
 """
 
+# now, limit -> tasks, those first that are revoked for longest; stamps, which begin so, are left out
+REVOKED_TASKS = """
+SELECT task FROM revoked WHERE expires > ? AND task NOT LIKE char(10) || '%' ORDER BY expires DESC LIMIT ?
+"""
+
+# queue, limit -> eta, payload
+DELAYED_OF = """
+SELECT d.eta, m.payload FROM delayed d CROSS JOIN message m ON m.id = d.message
+WHERE d.queue = ? ORDER BY d.eta, d.message LIMIT ?
+"""
+
 # -> the last eta, or NULL
 LAST_ETA = "SELECT max(eta) FROM delayed"
 

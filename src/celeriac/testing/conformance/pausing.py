@@ -8,11 +8,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 from celeriac.message import Depth, Fate, Outcome
 from celeriac.ports import Broker
-from celeriac.testing.conformance.rig import A_MOMENT, PATIENCE, Child, Opened, acks, message, names
+from celeriac.testing.conformance.rig import (
+    A_MOMENT,
+    PATIENCE,
+    Child,
+    Opened,
+    acks,
+    message,
+    name_of,
+    names,
+)
 
 
 class Pausing(Opened):
-    """`pause`, `resume` and `held`."""
+    """`pause`, `resume`, and what is there to be looked at."""
 
     def test_nobody_claims_from_a_paused_queue_and_the_others_go_on(
         self, broker: Broker, hire: Callable[..., Child]
@@ -82,3 +91,19 @@ class Pausing(Opened):
         assert names(other.claim(want=5)) == ["d"]
         child.settle(*acks(shown))
         assert broker.held("child") == []
+
+    def test_it_shows_what_waits_for_its_time(self, broker: Broker) -> None:
+        now = time.time()
+        broker.publish([message("late", eta=now + 200), message("soon", eta=now + 100), message("now")])
+        shown = broker.delayed("celery", 10)
+        assert [name_of(payload) for _, payload in shown] == ["soon", "late"]
+        assert [round(eta - now) for eta, _ in shown] == [100, 200]
+        assert [name_of(payload) for _, payload in broker.delayed("celery", 1)] == ["soon"]
+        assert broker.delayed("celery", 0) == broker.delayed("other", 10) == []
+
+    def test_it_shows_what_is_revoked_and_not_the_stamps_among_it(self, broker: Broker) -> None:
+        broker.revoke(["a"], 500.0)
+        broker.revoke(["b", "\nheader\nvalue"], 600.0)
+        assert broker.revokes(10) == ["b", "a"]
+        assert broker.revokes(1) == ["b"]
+        assert broker.revokes(0) == []

@@ -1,0 +1,97 @@
+"""What a node is to the world outside: it answers remote control, and tells monitors that it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import Any
+
+from celeriac.events.dispatcher import EventDispatcher
+from celeriac.events.event import Fields
+from celeriac.exceptions import OperationalError
+from celeriac.request import Request
+from celeriac.version import __version__
+from celeriac.wire.saferepr import safe_repr
+from celeriac.worker.commands import SOFTWARE
+from celeriac.worker.node import Node
+from celeriac.worker.switchboard import Switchboard
+
+#: Seconds for which a node tells nothing after the store was away.
+PAUSE = 5.0
+
+
+class Presence:
+    """One for a node, in its main process; `serve` is called by its loop."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        conf, options = node.app.conf, node.options
+        self._switchboard = Switchboard(node) if conf.worker_enable_remote_control else None
+        self._freq = 0.0 if options.without_heartbeat else options.heartbeat_interval
+        self._dispatcher = EventDispatcher(
+            app=node.app, hostname=node.hostname, pid=os.getpid(), buffer_while_offline=False
+        )
+        self._next_beat = 0.0
+        self._online = False
+
+    def fileno(self) -> int | None:
+        """What to poll for reading, if anything."""
+        return None if self._switchboard is None else self._switchboard.fileno()
+
+    def serve(self) -> float:
+        """Do what is due; returns the seconds until it wants to be called again by itself."""
+        pause = float("inf") if self._switchboard is None else self._switchboard.serve()
+        if self._freq:
+            if time.monotonic() >= self._next_beat:
+                self.beat()
+            pause = min(pause, self._next_beat - time.monotonic())
+        return max(0.0, pause)
+
+    def beat(self) -> None:
+        """Tell that it is there."""
+        kind = "worker-heartbeat" if self._online else "worker-online"
+        self._next_beat = time.monotonic() + (self._freq or PAUSE)
+        if self._tell(kind):
+            self._online = True
+        else:
+            self._next_beat = time.monotonic() + PAUSE
+
+    def stop(self) -> None:
+        """Tell that it goes; may be called twice."""
+        if self._switchboard is not None:
+            self._switchboard.stop()
+        if self._online:
+            self._online = False
+            self._tell("worker-offline")
+
+    def tell_of_lost(self, request: Request, error: BaseException) -> None:
+        """A task of a child that died."""
+        if self._node.tells_events:
+            self._say("task-failed", uuid=request.id, exception=safe_repr(error), traceback="")
+
+    def tell_of_terminated(self, request: Request, signum: int) -> None:
+        """A task that was ended because somebody wished it."""
+        if self._node.tells_events:
+            self._say("task-revoked", uuid=request.id, terminated=True, signum=signum, expired=False)
+
+    def _tell(self, kind: str) -> bool:
+        return self._say(kind, **self._facts())
+
+    def _say(self, kind: str, **fields: Any) -> bool:
+        with contextlib.suppress(OperationalError):
+            self._dispatcher.send(kind, **fields)
+            return True
+        return False
+
+    def _facts(self) -> Fields:
+        places = self._node.places()
+        return {
+            "freq": self._freq or 2.0,
+            "active": sum(len(place.slot.running) for place in places),
+            "processed": sum(self._node.totals.all().values()),
+            "loadavg": [round(load, 2) for load in os.getloadavg()],
+            "sw_ident": SOFTWARE["sw_ident"],
+            "sw_ver": __version__,
+            "sw_sys": SOFTWARE["sw_sys"],
+        }
