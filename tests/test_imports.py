@@ -46,7 +46,9 @@ STRANGERS = ({"wire", "drivers"}, {"compat", "testing"})
 #: Files that may import in a function, each with its reason.
 LATE_IMPORTS = {
     "celeriac.aio": "a program without a loop shall not pay for asyncio",
+    "celeriac.app": "reporting reads the metadata of packages, a tenth of the time of importing us",
     "celeriac.worker.job": "the same: a worker without async tasks",
+    "celeriac.worker.inline": "the same",
     "celeriac.worker.living": "a child loads the runner of its pool alone; gevent is optional",
     "celeriac.worker.start": "a worker without -B shall not pay for schedules",
     "celeriac.cli.beat": "our own scheduler needs nothing of the classes that others subclass",

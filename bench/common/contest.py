@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from common.programs import Program, Redis, scratch
+from common.programs import Program, Redis, Wire, scratch
 
 BENCH = Path(__file__).parent.parent
 PROJECT = BENCH.parent
@@ -23,9 +23,14 @@ PROJECT = BENCH.parent
 class Contest:
     """Everything that one script starts; leaving it ends all."""
 
-    def __init__(self, *, results: bool = False, broker: str | None = None) -> None:
+    def __init__(self, *, results: bool = False, broker: str | None = None, delay: float = 0.0) -> None:
         self.folder = scratch()
         self.redis = Redis(self.folder)
+        self._wire: Wire | None = None
+        if delay:
+            # Every system speaks to Redis over a network that takes so many seconds, each way.
+            self._wire = Wire(self.redis.port, delay, self.folder / "wire.log")
+            broker = self._wire.url
         #: The address of each system's store; `{name}` stands for the system.
         self._broker = broker or self.redis.url
         self._results = results
@@ -91,6 +96,8 @@ class Contest:
     ) -> None:
         for client in self._clients.values():
             client.close()
+        if self._wire is not None:
+            self._wire.stop()
         self.redis.stop()
         if error is None and not self._keep:
             shutil.rmtree(self.folder, ignore_errors=True)

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -109,6 +110,20 @@ class Redis:
 
     def stop(self) -> None:
         self.program.stop()
+
+
+class Wire:
+    """A network of known delay in front of a server of 127.0.0.1; see wire.py."""
+
+    def __init__(self, port: int, delay: float, log: Path) -> None:
+        command = [sys.executable, "-m", "common.wire", str(port), str(delay)]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        self._program = Program(command, environment, log, stdout=subprocess.PIPE, text=True)
+        assert self._program.process.stdout is not None
+        self.url = f"redis://127.0.0.1:{int(self._program.process.stdout.readline())}/0"
+
+    def stop(self) -> None:
+        self._program.stop()
 
 
 def scratch() -> Path:

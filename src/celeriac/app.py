@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast, ove
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from celeriac import builtin, canvas, clock, current, logical, reporting, signals
+from celeriac import builtin, canvas, clock, current, logical, signals
 from celeriac import request as requests
 from celeriac.canvas import Signature
 from celeriac.clock import Clock
@@ -591,6 +591,8 @@ class Celery:
 
     def bugreport(self) -> str:
         """What to tell somebody who shall help you: versions, platform, settings; without secrets."""
+        from celeriac import reporting
+
         facts = reporting.facts(self.main or "(no name)", self.broker_url, self.result_url, self.conf)
         return reporting.as_text(facts)
 

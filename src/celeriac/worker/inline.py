@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import signal
 import threading
@@ -45,9 +44,10 @@ class InlineChild:
         self._told: tuple[Job, bool] | None = None
         self._busy = threading.Event()
         self._over = False
-        self._loop: asyncio.AbstractEventLoop | None = None
+        #: Of asyncio, which is imported for the first job that needs it.
+        self._loop: Any = None
         #: The coroutine that the loop runs for the present job.
-        self._task: asyncio.Task[Outcome] | None = None
+        self._task: Any = None
         #: Wakes the task out of a call into C. A process without a parent is asked for its stacks by SIGUSR1.
         self._limit_signal = ASK if life.plan.pool == "solo" else signal.SIGUSR1
         self._signals = threading.current_thread() is threading.main_thread()
@@ -140,11 +140,14 @@ class InlineChild:
 
     def _run_async(self, job: Job) -> Outcome:
         if self._loop is None:
+            import asyncio
+
             # One loop for the whole life of the child: what a task leaves open on it serves the next.
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         self._task = self._loop.create_task(job.arun())
-        return self._loop.run_until_complete(self._task)
+        outcome: Outcome = self._loop.run_until_complete(self._task)
+        return outcome
 
     # -- the watchdog
 
@@ -219,7 +222,11 @@ class InlineChild:
     def _strike(self, job: Job, error: BaseException) -> None:
         """Raise where the task stands: here, or where its coroutine waits while the loop has the thread."""
         loop, task = self._loop, self._task
-        if not job.is_async or loop is None or task is None or asyncio.current_task(loop) is task:
+        if not job.is_async or loop is None or task is None:
+            raise error
+        import asyncio
+
+        if asyncio.current_task(loop) is task:
             raise error
         job.interruption = error
         loop.call_soon_threadsafe(task.cancel)

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from typing import Literal, Protocol
 
 from celeriac import signals
@@ -127,6 +128,8 @@ class Household:
             app.conf.pin("include", (*(app.conf.include or ()), *options.include))
         app.import_modules()
         app.finalize()
+        if any(task.is_async for task in app.tasks.values()):
+            import_module("asyncio")  # once here, and not in every child
         #: Of all children together; it needs the names of the tasks.
         self.limits = Limits(sorted(app.tasks), self._limits_descriptor)
         self.totals = Totals(sorted(app.tasks), self.slots.most, self._totals_descriptor)
