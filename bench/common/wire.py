@@ -1,4 +1,4 @@
-"""A network of known delay before a server: what goes in comes out so much later, either way, and no less of it.
+"""A network of known delay before a server: what goes in comes out so much later, and no less of it.
 
 python -m common.wire 6379 0.001    # prints the port that it listens on
 """
