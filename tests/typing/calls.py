@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, assert_type
 
 from celeriac import AsyncResult, Celery, EagerResult, Task, shared_task
+from celeriac.middleware import Call, Middleware, Run
+from celeriac.request import Request
 
 app = Celery("proj", broker="memory://", backend="memory://", task_default_queue="x")
 
@@ -84,3 +86,13 @@ async def coroutines() -> None:
     assert_type(await add.aapply_async((1,)), AsyncResult[int])
     assert_type(await add.delay(1), int)
     assert_type(await add.delay(1).aget(timeout=1), int)
+
+
+class Noting(Middleware):
+    def around_send(self, call: Call) -> Iterator[None]:
+        assert_type(call.headers, dict[str, Any])
+        yield
+
+    async def around_run(self, run: Run) -> AsyncIterator[None]:
+        assert_type(run.request, Request)
+        yield

@@ -24,6 +24,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.beat": ("celeriac.compat.beat",),
     "celery.canvas": ("celeriac.canvas",),
     "celery.contrib": ("celeriac.compat",),
+    "celery.contrib.abortable": ("celeriac.compat.abortable",),
     "celery.contrib.pytest": ("celeriac.testing.plugin",),
     "celery.contrib.testing": ("celeriac.testing",),
     "celery.contrib.testing.app": ("celeriac.testing.app",),
