@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -50,6 +51,8 @@ AnyTask = Task[Any, Any]
 #: The file of the embedded default, in the working directory.
 DEFAULT_FILE = "celeriac.db"
 
+#: The command line, for `Celery.start`: as below.
+_PROGRAM = "celeriac.cli.program"
 #: What serves `Celery.testing`. Imported by its name and at its first use: it stands above the app, as a
 #: worker does, and a program that tests nothing never loads it.
 _TESTING = "celeriac.testing.stepper"
@@ -595,6 +598,30 @@ class Celery:
 
         facts = reporting.facts(self.main or "(no name)", self.broker_url, self.result_url, self.conf)
         return reporting.as_text(facts)
+
+    # --- running --------------------------------------------------------------------------------------------
+
+    def start(self, argv: Sequence[str] | None = None) -> int:
+        """Run a command of `celeriac` with this app, in this process; returns its exit code.
+
+        app.start(["worker", "--loglevel=INFO"])
+        """
+        program = import_module(_PROGRAM).program
+        said = list(sys.argv[1:] if argv is None else argv)
+        try:
+            program.main(said, prog_name="celeriac", obj=self, auto_envvar_prefix="CELERY")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return 0
+
+    def worker_main(self, argv: Sequence[str] | None = None) -> int:
+        """Run a worker in this process: `app.worker_main(["worker", "-c", "2"])`."""
+        if "worker" not in (sys.argv if argv is None else argv):
+            raise ValueError(
+                'worker_main() takes a whole command line, as in app.worker_main(["worker", "-c", "2"]); '
+                "app.start() runs other commands"
+            )
+        return self.start(argv)
 
     # --- testing ------------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import threading
 import types
 from datetime import UTC, datetime
@@ -13,6 +15,7 @@ import pytest
 from celeriac import Celery, current_app
 from celeriac.current import get_current_app
 from celeriac.exceptions import ImproperlyConfigured
+from services import Program, clean_environment
 
 
 def test_APP_4_the_app_made_last_is_current_and_the_default_serves_other_threads() -> None:
@@ -112,3 +115,36 @@ def test_APP_18_the_time_is_of_the_apps_zone() -> None:
     app.conf.timezone = "Asia/Tokyo"
     assert app.timezone == ZoneInfo("Asia/Tokyo")
     assert abs((app.now() - datetime.now(UTC)).total_seconds()) < 5
+
+
+def test_APP_19_an_app_runs_commands_of_its_own(
+    app: Celery, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.task(name="shop.pay")(lambda: None)
+    assert app.start(["check"]) == 0
+    assert "shop.pay" in capsys.readouterr().out
+    assert app.start(["no-such-command"]) == 2
+    monkeypatch.setattr("sys.argv", ["program", "report"])
+    assert app.start() == 0
+    with pytest.raises(ValueError, match=r'app\.worker_main\(\["worker", "-c", "2"\]\)'):
+        app.worker_main(["-c", "2"])
+
+
+def test_APP_19_a_program_is_its_own_worker(tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from celeriac import Celery\n"
+        "app = Celery('shop', broker='sqlite:///a.db', backend='sqlite:///a.db')\n"
+        "@app.task\n"
+        "def add(x, y):\n    return x + y\n"
+        "if __name__ == '__main__':\n"
+        "    add.delay(2, 3)\n"
+        "    raise SystemExit(app.worker_main(['worker', '-c', '1', '-l', 'info']))\n"
+    )
+    worker = Program([sys.executable, "shop.py"], cwd=tmp_path, env=clean_environment())
+    worker.start()
+    try:
+        worker.wait_for_line(r"Task shop\.add\[.*\] succeeded in .*: 5")
+        worker.signal(signal.SIGTERM)
+        assert worker.wait() == 0
+    finally:
+        worker.stop()

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 import celeriac
+from celeriac.app import Celery
 from celeriac.cli.invocation import FLAGS, GLOBAL_OPTIONS, Invocation
 from celeriac.exceptions import CeleriacError
 from celeriac.worker.finding import AppNotFound
@@ -185,7 +186,9 @@ def program(
         os.environ["CELERY_SKIP_CHECKS"] = "true"
     # https://no-color.org: any value that is not empty.
     no_color = no_color or bool(os.environ.get("NO_COLOR"))
-    ctx.obj = Invocation(app_spec=app, config=config, no_color=no_color, quiet=quiet, begun_in=begun_in)
+    # `app.start()` hands the app itself over.
+    own = ctx.obj if isinstance(ctx.obj, Celery) and app is None else None
+    ctx.obj = Invocation(app, config, no_color, quiet, begun_in, own)
     ctx.call_on_close(ctx.obj.close)
     if loader:
         ctx.obj.remark(
