@@ -65,6 +65,13 @@ def test_the_settings_speak_where_the_command_line_is_silent() -> None:
     assert (options.log_format, options.start_method) == ("json", "spawn")
 
 
+def test_the_setting_of_processes_is_for_pools_with_rooms() -> None:
+    threads = decided({"pool": "threads"}, worker_processes=3)
+    assert (threads.concurrency, threads.processes) == (None, 3)
+    assert decided({"pool": "threads", "processes": 2}, worker_processes=3).processes == 2
+    assert decided(worker_processes=3).concurrency is None
+
+
 def test_the_command_line_wins() -> None:
     options = decided(
         {"pool": "solo", "concurrency": 1, "time_limit": 2.0}, worker_pool="threads", task_time_limit=9

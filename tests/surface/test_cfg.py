@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from celeriac import Celery, checking
-from celeriac.cli.decide import _sizes
 from celeriac.exceptions import ImproperlyConfigured
 
 REDIS = {"broker_url": "redis://u:p@h:1/2", "result_backend": "redis://h:1/2"}
@@ -86,11 +85,3 @@ def test_CFG_broker_use_ssl_is_tls(use_ssl: Any, address: str) -> None:
         Celery("proj", set_as_current=False, **REDIS, broker_use_ssl={"ssl_wrong": 1}).broker
     with pytest.raises(ImproperlyConfigured, match="broker_use_ssl is True or a dict of ssl options"):
         Celery("proj", set_as_current=False, **REDIS, broker_use_ssl="yes").broker_url
-
-
-def test_CFG_worker_processes_counts_the_children_of_pools_with_rooms() -> None:
-    conf = Celery("proj", set_as_current=False, worker_processes=3).conf
-    nothing = {"concurrency": None, "autoscale": None, "processes": None}
-    assert _sizes(nothing, conf, "threads") == (None, 3)
-    assert _sizes({**nothing, "processes": 2}, conf, "threads") == (None, 2)
-    assert _sizes(nothing, conf, "prefork") == (None, None)
