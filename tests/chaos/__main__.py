@@ -26,6 +26,7 @@ from chaos.faults import (
 from chaos.report import Chapter, write
 from chaos.stage import RedisStore, SqliteStore, Stage, Store
 from chaos.storm import Send, Storm, send_a_mix, send_work
+from chaos.trials import TRIALS, Trial
 
 REPORT = Path(__file__).parent / "report"
 
@@ -88,12 +89,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--act", help="only acts with these words in their name")
     options = parser.parse_args()
-    acts = [act for act in ACTS if not options.act or options.act.lower() in act.name.lower()]
+    acts: list[Act | Trial] = [
+        act for act in (*ACTS, *TRIALS) if not options.act or options.act.lower() in act.name.lower()
+    ]
     seconds = options.minutes * 60 / len(acts)
     chapters = []
     for number, act in enumerate(acts):
         print(f"{act.name}: {seconds:.0f} s", flush=True)
-        chapter = play(act, seconds, options.seed + number)
+        play = play_act if isinstance(act, Act) else play_trial
+        chapter = play(act, seconds, options.seed + number)  # type: ignore[operator]
         print(f"    {chapter.verdict}", flush=True)
         chapters.append(chapter)
         write(REPORT, chapters, options.minutes, options.seed)
@@ -101,7 +105,22 @@ def main() -> int:
     return 0 if all(chapter.holds for chapter in chapters) else 1
 
 
-def play(act: Act, seconds: float, seed: int) -> Chapter:
+def play_trial(trial: Trial, seconds: float, seed: int) -> Chapter:
+    """As an act, for what is no storm."""
+    seen = trouble = ""
+    with tempfile.TemporaryDirectory(prefix="celeriac-chaos-") as name:
+        stage = Stage(Path(name), RedisStore(), lease=trial.lease)
+        try:
+            seen = trial.run(stage, random.Random(seed), seconds)
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+        finally:
+            close(stage, trial.name, seed, trouble)
+    return Chapter(trial.name, seed, (), (), len(stage.sent), stage.reruns(), 0, trouble, seen)
+
+
+def play_act(act: Act, seconds: float, seed: int) -> Chapter:
     """One act with a stage of its own; what does not hold is told, and the next act goes on."""
     with tempfile.TemporaryDirectory(prefix="celeriac-chaos-") as name:
         folder = Path(name)
@@ -121,16 +140,21 @@ def play(act: Act, seconds: float, seed: int) -> Chapter:
             trouble = f"{type(error).__name__}: {error}"
             traceback.print_exc()
         finally:
-            log = REPORT / f"{seed}-{act.name.lower().replace(' ', '-')}.log"
-            REPORT.mkdir(exist_ok=True)
-            with log.open("w") as file, contextlib.redirect_stdout(file):
-                stage.close()
-            if not trouble:
-                log.unlink()
+            close(stage, act.name, seed, trouble)
         return Chapter(
             act.name, seed, storm.samples, storm.faults, len(stage.sent), stage.reruns(),
             len(stage.failed), trouble,
         )  # fmt: skip
+
+
+def close(stage: Stage, name: str, seed: int, trouble: str) -> None:
+    """With the output of its workers beside the report, if there was trouble."""
+    log = REPORT / f"{seed}-{name.lower().replace(' ', '-')}.log"
+    REPORT.mkdir(exist_ok=True)
+    with log.open("w") as file, contextlib.redirect_stdout(file):
+        stage.close()
+    if not trouble:
+        log.unlink()
 
 
 if __name__ == "__main__":

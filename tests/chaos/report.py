@@ -28,6 +28,8 @@ class Chapter(NamedTuple):
     dead: int
     #: What did not hold; empty if all did.
     trouble: str
+    #: What a trial saw; a storm has none.
+    seen: str = ""
 
     @property
     def holds(self) -> bool:
@@ -42,6 +44,8 @@ class Chapter(NamedTuple):
     def verdict(self) -> str:
         if self.trouble:
             return f"DOES NOT HOLD: {self.trouble}"
+        if self.seen:
+            return f"holds: {self.seen}"
         return (
             f"holds: {self.sent} sent, 0 missing, {self.reruns} second runs, "
             f"{len(self.faults)} faults, consuming again after {self.slowest:.1f} s at most"
@@ -63,6 +67,8 @@ def write(folder: Path, chapters: Sequence[Chapter], minutes: float, seed: int) 
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for chapter in chapters:
+        if not chapter.samples and not chapter.faults:
+            continue
         last = chapter.samples[-1] if chapter.samples else None
         missing = "?" if chapter.trouble or last is None else last.sent - last.done - last.dead
         lines.append(
@@ -72,6 +78,9 @@ def write(folder: Path, chapters: Sequence[Chapter], minutes: float, seed: int) 
             f" {'holds' if chapter.holds else '**does not hold**'} |"
         )
     for number, chapter in enumerate(chapters, 1):
+        if not chapter.samples:
+            lines += ["", f"## {chapter.name}", "", chapter.verdict]
+            continue
         picture = f"{number}.svg"
         (folder / picture).write_text(plot(chapter))
         lines += ["", f"## {chapter.name}", "", chapter.verdict, "", f"![throughput]({picture})"]
