@@ -12,11 +12,10 @@ import pytest
 
 from celeriac.message import Message
 from chaos.stage import Opened, RedisStore, Stage, kill, until
+from chaos.trials import LASTING, POOLS, connections
 
 #: Connections to Redis that any process may hold.
 MOST_CONNECTIONS = 4
-#: Our keys that may stay without a TTL: they are queues, or there are as many as queues and workers.
-LASTING = {"celeriac:queues", "celeriac:listened", "celeriac:owners", "celeriac:nodes"}
 
 
 @pytest.mark.parametrize(("method", "count"), [("fork", 60), ("spawn", 6)])
@@ -44,7 +43,7 @@ def test_children_of_one_task_each_never_stall_whatever_they_run(
 
 def test_no_process_holds_more_than_four_connections_however_busy_it_is(opened: Opened) -> None:
     stage = opened("redis")
-    for pool in ("prefork", "threads", "asyncio"):
+    for pool in POOLS:
         stage.start_worker("-P", pool, "-c", "4", ready=False)
     for worker in stage.workers:
         worker.wait_for_line(r" ready\.")
@@ -55,23 +54,15 @@ def test_no_process_holds_more_than_four_connections_however_busy_it_is(opened: 
         for worker in stage.workers:
             for pid in (worker.pid, *stage.consumers(worker)):
                 name = f"{stage.own_queue(worker)} {pid}"
-                most[name] = max(most[name], connections(pid, stage))
+                most[name] = max(most[name], connections(pid, stage.store.proxy.port))
     stage.wait_until_done(20)
     assert max(most.values()) <= MOST_CONNECTIONS, most
 
 
-def connections(pid: int, stage: Stage) -> int:
-    assert isinstance(stage.store, RedisStore)
-    try:
-        found = psutil.Process(pid).net_connections("tcp")
-    except psutil.NoSuchProcess:
-        return 0
-    return sum(1 for one in found if one.raddr and one.raddr.port == stage.store.proxy.port)
-
-
 def test_keys_go_back_to_what_they_were_after_many_restarts_and_kills(opened: Opened) -> None:
-    stage = opened("redis", lease=1.0)
-    for number in range(6):
+    # A busy machine may keep a supervisor from its beat for a second, and a late one forgets nobody.
+    stage = opened("redis", lease=2.0)
+    for number in range(4):
         worker = stage.start_worker("-c", "2")
         stage.send(f"t{number}")
         stage.wait_until_done(10)
@@ -85,7 +76,7 @@ def test_keys_go_back_to_what_they_were_after_many_restarts_and_kills(opened: Op
     owners, nodes = ("HLEN", "celeriac:owners"), ("ZCARD", "celeriac:nodes")
     assert isinstance(stage.store, RedisStore)
     command = stage.store.server.command
-    until(lambda: command(*owners) == ":1" and command(*nodes) == ":1", "the dead are forgotten", 10)
+    until(lambda: command(*owners) == ":1" and command(*nodes) == ":1", "the dead are forgotten", 20)
     keeper.stop()
     assert (command(*owners), command(*nodes)) == (":0", ":0")
     assert lasting_keys(stage) <= LASTING

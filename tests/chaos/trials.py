@@ -356,7 +356,7 @@ TRIALS = (
     Trial("Long tasks under cuts", 2.0, cut_all_the_time),
     Trial("Everybody waits", 30.0, everybody_waits),
     Trial("A million delayed", 30.0, a_million_delayed),
-    Trial("Restarts", 1.0, restarts),
+    Trial("Restarts", 2.0, restarts),
     Trial("Soak", 30.0, soak),
     Trial("One task a child", 30.0, one_task_a_child),
     Trial("Revokes race", 30.0, revokes_race),

@@ -37,7 +37,7 @@ WELL = Reading(
         ({"ready": 1}, 99.0, []),
         ({"ready": 0, "births": 9, "deaths": 7}, 99.0, []),
         ({}, 100.0 - AWAY + 0.1, []),
-        ({}, 100.0 - AWAY, ["the broker has not answered for 15 s"]),
+        ({}, 100.0 - AWAY, ["the broker has not answered for 12 s"]),
         ({"step": 100.0 - STUCK - 1}, 99.0, ["the supervisor has been stuck for 31 s"]),
         ({"renewed": 50.0}, 99.0, ["the lease of this node was not renewed for 50 s"]),
         ({"ready": 0, "stillborn": 3}, 99.0, ["no child can start: 3 in a row died before they were ready"]),

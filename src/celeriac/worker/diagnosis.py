@@ -5,7 +5,7 @@ from __future__ import annotations
 from celeriac.worker.vitals import Reading
 
 #: Seconds without an answer of the store after which nothing can be done here.
-AWAY = 15.0
+AWAY = 12.0
 #: Seconds without a step of the supervisor after which it is stuck: three times what a silent store costs it.
 STUCK = 30.0
 
