@@ -75,6 +75,20 @@ def test_WRK_11_usr1_shows_where_all_threads_of_all_children_stand_also_under_th
     assert worker.wait() == 0
 
 
+@pytest.mark.parametrize("pool", ["asyncio", "gevent"])
+def test_WRK_11_usr1_shows_where_coroutines_and_greenlets_stand(stand: Stand, pool: str) -> None:
+    worker = stand.start("-P", pool, "-c", "2")
+    gate, begun = stand.path("gate"), stand.path("begun")
+    task = "wait_for_async" if pool == "asyncio" else "wait_for"
+    running = stand.send(task, str(gate), str(begun))
+    until(lambda: lines(begun) == ["begun"])
+    worker.signal(signal.SIGUSR1)
+    worker.wait_for_line(r"Coroutines and greenlets \(pid \d+\):")
+    worker.wait_for_line(rf'File ".*/apps/main\.py", line \d+, in {task}')
+    gate.touch()
+    assert running.get(timeout=20) == "seen"
+
+
 def test_WRK_11_usr1_shows_the_stacks_of_a_solo_worker_and_limits_still_strike(stand: Stand) -> None:
     worker = stand.start("-P", "solo")
     gate, begun = stand.path("gate"), stand.path("begun")

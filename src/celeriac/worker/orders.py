@@ -5,6 +5,7 @@
 ["rate", task, rate limit]
 ["limits", task, soft, hard]
 ["events", on, pid of the node]   tell monitors of each task, or no longer
+["stacks"]                        log where coroutines and greenlets stand
 ["strike", claim number]          end this one, if it still runs (where no process can be killed for it)
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 
 from celeriac.app import Celery
+from celeriac.worker import stacks
 from celeriac.worker.child import Child, Life
 
 logger = logging.getLogger("celery.worker")
@@ -29,6 +31,7 @@ def packed(*order: Any) -> bytes:
 
 STOP = packed("stop")
 DISTRUST = packed("distrust")
+STACKS = packed("stacks")
 
 
 class Obedience:
@@ -51,6 +54,8 @@ class Obedience:
     def do(self, order: str, *said: Any) -> None:
         if order == "stop":
             self._child.stop()
+        elif order == "stacks":
+            stacks.tell_tasks()
         elif order == "distrust":
             self._life.broker.distrust()
         elif order == "queues":

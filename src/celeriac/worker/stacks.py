@@ -1,13 +1,15 @@
 """Where every thread of every child stands: asked for by SIGUSR1, written by C code into shared memory.
 
 Python's own handlers wait until the task lets them; `faulthandler` writes at once, also while a task holds
-the GIL. The supervisor gathers what was written and logs it.
+the GIL. The supervisor gathers what was written and logs it. Coroutines and greenlets, of
+which C knows nothing, each child tells by itself as soon as it can.
 """
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import logging
 import os
 import signal
@@ -15,7 +17,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from importlib import import_module
+from types import CoroutineType, FrameType, GeneratorType
+from typing import Any
 
 #: Asks a child; tasks use signals that have names.
 ASK = signal.SIGRTMIN + 1
@@ -33,6 +38,53 @@ def listen(descriptor: int) -> None:
 def open_sheet() -> int:
     """A descriptor for one child to write to."""
     return os.memfd_create("celeriac-stacks")
+
+
+def tell_tasks() -> None:
+    """In a child: log where its coroutines and greenlets stand."""
+    text = "\n".join([*_coroutines(), *_greenlets()])
+    if text:
+        logger.warning("Coroutines and greenlets (pid %d):\n%s", os.getpid(), text)
+
+
+def _coroutines() -> Iterator[str]:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return
+    for found in gc.get_objects():  # of all loops, whoever made them
+        if isinstance(found, asyncio.Task) and not found.done():
+            frames = [(frame, frame.f_lineno) for frame in _frames(found.get_coro())]
+            yield f"{found.get_name()}:\n{''.join(traceback.StackSummary.extract(iter(frames)).format())}"
+
+
+def _frames(coroutine: Any) -> Iterator[FrameType]:
+    """From the outermost to where it waits: a task's own stack is only its first frame."""
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is not None:
+            yield frame
+        awaited = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+        coroutine = awaited if awaited is None or _has_frames(awaited) else _within(awaited)
+
+
+def _has_frames(awaited: object) -> bool:
+    return isinstance(awaited, CoroutineType | GeneratorType)
+
+
+def _within(awaited: object) -> object:
+    """The coroutine in an awaitable of our own, or in what `__await__` of a coroutine gives."""
+    kind = type(awaited)
+    if not kind.__module__.startswith("celeriac.") and kind.__name__ != "coroutine_wrapper":
+        return None
+    inner = gc.get_referents(awaited)
+    coroutine = next((one for one in inner if isinstance(one, CoroutineType)), None)
+    return coroutine or next(filter(None, map(_within, inner)), None)
+
+
+def _greenlets() -> Iterator[str]:
+    gevent = sys.modules.get("gevent.monkey")
+    if gevent is not None:
+        yield from import_module("gevent.util").format_run_info(thread_stacks=False)
 
 
 def here() -> str:

@@ -26,7 +26,7 @@ from celeriac.worker.heartbeat import PAUSE, Heartbeat
 from celeriac.worker.living import FENCED, LIMITS, READY, RESTART, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.node import Place, Running
-from celeriac.worker.orders import DISTRUST, STOP, packed
+from celeriac.worker.orders import DISTRUST, STACKS, STOP, packed
 from celeriac.worker.presence import Presence
 from celeriac.worker.slots import Slot, State
 from celeriac.worker.stacks import Inquiry
@@ -499,6 +499,8 @@ class Supervisor:
 
     def _ask_for_stacks(self) -> None:
         logger.warning("Stacks of the supervisor (pid %d):\n%s", os.getpid(), stacks.here())
+        for kin in self._kin.values():
+            self._tell(kin, STACKS)
         self._inquiry = Inquiry(
             (f"Worker-{kin.index + 1}", kin.pid, kin.lines.sheet) for kin in self._kin.values()
         )
