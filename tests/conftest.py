@@ -34,6 +34,14 @@ def redis_db(redis_server: RedisServer) -> str:
     return redis_server.url
 
 
+@pytest.fixture(scope="module")
+def module_redis() -> Iterator[RedisServer]:
+    """A redis-server for the tests of one file, which nobody empties."""
+    demand("redis-server", RedisServer.executable() is not None)
+    with RedisServer() as server:
+        yield server
+
+
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
     """A redis-server for one test, to be stopped, paused and restarted at will."""

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from itertools import repeat
 
-from celeriac import Celery
+from celeriac import Celery, chain, chord, group
 from peers import work
 
 app = Celery("peers.celeriac", broker=work.BROKER, backend=work.BROKER if work.RESULTS else None)
@@ -85,6 +85,29 @@ def stamp() -> None:
 
 def round_trip() -> None:
     append.delay().get(timeout=10)
+
+
+@app.task
+def total(values: list[int]) -> int:
+    work.append()
+    return len(values)
+
+
+@app.task
+def step(value: int) -> int:
+    return value + 1
+
+
+def send_group(n: int) -> None:
+    group(append.s() for _ in range(n)).apply_async()
+
+
+def send_chord(n: int) -> None:
+    chord([append.s() for _ in range(n)], total.s()).apply_async()
+
+
+def run_chain(n: int) -> None:
+    assert chain(step.s(0), *[step.s() for _ in range(n - 1)]).apply_async().get(timeout=60) == n
 
 
 def nap(n: int, seconds: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from celery import Celery
+from celery import Celery, chain, chord, group
 from peers import work
 
 app = Celery("peers.celery", broker=work.BROKER, backend=work.BROKER if work.RESULTS else None)
@@ -50,6 +50,29 @@ def stamp():
 
 def round_trip():
     append.delay().get(timeout=10)
+
+
+@app.task
+def total(values):
+    work.append()
+    return len(values)
+
+
+@app.task
+def step(value):
+    return value + 1
+
+
+def send_group(n):
+    group(append.s() for _ in range(n)).apply_async()
+
+
+def send_chord(n):
+    chord([append.s() for _ in range(n)], total.s()).apply_async()
+
+
+def run_chain(n):
+    assert chain(step.s(0), *[step.s() for _ in range(n - 1)]).apply_async().get(timeout=60) == n
 
 
 def spin(n, seconds):

@@ -18,7 +18,6 @@ from celeriac.bars import ashow, show
 from celeriac.exceptions import ImproperlyConfigured, IncompleteStream, TimeoutError
 from celeriac.testing.worker import start_worker
 from celeriac.updates import Progress
-from services import RedisServer
 
 WAIT = 15.0
 
@@ -81,8 +80,8 @@ class Stage:
 @pytest.fixture(scope="module", params=["memory", "sqlite", "redis"])
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        url = server.url.rsplit("/", 1)[0] + "/6"
+        # One of its own: the common one is emptied by other tests, and this worker lives on.
+        url = request.getfixturevalue("module_redis").url
     elif request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('streams')}/s.db"
     else:

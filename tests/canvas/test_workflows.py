@@ -19,7 +19,6 @@ from celeriac.exceptions import ChordError, TaskRevokedError, TimeoutError
 from celeriac.message import Message
 from celeriac.testing.worker import start_worker
 from celeriac.wire.task import unpack
-from services import RedisServer
 
 WAIT = 15.0
 
@@ -101,8 +100,8 @@ class Stage:
 @pytest.fixture(scope="module", params=["memory", "sqlite", "redis"])
 def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     if request.param == "redis":
-        server: RedisServer = request.getfixturevalue("redis_server")
-        url = server.url.rsplit("/", 1)[0] + "/7"
+        # One of its own: the common one is emptied by other tests, and this worker lives on.
+        url = request.getfixturevalue("module_redis").url
     elif request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('workflows')}/w.db"
     else:

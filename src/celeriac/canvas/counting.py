@@ -42,6 +42,8 @@ class Failing(NamedTuple):
 class _Template(NamedTuple):
     body: tuple[Message, ...]
     broken: tuple[Message, ...]
+    size: int
+    ttl: float | None
 
 
 def is_counted(request: Request) -> bool:
@@ -99,34 +101,32 @@ def inside(app: Any, signature: Signature, of: Request, tells: bool = True) -> I
 
 def _count(app: Any, request: Request, status: str, said: str) -> Count:
     group, member = request.group or "", request.id or ""
-    body = dict(request.chord)
-    size = body.pop("chord_size", None) or 0
-    template = _template(app, body, group)
+    same = _templates.get(group) or _template(app, request.chord, group)
     return Count(
-        chord=group,
-        member=member,
-        root=request.root_id or member,
-        index=request.group_index or 0,
-        size=int(size),
-        item=f'[1, "{member}", "{status}", {said}]'.encode(),
-        body=template.body,
-        broken=template.broken,
-        failed=status != SUCCESS,
-        ttl=app.conf.seconds("result_chord_expires") or app.conf.seconds("result_expires") or None,
+        group,
+        member,
+        request.root_id or member,
+        request.group_index or 0,
+        same.size,
+        f'[1, "{member}", "{status}", {said}]'.encode(),
+        same.body,
+        same.broken,
+        status != SUCCESS,
+        same.ttl,
     )
 
 
-def _template(app: Any, body: dict[str, Any], group: str) -> _Template:
-    known = _templates.get(group)
-    if known is not None:
-        return known
+def _template(app: Any, chord: Mapping[str, Any], group: str) -> _Template:
+    body = dict(chord)
+    size = int(body.pop("chord_size", None) or 0)
+    ttl = app.conf.seconds("result_chord_expires") or app.conf.seconds("result_expires") or None
     values, failed, parent, root = (new_id() for _ in range(4))
     came_from: dict[str, Any] = {"root_id": root, "parent_id": parent, "serializer": "json"}
     holes = {f'"{values}"': VALUES_HOLE, failed: FAILED_HOLE, parent: PARENT_HOLE, root: ROOT_HOLE}
     # Nobody is its sender but the member that will be the last.
     runs, _ = messages_of(app, as_signature(body, app), (values,), **came_from)
     fails, _ = messages_of(app, _breaking(app, body, group, values, failed), **came_from)
-    template = _Template(_opened(runs, holes), _opened(fails, holes))
+    template = _Template(_opened(runs, holes), _opened(fails, holes), size, ttl)
     if all(message.eta is None and b'"expires": null' in message.payload for message in runs):
         if len(_templates) >= _MOST_TEMPLATES:
             _templates.clear()

@@ -26,6 +26,7 @@ from celeriac.message import (
     PRIORITY_STEPS,
     Binding,
     Claim,
+    Count,
     Depth,
     Fate,
     Letter,
@@ -401,14 +402,22 @@ class RedisBroker:
         payloads: list[bytes] = []
         #: Where in `payloads` one stands, by its identity.
         places: dict[int, int] = {}
-        packed = _encode([self._packed_outcome(owner, o, first, payloads, places) for o in others])
+        chords: dict[tuple[str, int, int], Any] = {}
+        packed_others = [self._packed_outcome(owner, o, first, payloads, places, chords) for o in others]
+        packed = _encode((packed_others, list(chords.values())))
         dropped = holding.settle(settled) if holding is not None else ((), (), ())
         acks = _encode((len(flat) // 2, ttl, *dropped))
         flat += payloads
         return acks, packed, flat
 
     def _packed_outcome(
-        self, owner: str, outcome: Outcome, first: int, payloads: list[bytes], places: dict[int, int]
+        self,
+        owner: str,
+        outcome: Outcome,
+        first: int,
+        payloads: list[bytes],
+        places: dict[int, int],
+        chords: dict[tuple[str, int, int], Any],
     ) -> Any:
         def put(payload: bytes) -> int:
             # Members of one chord have the same body, which need not travel for each of them.
@@ -432,6 +441,14 @@ class RedisBroker:
                 for m in messages
             ]
 
+        def place_of(count: Count) -> int:
+            # What all members of a chord say alike travels once.
+            which = count.chord, id(count.body), id(count.broken)
+            if which not in chords:
+                key, ttl = self._keys.group + count.chord, int((count.ttl or 0) * 1000)
+                chords[which] = (len(chords) + 1, key, count.size, ttl, sent(count.body), sent(count.broken))
+            return int(chords[which][0])
+
         number, result = outcome.number, outcome.result if self._with_results else None
         holding = self._holdings[owner]
         if outcome.fate is Fate.BEGUN:
@@ -447,17 +464,7 @@ class RedisBroker:
             outcome.id or f"{owner}:{number}",
             [stored(result) for result in outcome.also] if self._with_results else [],
             [
-                (
-                    self._keys.group + count.chord,
-                    count.member,
-                    count.root,
-                    count.index,
-                    count.size,
-                    put(count.item),
-                    int((count.ttl or 0) * 1000),
-                    sent(count.body),
-                    sent(count.broken),
-                )
+                (place_of(count), count.member, count.root, count.index, put(count.item))
                 for count in outcome.counts
             ],
         )

@@ -4,8 +4,9 @@
 -- .j  sorted set of items by index, an item is '[1, "<task id>", "<state>", <value>]'
 -- .d  set of "<task id>:<index>" that were counted    .s  how many members there are    .t  how many were added to them
 -- .c  is there when the chord is through, for a while: who comes late begins no new count
--- A count is {key of the group, member, its root, index, size or 0 (then it is in .s), item, ttl in ms or 0, body, broken}; item is
--- an index in ARGV, body and broken are messages whose payloads have holes (see message.py).
+-- A chord is {its place among those of this turn, key of the group, size or 0 (then it is in .s), ttl in ms or 0, body, broken};
+-- body and broken are messages whose payloads have holes (see message.py). A member is {place of its chord, id, root, index, item},
+-- item is an index in ARGV. All members that a turn counts in one chord are counted with a handful of commands.
 
 local THROUGH = 300 -- seconds; Celery's
 
@@ -41,19 +42,22 @@ local function in_their_groups(saved, value_of)
 end
 
 -- A stock worker with result_chord_ordered off keeps a list.
-local function keep(key, index, item)
-  if redis.call('TYPE', key).ok == 'list' then
-    redis.call('RPUSH', key, item)
-  else
-    redis.call('ZADD', key, index, item)
+local function is_list(key) return redis.call('TYPE', key).ok == 'list' end
+
+local function keep(key, members)
+  local scored, items = {}, {}
+  for i, member in ipairs(members) do
+    items[i] = ARGV[member[5]]
+    scored[2 * i - 1], scored[2 * i] = member[4], items[i]
   end
+  if is_list(key) then redis.call('RPUSH', key, unpack(items)) else redis.call('ZADD', key, unpack(scored)) end
 end
 
 local function kept(key)
-  return redis.call('TYPE', key).ok == 'list' and redis.call('LRANGE', key, 0, -1) or redis.call('ZRANGE', key, 0, -1)
+  return is_list(key) and redis.call('LRANGE', key, 0, -1) or redis.call('ZRANGE', key, 0, -1)
 end
 
-local function how_many(key) return redis.call('TYPE', key).ok == 'list' and redis.call('LLEN', key) or redis.call('ZCARD', key) end
+local function how_many(key) return is_list(key) and redis.call('LLEN', key) or redis.call('ZCARD', key) end
 
 local function is_through(key, size)
   if size == 0 then size = tonumber(redis.call('GET', key .. '.s') or 0) end
@@ -61,18 +65,38 @@ local function is_through(key, size)
   return how_many(key .. '.j') >= size + tonumber(redis.call('GET', key .. '.t') or 0)
 end
 
--- Count one member; returns the messages that it sets off, and what to put in their holes.
-local function count(counted)
-  local key, member, index, ttl = counted[1], counted[2], counted[4], counted[7]
-  if redis.call('EXISTS', key .. '.c') == 1 then return {}, {} end
-  if redis.call('SADD', key .. '.d', member .. ':' .. index) == 0 then return {}, {} end
-  keep(key .. '.j', index, ARGV[counted[6]])
+-- Those that were not counted before, each once.
+local function uncounted(key, members)
+  local names = {}
+  for i, member in ipairs(members) do names[i] = member[2] .. ':' .. member[4] end
+  local known = redis.call('SMISMEMBER', key .. '.d', unpack(names))
+  local fresh, new = {}, {}
+  for i, member in ipairs(members) do
+    if known[i] == 0 and not fresh[names[i]] then
+      fresh[names[i]] = true
+      new[#new + 1] = member
+    end
+  end
+  return new
+end
+
+-- Count members; returns the messages that the last of them sets off, and what to put in their holes.
+local function count(chord, members)
+  local key, ttl = chord[2], chord[4]
+  if #members == 0 or redis.call('EXISTS', key .. '.c') == 1 then return {}, {} end
+  members = uncounted(key, members)
+  if #members == 0 then return {}, {} end
+  local names = {}
+  for i, member in ipairs(members) do names[i] = member[2] .. ':' .. member[4] end
+  redis.call('SADD', key .. '.d', unpack(names))
+  keep(key .. '.j', members)
   if ttl > 0 then
     redis.call('PEXPIRE', key .. '.d', ttl)
     redis.call('PEXPIRE', key .. '.j', ttl)
   end
-  if not is_through(key, counted[5]) then return {}, {} end
+  if not is_through(key, chord[3]) then return {}, {} end
 
+  local last = members[#members]
   local values, value_of = {}, {}
   local broken, failed
   for _, item in ipairs(kept(key .. '.j')) do
@@ -86,13 +110,13 @@ local function count(counted)
   end
   redis.call('SET', key .. '.c', 'done', 'EX', THROUGH)
   redis.call('DEL', key .. '.j', key .. '.d', key .. '.s', key .. '.t')
-  local holes = {['\2'] = escaped(member), ['\3'] = escaped(counted[3])}
+  local holes = {['\2'] = escaped(last[2]), ['\3'] = escaped(last[3])}
   if broken then
     holes['\0'], holes['\1'] = escaped(broken), escaped(failed)
-    return counted[9], holes
+    return chord[6], holes
   end
   local saved = redis.call('GET', key)
   holes['\0'] = escaped(saved and in_their_groups(saved, value_of) or '[' .. table.concat(values, ', ') .. ']')
-  return counted[8], holes
+  return chord[5], holes
 end
 

@@ -112,7 +112,8 @@ local function follow(message, payload)
   send({message[1], message[2], message[3], payload}, owner .. ':' .. sequence .. ':' .. sent)
 end
 
-for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
+local counted, others = {}, cmsgpack.unpack(ARGV[5])
+for _, outcome in ipairs(others[1]) do
   local number, batch, fate, result = outcome[1], outcome[2], outcome[4], outcome[5]
   local ready = redis.call('HGET', claims, batch)
   local held = ready
@@ -135,11 +136,17 @@ for _, outcome in ipairs(cmsgpack.unpack(ARGV[5])) do
     if result then save(result) end
     for _, more in ipairs(outcome[10]) do save(more) end
     for _, message in ipairs(outcome[6]) do follow(message, ARGV[message[4]]) end
-    for _, counted in ipairs(outcome[11]) do
-      local messages, holes = count(counted)
-      for _, message in ipairs(messages) do follow(message, fill(ARGV[message[4]], holes)) end
+    for _, member in ipairs(outcome[11]) do
+      local members = counted[member[1]] or {}
+      counted[member[1]] = members
+      members[#members + 1] = member
     end
   end
+end
+
+for place, chord in ipairs(others[2]) do
+  local messages, holes = count(chord, counted[place] or {})
+  for _, message in ipairs(messages) do follow(message, fill(ARGV[message[4]], holes)) end
 end
 
 -- What goes back to the head of its queue goes last one first, so that the order there is the old one.
