@@ -19,6 +19,7 @@ from celeriac.exceptions import ChordError, TaskRevokedError, TimeoutError
 from celeriac.message import Message
 from celeriac.testing.worker import start_worker
 from celeriac.wire.task import unpack
+from services import RedisServer
 
 WAIT = 15.0
 
