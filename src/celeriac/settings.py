@@ -280,7 +280,7 @@ _ROWS = (
     _known("task_time_limit", None, float, "Seconds after which a task's process is stopped."),
     _known("task_store_errors_even_if_ignored", False, bool, "Keep failures also where results are ignored."),
     _known("task_track_started", False, bool, "Write STARTED when a task begins."),
-    _later(
+    _known(
         "task_allow_error_cb_on_chord_header", False, bool, "A chord's error callback hears its header too."
     ),
     # --- worker -------------------------------------------------------------------------------------------
