@@ -58,6 +58,8 @@ _PROGRAM = "celeriac.cli.program"
 _TESTING = "celeriac.testing.stepper"
 #: What serves `Celery.events`, at its first use.
 _EVENTS = "celeriac.events.access"
+#: What serves the setting task_send_sent_event.
+_SENT = "celeriac.events.sent"
 
 #: The same for `Celery.schedules`: few programs look at schedules.
 _SCHEDULES = "celeriac.schedules.keeping"
@@ -151,7 +153,7 @@ class Celery:
         #: What calls pass when they are sent and when they run; None while there is no middleware.
         self.passage: Passage | None = None
         self._middleware: list[Entry] = []
-        self._middleware_said: tuple[Entry, ...] = ()
+        self._middleware_said: tuple[tuple[Entry, ...], bool] = ((), False)
         #: The settings: `app.conf.task_default_queue = "mail"`, `app.conf.update(...)`.
         self.conf = Settings(given, told=self._settings_changed)
         self._settings_changed()
@@ -689,12 +691,18 @@ class Celery:
 
     def _settings_changed(self) -> None:
         conf = self.__dict__.get("conf")
-        if conf is not None and tuple(conf.middleware) != self._middleware_said:
-            self._middleware_said = tuple(conf.middleware)
+        if conf is None:
+            return
+        said = (tuple(conf.middleware), bool(conf.task_send_sent_event))
+        if said != self._middleware_said:
+            self._middleware_said = said
             self._lay_passage()
 
     def _lay_passage(self) -> None:
-        entries = (*self._middleware_said, *self._middleware)
+        said, tells_of_sent = self._middleware_said
+        entries = (*said, *self._middleware)
+        if tells_of_sent:
+            entries = (import_module(_SENT).TellingOfSent(self), *entries)
         self.passage = Passage(entries) if entries else None
 
     def add_defaults(self, defaults: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:

@@ -311,3 +311,25 @@ def test_hooks_that_cannot_work_say_so(app: Celery, stepper: Stepper) -> None:
     app.task(name="work")(lambda: None).delay()
     (ran,) = stepper.run()
     assert "yields once" in str(ran.value)
+
+
+def test_EVT_2_who_sends_tells_of_it_if_the_setting_says_so(app: Celery) -> None:
+    app.send_task("quiet")
+    app.conf.task_send_sent_event = True
+    heard: list[dict[str, Any]] = []
+    with app.events.Receiver(handlers={"task-sent": heard.append}) as receiver:
+        result = app.send_task("work", (1,), {"a": 2}, queue="mail", priority=3)
+        receiver.capture(limit=1, timeout=10, wakeup=False)
+    (event,) = heard
+    told = {name: event[name] for name in ("uuid", "name", "queue", "routing_key", "retries", "root_id")}
+    assert told == {
+        "uuid": result.id,
+        "name": "work",
+        "queue": "mail",
+        "routing_key": "mail",
+        "retries": 0,
+        "root_id": result.id,
+    }
+    assert (event["args"], event["kwargs"]) == ("(1,)", "{'a': 2}")
+    app.conf.task_send_sent_event = False
+    assert app.passage is None
