@@ -220,8 +220,7 @@ def test_an_endpoint_awaits_results_and_the_loop_stays_free(scenario: Scenario) 
     assert took < 10
 
 
-@pytest.mark.parametrize("package", ["celeriac"], indirect=True)
-@pytest.mark.parametrize("scenario", ["embedded"], indirect=True)
+@pytest.mark.parametrize("scenario", ["embedded-celeriac"], indirect=True)
 def test_an_endpoint_streams_what_a_task_yields(scenario: Scenario) -> None:
     scenario.copy("streaming")
     scenario.start_web()
