@@ -49,7 +49,8 @@ class Heartbeat:
         self._lookout: Lookout | None = None
         self._next_beat = 0.0
         self._next_look = 0.0
-        self._away = False
+        #: The store did not answer when it was last asked.
+        self.is_away = False
         #: Monotonic seconds of the last renewal; 0 before the first.
         self.renewed = 0.0
         #: Owners whose lease ran out and whose claims are not settled yet, in the order of finding them.
@@ -74,10 +75,10 @@ class Heartbeat:
                 self._next_look = time.monotonic() + self._lookout.look()
             if time.monotonic() >= self._next_beat:
                 self._renew()
-            self._away = False
+            self.is_away = False
         except OperationalError as error:
-            if not self._away:
-                self._away = True
+            if not self.is_away:
+                self.is_away = True
                 logger.error("The store is away, the lease of this node cannot be renewed: %s", error)
             # A short lease leaves no time for long pauses.
             pause = min(PAUSE, self._lease / 20)

@@ -54,6 +54,10 @@ class Node(Protocol):
     def size(self) -> int:
         """How many children there shall be."""
 
+    @property
+    def store_is_away(self) -> bool:
+        """It did not answer the last sign of life."""
+
     def places(self) -> list[Place]:
         """All children that live."""
 

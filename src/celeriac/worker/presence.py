@@ -37,10 +37,18 @@ class Presence:
 
     def fileno(self) -> int | None:
         """What to poll for reading, if anything."""
-        return None if self._switchboard is None else self._switchboard.fileno()
+        if self._switchboard is None or self._node.store_is_away:
+            return None
+        return self._switchboard.fileno()
 
     def serve(self) -> float:
-        """Do what is due; returns the seconds until it wants to be called again by itself."""
+        """Do what is due; returns the seconds until it wants to be called again by itself.
+
+        While the store is away it does nothing: the lease asks for it, and one who waits for a silent server
+        is enough.
+        """
+        if self._node.store_is_away:
+            return PAUSE
         pause = float("inf") if self._switchboard is None else self._switchboard.serve()
         if self._freq:
             if time.monotonic() >= self._next_beat:
@@ -79,6 +87,8 @@ class Presence:
         return self._say(kind, **self._facts())
 
     def _say(self, kind: str, **fields: Any) -> bool:
+        if self._node.store_is_away:
+            return False
         with contextlib.suppress(OperationalError):
             self._dispatcher.send(kind, **fields)
             return True

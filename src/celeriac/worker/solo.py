@@ -177,6 +177,10 @@ class Solo:
     def size(self) -> int:
         return 1
 
+    @property
+    def store_is_away(self) -> bool:
+        return self._heartbeat is not None and self._heartbeat.is_away
+
     def places(self) -> list[Place]:
         return [Place(self._owner, os.getpid(), self._household.slots.slot(0), 1)] if self._owner else []
 

@@ -131,12 +131,14 @@ class Supervisor:
         self._heartbeat.start()
         with _Signals(self._signals) as wake:
             self._vacant = dict.fromkeys(range(self._count), 0.0)
-            while self._goes_on():
+            while True:
                 self._fill_vacancies()
                 self._obey_signals()
                 self._end_patience()
                 self._reap()
                 self._settle_estates()
+                if not self._goes_on():
+                    break  # a silent store must not be asked once more before the end
                 pause = min(self._heartbeat.beat(), self._presence.serve())
                 self._enforce_limits()
                 self._ask_on()
@@ -147,8 +149,7 @@ class Supervisor:
                     self._tell_health(self._household.health)
                 if self._household.beat is not None:
                     self._household.beat.tend(self._lines())
-                if self._goes_on():
-                    self._wait(min(pause, self._until_next_duty()), wake)
+                self._wait(min(pause, self._until_next_duty()), wake)
         self._presence.stop()
         self._heartbeat.stop()
         self._broker.close()
@@ -247,6 +248,10 @@ class Supervisor:
     @property
     def queues(self) -> tuple[str, ...]:
         return self._queues
+
+    @property
+    def store_is_away(self) -> bool:
+        return self._heartbeat.is_away
 
     def places(self) -> list[Place]:
         return [Place(kin.plan.owner, kin.pid, kin.slot, self._rooms) for kin in self._kin.values()]

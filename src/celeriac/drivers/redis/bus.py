@@ -18,6 +18,8 @@ from celeriac.exceptions import OperationalError
 
 #: Seconds of one BRPOP: shorter than a reply may take before the connection counts as broken.
 STAND = 1.0
+#: Seconds within which a connection that was cut shows it.
+QUICKLY = 0.5
 #: Answers that are taken at once.
 MOST_ANSWERS = 1000
 #: Milliseconds for which stock Celery keeps a binding that nobody renews.
@@ -74,14 +76,14 @@ class RedisBus:
             connection = self._free.pop()
         except IndexError:
             connection = self._connect()
-        was_open = connection.is_open
+        was_open, began = connection.is_open, time.monotonic()
         try:
             try:
                 replies = connection.call_many(commands)
             except OperationalError:
-                if not was_open:
+                if not was_open or time.monotonic() - began > QUICKLY:
                     raise
-                # The usual cause is a connection that was idle too long.
+                # The usual cause is a connection that was idle too long; a silent server is asked once.
                 replies = connection.call_many(commands)
             return [checked(reply, connection.address) for reply in replies]
         finally:
