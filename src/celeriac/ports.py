@@ -115,6 +115,11 @@ class Broker(Protocol):
         them before it begins, by the thread that calls `turn`. What `turn` could not look up, for no
         envelope shows it, `in` asks of the store."""
 
+    def relieve(self, owner: str, above: int, upto: int) -> int:
+        """Give back what the owner holds with numbers above `above`, up to `upto`; returns how many. For who
+        knows that it will not begin them: it may only give them back or defer them itself, which settles
+        nothing then."""
+
     def held(self, owner: str) -> list[Claim]:
         """What an owner holds, by number; for those who look on, it changes nothing."""
 

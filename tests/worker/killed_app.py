@@ -182,9 +182,10 @@ def _done_early(original: Any, self: Intake, number: int) -> bool:
     return answer
 
 
-def _begin(original: Any, self: Slot, number: int) -> None:
-    original(self, number)
+def _begin(original: Any, self: Slot, number: int) -> bool:
+    may: bool = original(self, number)
     fault("begun")
+    return may
 
 
 def _exchange(original: Any, self: Any, *arguments: Any, **named: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from celeriac.message import Depth
 from stand import Stand, lines, until
 
 #: One second of the law, in seconds here.
@@ -64,3 +65,20 @@ def test_what_is_ready_and_what_others_could_run_does_not_wait_for_a_long_task(s
     assert not minute.ready()
     gate.touch()
     assert minute.get(timeout=20) == "seen"
+
+
+def test_what_waits_behind_a_task_that_holds_the_interpreter_goes_to_others(stand: Stand) -> None:
+    begun = stand.path("begun")
+    # One child that claims 1, 2, 4, 8, 16, 32 of them: so the long one has some behind it.
+    before = [stand.send("hold_gil", str(stand.path("tiny")), 0) for _ in range(50)]
+    long = stand.send("hold_gil", str(begun), 5)
+    after = [stand.send("hold_gil", str(stand.path("tiny")), 0) for _ in range(20)]
+    stand.start("-c", "1", "-l", "WARNING", ready=False)
+    until(lambda: lines(begun))
+    stand.start("-c", "1", "-l", "WARNING", ready=False)
+    for result in before + after:
+        result.get(timeout=20)
+    assert not long.ready()
+    assert long.get(timeout=20) is None
+    assert lines(begun) == ["begun"]
+    assert stand.broker.depth(["celery"])["celery"] == Depth()

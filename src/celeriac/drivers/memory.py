@@ -187,6 +187,13 @@ class MemoryBroker:
     def revoked(self) -> Container[str]:
         return self._revoked
 
+    def relieve(self, owner: str, above: int, upto: int) -> int:
+        with self._open() as store:
+            back = [claim for claim in store.held(owner) if above < claim.number <= upto]
+            if back:
+                store.settle(owner, [Outcome(claim.number, Fate.GIVEN_BACK) for claim in back], False)
+            return len(back)
+
     def held(self, owner: str) -> list[Claim]:
         with self._open() as store:
             return store.held(owner)

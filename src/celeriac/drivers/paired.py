@@ -115,6 +115,9 @@ class Paired:
     def revoke(self, ids: Sequence[str], keep: float) -> list[str]:
         return self._broker.revoke(ids, keep)
 
+    def relieve(self, owner: str, above: int, upto: int) -> int:
+        return self._broker.relieve(owner, above, upto)
+
     def held(self, owner: str) -> list[Claim]:
         return self._broker.held(owner)
 

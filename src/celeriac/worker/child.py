@@ -169,7 +169,8 @@ class Life:
         """A job that is ready to run, or None where the claim is settled without running."""
         job = self.executor.prepare(claim)
         if isinstance(job, Outcome):
-            self.intake.done(job)
+            given_away = 0 < self.slot.barred <= claim.number
+            self.intake.done(Outcome(claim.number, Fate.GIVEN_BACK) if given_away else job)
             return None
         if job.early_ack:
             # What is marked in the store never runs again, so the mark must be there before the task begins.

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from celeriac.exceptions import Fenced, SoftTimeLimitExceeded, Terminated, TimeLimitExceeded
-from celeriac.message import Claim, Outcome
+from celeriac.message import Claim, Fate, Outcome
 from celeriac.worker.child import PATIENCE, WAIT, Life
 from celeriac.worker.execute import Job
 from celeriac.worker.pace import Pace
@@ -96,6 +96,8 @@ class InlineChild:
         if not count or not life.goes_on():
             return
         self._since = began = time.monotonic()
+        if count > 1:
+            life.slot.waiting = intake.last
         if not self._busy.is_set():
             self._busy.set()
         while not life.stopping and (claim := intake.take()) is not None:
@@ -105,8 +107,11 @@ class InlineChild:
                 intake.turn()
             job = life.prepared(claim)
             if job is not None:
+                if not life.slot.begin(claim.number):
+                    self._leave_it_to_others(claim)
+                    break
                 try:
-                    outcome = self._run(job, claim.number)
+                    outcome = self._run(job)
                 except WISHES as wish:
                     self._job = None
                     life.finished(life.wished(claim, wish))
@@ -119,9 +124,17 @@ class InlineChild:
                 self._since = now
         self._pace.ran(time.monotonic() - began, count)
 
-    def _run(self, job: Job, number: int) -> Outcome:
+    def _leave_it_to_others(self, claim: Claim) -> None:
+        """The parent took back what waited here, because a task kept even the watchdog from doing so. If it
+        did not come to the store we do it now; what went back already is not ours any more."""
         slot = self._life.slot
-        slot.begin(number)
+        slot.waiting = 0
+        self._intake.done(Outcome(claim.number, Fate.GIVEN_BACK))
+        self._intake.give_back()
+        slot.barred = 0
+
+    def _run(self, job: Job) -> Outcome:
+        slot = self._life.slot
         self._job = job
         soft, hard = job.time_limits
         if soft or hard:
@@ -198,6 +211,7 @@ class InlineChild:
         if self._job is None or time.monotonic() - self._since < PATIENCE:
             return
         if intake.waiting or intake.unsettled:
+            self._life.slot.waiting = 0
             intake.give_back()
             with contextlib.suppress(Fenced):
                 intake.turn()

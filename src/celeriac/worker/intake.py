@@ -86,6 +86,14 @@ class Intake:
         return len(self._waiting)
 
     @property
+    def last(self) -> int:
+        """The number of the last of these."""
+        try:
+            return self._waiting[-1].number
+        except IndexError:
+            return 0
+
+    @property
     def unsettled(self) -> int:
         """Outcomes that the store has not heard of."""
         return len(self._outcomes)

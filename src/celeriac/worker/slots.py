@@ -1,10 +1,11 @@
 """Pages of numbers in shared memory: children write how far they are, the supervisor reads it, also after
-their death. One field speaks downward.
+their death. Two fields speak downward.
 
 page of one child, 8 bytes a field 0 pid 1 state (see State) 2 number of the last claim that has begun 3 tasks
 done 4 hard deadline, epoch seconds, 0 is none 5 that limit, seconds 6 whether it is to begin nothing more
-7 events that could never be sent; then two fields for each room: number of the claim that runs there, 0 is
-none, and since when, epoch seconds
+7 events that could never be sent 8 number of the last claim that waits in it, 0 is none 9 number of the first
+claim that it must not begin, 0 is none; then two fields for each room: number of the claim that runs there, 0
+is none, and since when, epoch seconds
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import mmap
 import os
 from enum import IntEnum
 
-_FIELDS = 8
-_PID, _STATE, _BEGUN, _DONE, _DEADLINE, _LIMIT, _ENOUGH, _LOST = range(8)
+_FIELDS = 10
+_PID, _STATE, _BEGUN, _DONE, _DEADLINE, _LIMIT, _ENOUGH, _LOST, _WAITING, _BARRED = range(_FIELDS)
 
 #: Pages for children that come later. A page that nobody has written costs no memory.
 PLACES = 1024
@@ -94,9 +95,13 @@ class Slot:
         """All claims up to this number have begun; the ones above have not."""
         return int(self._integers[_BEGUN])
 
-    def begin(self, number: int) -> None:
-        """Written before the task runs: a claim above this number was certainly never run."""
-        self._integers[_BEGUN] = number
+    def begin(self, number: int) -> bool:
+        """Written before the task runs: a claim above this number was certainly never run. False: it must not
+        run, for the parent gives it to others."""
+        integers = self._integers
+        integers[_BEGUN] = number
+        # In this order: the parent writes its word first and reads how far we are afterwards.
+        return not 0 < integers[_BARRED] <= number
 
     @property
     def done(self) -> int:
@@ -115,6 +120,24 @@ class Slot:
     def say_enough(self) -> None:
         """Begin nothing more."""
         self._integers[_ENOUGH] = 1
+
+    @property
+    def waiting(self) -> int:
+        """The last claim that waits for those before it; 0: none does, or the child sees to it itself."""
+        return int(self._integers[_WAITING])
+
+    @waiting.setter
+    def waiting(self, number: int) -> None:
+        self._integers[_WAITING] = number
+
+    @property
+    def barred(self) -> int:
+        """The first claim that the child must not begin; 0 is none."""
+        return int(self._integers[_BARRED])
+
+    @barred.setter
+    def barred(self, number: int) -> None:
+        self._integers[_BARRED] = number
 
     @property
     def deadline(self) -> float:

@@ -28,6 +28,7 @@ from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.node import Place, Running
 from celeriac.worker.orders import DISTRUST, STACKS, STOP, packed
 from celeriac.worker.presence import Presence
+from celeriac.worker.relief import Relief
 from celeriac.worker.slots import Slot, State
 from celeriac.worker.stacks import Inquiry
 
@@ -52,6 +53,7 @@ class Kin:
         "pid",
         "plan",
         "ready",
+        "relief",
         "slot",
         "terminated",
     )
@@ -63,6 +65,7 @@ class Kin:
         self.slot = slot
         #: The parent's ends of the two pipes.
         self.lines = lines
+        self.relief = Relief(plan.owner, slot)
         self.ready = False
         #: It was told to end, and nobody takes its place.
         self.leaving = False
@@ -141,6 +144,7 @@ class Supervisor:
                     break  # a silent store must not be asked once more before the end
                 pause = min(self._heartbeat.beat(), self._presence.serve())
                 self._enforce_limits()
+                pause = min(pause, self._relieve())
                 self._ask_on()
                 if self.autoscaler is not None:
                     self._scale(self.autoscaler)
@@ -480,6 +484,11 @@ class Supervisor:
             count = self._heartbeat.take_over(owner, kin.begun, how)
             if count:
                 logger.warning(banner.RESTORING, count)
+
+    def _relieve(self) -> float:
+        """Seconds until the next look at who may be held up."""
+        looks = [kin.relief.look(self._broker) for kin in self._kin.values() if kin.ready]
+        return min(looks, default=float("inf"))
 
     # -- hard limits
 

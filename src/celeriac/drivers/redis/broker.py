@@ -253,6 +253,9 @@ class RedisBroker:
     def revoked(self) -> Container[str]:
         return self._revoked
 
+    def relieve(self, owner: str, above: int, upto: int) -> int:
+        return int(self._run(scripts.RELIEVE, [], owner, above, upto))
+
     def held(self, owner: str) -> list[Claim]:
         return self._told(self._run(scripts.HELD, [], owner))[0]
 

@@ -345,6 +345,17 @@ class SqliteBroker:
     def _is_revoked(self, id: str) -> bool:
         return self.read(lambda db: bool(revokes.of_ids(db, [id], time.time())))
 
+    def relieve(self, owner: str, above: int, upto: int) -> int:
+        def work(db: sqlite3.Connection, fresh: Fresh) -> int:
+            row = db.execute(sql.OWNER, (owner,)).fetchone()
+            claims = moves.claims_above(db, row[0], above) if row is not None else []
+            back = [Outcome(claim.number, Fate.GIVEN_BACK) for claim in claims if claim.number <= upto]
+            if back:
+                moves.settle(db, row[0], back, time.time(), fresh)
+            return len(back)
+
+        return self.move(work)
+
     def held(self, owner: str) -> list[Claim]:
         def work(db: sqlite3.Connection) -> list[Claim]:
             row = db.execute(sql.OWNER, (owner,)).fetchone()

@@ -54,6 +54,28 @@ class Owners(Opened):
         zombie.broker.dismiss("zombie")
         assert supervisor.depth() == Depth(ready=1, claimed=1)
 
+    def test_what_an_owner_will_not_begin_goes_to_others_and_is_given_back_once(
+        self, hire: Callable[..., Child], results: ResultStore
+    ) -> None:
+        stuck, other = hire("stuck"), hire("other")
+        stuck.send(*map(message, "abcd"))
+        a, b, c, d = stuck.claim(4)
+        assert other.broker.relieve("stuck", a.number, c.number) == 2
+        assert other.broker.relieve("stuck", a.number, c.number) == 0
+        assert other.broker.relieve("nobody", 0, 9) == 0
+        assert other.depth() == Depth(ready=2, claimed=2)
+        assert other.claim_names(4) == ["b", "c"]
+        stuck.turn(
+            Outcome(a.number, result=Result("a", b"of the owner")),
+            Outcome(b.number, Fate.GIVEN_BACK),
+            Outcome(c.number, Fate.DEFERRED, eta=time.time() + 60),
+            Outcome(d.number, Fate.GIVEN_BACK),
+            want=0,
+        )
+        assert results.load(["a"]) == [b"of the owner"]
+        assert stuck.claim_names(4) == ["d"]
+        assert other.depth() == Depth(claimed=3)
+
     def test_an_owner_that_is_adopted_while_it_waits_claims_nothing(
         self, hire: Callable[..., Child], threads: ThreadPoolExecutor
     ) -> None:
