@@ -70,13 +70,14 @@ def test_what_is_ready_and_what_others_could_run_does_not_wait_for_a_long_task(s
 def test_what_waits_behind_a_task_that_holds_the_interpreter_goes_to_others(stand: Stand) -> None:
     begun = stand.path("begun")
     # One child that claims 1, 2, 4, 8, 16, 32 of them: so the long one has some behind it.
-    before = [stand.send("hold_gil", str(stand.path("tiny")), 0) for _ in range(50)]
+    for _ in range(50):
+        stand.send("hold_gil", str(stand.path("tiny")), 0)
     long = stand.send("hold_gil", str(begun), 5)
     after = [stand.send("hold_gil", str(stand.path("tiny")), 0) for _ in range(20)]
     stand.start("-c", "1", "-l", "WARNING", ready=False)
     until(lambda: lines(begun))
     stand.start("-c", "1", "-l", "WARNING", ready=False)
-    for result in before + after:
+    for result in after:
         result.get(timeout=20)
     assert not long.ready()
     assert long.get(timeout=20) is None
