@@ -122,16 +122,17 @@ class InlineChild:
             if now - self._since > PATIENCE and intake.waiting:
                 intake.turn()
                 self._since = now
+        if count > 1:
+            life.slot.waiting = 0
         self._pace.ran(time.monotonic() - began, count)
 
     def _leave_it_to_others(self, claim: Claim) -> None:
         """The parent took back what waited here, because a task kept even the watchdog from doing so. If it
         did not come to the store we do it now; what went back already is not ours any more."""
-        slot = self._life.slot
-        slot.waiting = 0
         self._intake.done(Outcome(claim.number, Fate.GIVEN_BACK))
         self._intake.give_back()
-        slot.barred = 0
+        self._claim = None
+        self._life.slot.barred = 0
 
     def _run(self, job: Job) -> Outcome:
         slot = self._life.slot
