@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextvars import ContextVar
 from datetime import datetime
@@ -296,6 +298,59 @@ class AsyncResult(Generic[R_co]):
         return value
 
     maybe_reraise = maybe_throw
+
+    def then(
+        self,
+        callback: Callable[[Any], object],
+        on_error: Callable[[Any], object] | None = None,
+        weak: bool = False,
+    ) -> Any:
+        """Call it with this once the task has ended well, on_error once it has failed; returns at once.
+
+        Both are called in a thread of their own.
+        """
+        ended = threading.Event()
+
+        def put(_: str, payload: bytes) -> None:
+            if self._read(payload)["status"] in states.READY_STATES and not ended.is_set():
+                ended.set()
+                threading.Thread(target=tell, name="celeriac-then", daemon=True).start()
+
+        def tell() -> None:
+            self.app.waiting.leave([self.id], put)
+            if self.successful():
+                callback(self)
+            elif on_error is not None:
+                on_error(self)
+
+        self._waiting().enter([self.id], put)
+        return self
+
+    def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
+        """(parent, result) of this and of all tasks that it called, and those called, level by level.
+
+        RuntimeError if one has not ended, unless `intermediate`.
+        """
+        coming: deque[tuple[Any, Any]] = deque([(None, self)])
+        while coming:
+            parent, node = coming.popleft()
+            yield parent, node
+            if node.ready():
+                coming.extend((node, child) for child in node.children or ())
+            elif not intermediate:
+                raise RuntimeError(f"task {node.id} has not ended, so what it calls is not known yet")
+
+    def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
+        """(result, value) of this and of all that it called, waiting for each."""
+        coming: deque[Any] = deque([self])
+        while coming:
+            node = coming.popleft()
+            yield node, node.get(**options)
+            coming.extend(node.children or ())
+
+    def get_leaf(self) -> Any:
+        """The value of the last of all that it called."""
+        return deque(self.collect(), maxlen=1)[0][1]
 
     # --- acting -------------------------------------------------------------------------------------------
 

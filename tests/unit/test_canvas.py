@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from collections.abc import Iterator
+from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,7 @@ import pytest
 from celeriac import Celery, Signature, canvas, chain, chord, group, maybe_signature, signature
 from celeriac.request import Request
 from celeriac.task import Task
+from celeriac.testing.worker import start_worker
 from celeriac.wire.task import TaskMessage, unpack
 
 
@@ -393,3 +395,115 @@ def test_CAN_12_the_caller_knows_the_ids_of_groups_that_are_sent_later(
         assert result.get() == [5, 6]
         assert result.parent.get() == [3, 4]
         assert result.parent.parent.get() == [1, 2]
+
+
+# --- stamps -----------------------------------------------------------------------------------------------
+
+
+class Visitor(canvas.StampingVisitor):
+    """Stamps everything, and notes the way."""
+
+    def __init__(self) -> None:
+        self.way: list[str] = []
+
+    def on_signature(self, sig: Signature, **headers: Any) -> dict[str, Any]:
+        self.way.append(sig.task)
+        return {"mark": "m"}
+
+    def on_group_start(self, sig: Signature, **headers: Any) -> dict[str, Any]:
+        self.way.append("group")
+        return {"in_group": 1}
+
+    def on_chain_start(self, sig: Signature, **headers: Any) -> dict[str, Any]:
+        self.way.append("chain")
+        return {"in_chain": 1}
+
+    def on_chain_end(self, sig: Signature, **headers: Any) -> None:
+        self.way.append("end")
+
+    def on_chord_body(self, sig: Signature, **headers: Any) -> dict[str, Any]:
+        return {"is_body": 1}
+
+    def on_callback(self, callback: Signature, **headers: Any) -> dict[str, Any]:
+        return {"linked": 1}
+
+
+def test_TSK_24_stamps_are_options_that_stamped_headers_names(add: Task[..., int]) -> None:
+    assert add.s(1).stamp(x=5, y=[1]).options == {"x": 5, "y": [1], "stamped_headers": ["x", "y"]}
+    assert add.s(1).stamp(x=5).stamp(x=6, z=1).options == {"x": 6, "z": 1, "stamped_headers": ["x", "z"]}
+    assert add.s(1).stamp(x=5).stamp(append_stamps=True, x=6).options["x"] == [6, 5]
+    stamped = add.s(1).stamp(x=5)
+    assert stamped.clone(x=9).options == {"x": 5, "stamped_headers": ["x"]}
+
+
+def test_TSK_24_a_visitor_comes_to_every_task_of_a_workflow(add: Task[..., int]) -> None:
+    visitor = Visitor()
+    made = chain(add.s(1).set(link=add.s(9)), add.s(2)).stamp(visitor)
+    assert visitor.way == ["chain", "add", "add", "add", "end"]
+    first, second = made.tasks
+    assert first.options["link"].options == {
+        "in_chain": 1,
+        "linked": 1,
+        "mark": "m",
+        "stamped_headers": ["in_chain", "linked", "mark"],
+    }
+    assert second.options == {"in_chain": 1, "mark": "m", "stamped_headers": ["in_chain", "mark"]}
+    made = chord([add.s(1), add.s(2)], add.s(3)).stamp(Visitor())
+    assert [task.options["stamped_headers"] for task in made.tasks] == [["in_group", "mark"]] * 2
+    assert made.body.options == {"is_body": 1, "mark": "m", "stamped_headers": ["is_body", "mark"]}
+
+
+def test_TSK_24_stamps_travel_as_headers_and_stay_with_what_takes_the_place_of_a_task(app: Celery) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    @app.task(name="one", bind=True)
+    def one(self: Any) -> None:
+        seen.append(("one", self.request.stamps))
+        raise self.replace(two.s())
+
+    @app.task(name="two", bind=True)
+    def two(self: Any) -> int:
+        seen.append(("two", self.request.stamps))
+        return 2
+
+    with app.testing() as stepper:
+        one.s().stamp(tenant="a").delay()
+        (message,) = sent(app)
+        assert message.headers["stamped_headers"] == ["tenant"]
+        assert message.headers["stamps"] == {"tenant": "a"}
+        stepper.run()
+    assert seen == [("one", {"tenant": "a"}), ("two", {"tenant": "a"})]
+
+
+# --- results of what was called -----------------------------------------------------------------------------
+
+
+def test_RES_1_then_returns_at_once_and_calls_when_the_task_has_ended(app: Celery) -> None:
+    @app.task(name="fails")
+    def fails() -> None:
+        raise ValueError
+
+    ended: SimpleQueue[str] = SimpleQueue()
+    with start_worker(app):
+        fails.delay().then(lambda result: ended.put("well"), on_error=lambda result: ended.put(result.state))
+        assert ended.get(timeout=10) == "FAILURE"
+
+
+def test_RES_1_all_that_a_task_called_is_collected(app: Celery, add: Task[..., int]) -> None:
+    @app.task(name="calls")
+    def calls() -> str:
+        add.delay(1)
+        add.delay(2)
+        return "called"
+
+    with app.testing():
+        result = calls.delay()
+        with pytest.raises(RuntimeError, match="has not ended"):
+            list(result.iterdeps())
+        assert [value for _, value in result.collect()] == ["called", 1, 2]
+        assert [(parent and parent.id, node.get()) for parent, node in result.iterdeps()] == [
+            (None, "called"),
+            (result.id, 1),
+            (result.id, 2),
+        ]
+        assert result.get_leaf() == 2

@@ -18,11 +18,13 @@ from celeriac.canvas.signature import (
     signature,
     subtask,
 )
+from celeriac.canvas.stamping import StampingVisitor
 
 __all__ = [
     "Call",
     "Prepared",
     "Signature",
+    "StampingVisitor",
     "call_errbacks",
     "chain",
     "chord",

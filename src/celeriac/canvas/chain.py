@@ -7,7 +7,7 @@ from functools import reduce
 from typing import Any
 
 from celeriac.canvas.publishing import send
-from celeriac.canvas.signature import Prepared, Signature, as_signature, is_several, listing
+from celeriac.canvas.signature import Prepared, Signature, as_signature, is_several, listing, stamps_joined
 
 #: Options of a chain that belong to its last step: under what id it is known, and who counts it.
 _OF_THE_LAST = ("task_id", "group_id", "group_index", "chord")
@@ -145,6 +145,17 @@ class chain(Signature):
         if not self.tasks:
             return None
         return _freeze(self.tasks, _id or self.id, root_id, parent_id, group_id, chord, group_index)
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
+        """Put headers on each of its steps."""
+        if visitor is not None:
+            headers = stamps_joined(headers, visitor.on_chain_start(self, **headers))
+        self.stamp_links(visitor, append_stamps, **headers)
+        for step in self.tasks:
+            step.stamp(visitor, append_stamps, **headers)
+        if visitor is not None:
+            visitor.on_chain_end(self, **headers)
+        return self
 
     def members(self) -> int:
         return next((step.members() for step in reversed(self.tasks) if not _is_empty(step)), 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from celeriac.canvas.group import flattened, group
 from celeriac.canvas.publishing import send
-from celeriac.canvas.signature import Call, Prepared, Signature, as_signature, listing
+from celeriac.canvas.signature import Call, Prepared, Signature, as_signature, listing, stamps_joined
 from celeriac.exceptions import ChordError
 from celeriac.result import EagerResult
 from celeriac.wire.task import new_id
@@ -199,6 +199,21 @@ class chord(Signature):
         result = self.body.freeze(_id, group_id, chord, root_id, None, group_index)
         _first(result).parent = header_result
         return result
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
+        """Put headers on the tasks of its header and on its body."""
+        self.stamp_links(visitor, append_stamps, **headers)
+        inner, of_body = headers, headers
+        if visitor is not None:
+            inner = stamps_joined(headers, visitor.on_chord_header_start(self, **headers))
+        for task in self.tasks.tasks if isinstance(self.tasks, group) else self.tasks:
+            task.stamp(visitor, append_stamps, **inner)
+        if visitor is not None:
+            visitor.on_chord_header_end(self, **inner)
+            of_body = stamps_joined(headers, visitor.on_chord_body(self, **headers))
+        if self.body is not None:
+            self.body.stamp(visitor, append_stamps, **of_body)
+        return self
 
     def members(self) -> int:
         return self.body.members() if self.body is not None else 1

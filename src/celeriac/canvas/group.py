@@ -8,7 +8,15 @@ from typing import Any
 
 from celeriac.canvas.later import Later
 from celeriac.canvas.publishing import send
-from celeriac.canvas.signature import Call, Prepared, Signature, as_signature, is_several, listing
+from celeriac.canvas.signature import (
+    Call,
+    Prepared,
+    Signature,
+    as_signature,
+    is_several,
+    listing,
+    stamps_joined,
+)
 from celeriac.result import AsyncResult
 from celeriac.resultset import GroupResult
 from celeriac.wire.task import new_id
@@ -155,6 +163,17 @@ class group(Signature):
         for task in self.tasks:
             task.link_error(errback)
         return errback
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
+        """Put headers on each of its tasks."""
+        if visitor is not None:
+            headers = stamps_joined(headers, visitor.on_group_start(self, **headers))
+        self.stamp_links(visitor, append_stamps, **headers)
+        for task in self.tasks:
+            task.stamp(visitor, append_stamps, **headers)
+        if visitor is not None:
+            visitor.on_group_end(self, **headers)
+        return self
 
     def set_immutable(self, immutable: bool) -> None:
         """Whether its tasks refuse the value of the task before."""

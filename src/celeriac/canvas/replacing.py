@@ -32,6 +32,9 @@ def replacement_of(app: Any, request: Request, given: Any) -> Signature:
         root_id=request.root_id,
         group_index=request.group_index,
     )
+    if request.stamped_headers:
+        stamps = request.stamps or {}
+        made.stamp(**{name: stamps[name] for name in request.stamped_headers if name in stamps})
     made.options["replaced_task_nesting"] = request.replaced_task_nesting + 1
     for step in reversed(request.chain or ()):
         made = Signature.joined(made, as_signature(step, app))

@@ -228,6 +228,37 @@ class Signature(dict[str, Any]):
                 found.extend(signature.flatten_links())
         return found
 
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
+        """Put headers on it and on what is linked to it, those of a StampingVisitor too; returns itself.
+
+        A stamp takes the place of an earlier one of its name, or (`append_stamps`) both are kept in a list.
+        """
+        self.stamp_links(visitor, append_stamps, **headers)
+        if visitor is not None:
+            headers = stamps_joined(headers, visitor.on_signature(self, **headers))
+        options = self.options
+        names = _stamp_names(headers)
+        for name, value in headers.items():
+            if name == "stamped_headers":
+                continue
+            both = append_stamps and name in options
+            options[name] = [*listing(value), *listing(options[name])] if both else value
+        if names:
+            options["stamped_headers"] = _once(options.get("stamped_headers"), names)
+        return self
+
+    def stamp_links(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> None:
+        """Stamp what is linked to it."""
+        for option, visit in (("link", "on_callback"), ("link_error", "on_errback")):
+            linked = self.options.get(option)
+            if not linked:
+                continue
+            signatures = [as_signature(one, self._app) for one in listing(linked)]
+            for one in signatures:
+                said = None if visitor is None else getattr(visitor, visit)(one, **headers)
+                one.stamp(visitor, append_stamps, **stamps_joined(headers, said))
+            self.options[option] = signatures if isinstance(linked, list | tuple) else signatures[0]
+
     def __or__(self, other: Any) -> Signature:  # type: ignore[override]
         if not isinstance(other, Signature):
             return NotImplemented
@@ -338,6 +369,11 @@ class Signature(dict[str, Any]):
         force: bool = False,
     ) -> tuple[Sequence[Any], dict[str, Any], dict[str, Any]]:
         merged = {**self.options, **(options or {})}
+        stamped = self.options.get("stamped_headers")
+        if stamped and options:
+            # What it was stamped with is not for the one who sends it to change.
+            merged.update({name: self.options[name] for name in stamped if name in self.options})
+            merged["stamped_headers"] = _once(stamped, options.get("stamped_headers"))
         if self.immutable and not force:
             return tuple(self.args), dict(self.kwargs), merged
         return (*(args or ()), *self.args), {**self.kwargs, **(kwargs or {})}, merged
@@ -420,6 +456,24 @@ def _no_signature(given: Any) -> str:
 def is_several(value: Any) -> bool:
     """A list or another iterable of signatures; not one of them, which is a dict, nor a text."""
     return isinstance(value, Iterable) and not isinstance(value, dict | str | bytes | AsyncResult)
+
+
+def stamps_joined(headers: Mapping[str, Any], more: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The stamps from outside with those that a visitor gave."""
+    more = more or {}
+    if not headers and not more:
+        return {}
+    names = _once(_stamp_names(headers), _stamp_names(more))
+    return {**headers, **more, "stamped_headers": names}
+
+
+def _once(names: Sequence[str] | None, more: Sequence[str] | None) -> list[str]:
+    return list(dict.fromkeys((*(names or ()), *(more or ()))))
+
+
+def _stamp_names(headers: Mapping[str, Any]) -> Sequence[str]:
+    names: Sequence[str] = headers["stamped_headers"] if "stamped_headers" in headers else list(headers)
+    return names
 
 
 def listing(value: Any) -> list[Any]:
