@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
@@ -150,6 +151,8 @@ class Celery:
             given["result_backend"] = backend
         if include is not None:
             given["include"] = include
+        #: Options that commands take besides: `user_options["worker"].add(click.Option(...))`.
+        self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
         #: What calls pass when they are sent and when they run; None while there is no middleware.
         self.passage: Passage | None = None
         self._middleware: list[Entry] = []

@@ -100,6 +100,19 @@ def test_it_goes_to_the_background_with_log_and_pidfile(run: Run, shop: Path) ->
     assert "succeeded" in (shop / "celery.log").read_text()
 
 
+def test_CLI_8_an_app_adds_options_of_its_own(shop: Path, worker_process: Start) -> None:
+    with (shop / "main.py").open("a") as file:
+        file.write(
+            "import click\n"
+            "from celeriac.signals import celeryd_init\n"
+            "celery.user_options['worker'].add(click.Option(['--site'], default='here'))\n"
+            "@celeryd_init.connect\n"
+            "def tell(sender, options, **kwargs):\n"
+            "    print('site', options['site'], options['pool'])\n"
+        )
+    worker_process("main", shop, "-P", "solo", "--site", "there").wait_for_line("site there solo")
+
+
 def test_without_an_app_it_runs_the_tasks_of_included_modules(run: Run, tmp_path: Path) -> None:
     (tmp_path / "chores.py").write_text(
         "from celeriac import shared_task\n@shared_task\ndef add(x, y):\n    return x + y\n"

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -126,6 +127,24 @@ def test_systemd_hears_that_it_is_ready_alive_and_stopping(stand: Stand, pool: s
         while heard[-1] != "STOPPING=1":
             heard.append(line.recv(100).decode())
     assert worker.wait() == 0
+
+
+def test_process_1_of_a_container_waits_for_what_tasks_left_behind() -> None:
+    program = (
+        "import os, time\n"
+        "from celeriac.worker.originals import reap_strangers\n"
+        "pids = [os.fork() or os._exit(0) for _ in range(3)]\n"
+        "for pid in pids:\n"
+        "    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)\n"
+        "reap_strangers(())\n"
+        "known = os.fork() or os._exit(7)\n"
+        "os.waitid(os.P_PID, known, os.WEXITED | os.WNOWAIT)\n"
+        "reap_strangers({known})\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(known, 0)[1]))\n"
+        "reap_strangers(())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("7\n", "")
 
 
 @pytest.mark.parametrize("left", ["", "nonsense", "999999999", "own"])

@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from msgspec.structs import replace
 
 from celeriac.cli.daemon import become, begin_again, begun_again, detach, detachable
 from celeriac.cli.decide import decide
 from celeriac.cli.invocation import Invocation, pass_invocation
 from celeriac.cli.overrides import read_overrides
+from celeriac.cli.own_options import CommandWithOwnOptions, said_by_own
 from celeriac.cli.reloading import run_and_reload
 from celeriac.cli.unneeded import tell_unneeded
 from celeriac.cli.values import address, autoscale, concurrency, level, names, pool_name
@@ -25,7 +27,7 @@ def _flag(*names: str, help: str) -> Callable[[_Command], _Command]:
     return click.option(*names, is_flag=True, help=help)
 
 
-@click.command()
+@click.command(cls=CommandWithOwnOptions)
 @click.option(
     "-n", "--hostname", metavar="NAME", help="Name of this node; %h host, %n name, %d domain. [celery@%h]"
 )
@@ -138,7 +140,10 @@ def worker(ctx: click.Context, invocation: Invocation, /, overrides: tuple[str, 
     app = invocation.app
     for name, value in settings.items():
         app.conf.pin(name, value)
-    code = run(app, decide(said, app.conf, invocation, settings), settled)
+    options = replace(
+        decide(said, app.conf, invocation, settings), own=said_by_own(invocation, "worker", said)
+    )
+    code = run(app, options, settled)
     if code == RESTART:
         banner.say(banner.RESTARTING % " ".join(sys.argv))
         begin_again(invocation.begun_in)

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from celeriac.worker import originals
 from celeriac.worker.child import Plan
@@ -80,8 +81,10 @@ def spawn(
     totals: int,
 ) -> int:
     """Start a fresh interpreter; returns the pid."""
+    # What was said of the app's own options may be of any type, and children have no use for it.
+    plain = replace(options, own={})
     order = Order(
-        plan, options, index, slots.count, slots.rooms, slots.descriptor, limits, meters, totals, lines
+        plan, plain, index, slots.count, slots.rooms, slots.descriptor, limits, meters, totals, lines
     )
     environment = {**os.environ, ORDER: msgspec.json.encode(order).decode()}
     inherited = [slots.descriptor, limits, totals, lines.down, lines.up, lines.sheet]

@@ -47,6 +47,11 @@ class Health:
         self._pid = 0
 
     @property
+    def pid(self) -> int:
+        """Of the process; 0 before its start and after its end."""
+        return self._pid
+
+    @property
     def descriptor(self) -> int:
         """Of the socket; children of the node have no use for it."""
         return self._socket.fileno()

@@ -33,7 +33,7 @@ class Worker:
 
     def said(self) -> dict[str, object]:
         """What it was asked to be, by the names of the command line."""
-        return msgspec.structs.asdict(self.options)
+        return msgspec.structs.asdict(self.options) | self.options.own
 
     def __str__(self) -> str:
         return self.hostname

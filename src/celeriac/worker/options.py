@@ -64,5 +64,7 @@ class WorkerOptions(msgspec.Struct, frozen=True, kw_only=True):
     task_events: bool = False
     #: What -A said; a spawned child imports the app by it. None: the app was made by the command itself.
     app_spec: str | None = None
+    #: What was said of the app's own options (`app.user_options`).
+    own: dict[str, object] = {}
     #: `ns.key=value` of the command line, already in the app's settings; a spawned child needs them again.
     overrides: dict[str, object] = {}

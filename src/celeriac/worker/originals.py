@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -45,6 +45,19 @@ def wait_for(pid: int) -> tuple[int, int]:
     """(pid, status) of a child that has ended, (0, 0) while it lives."""
     ended: tuple[int, int] = original(os, "waitpid")(pid, os.WNOHANG)
     return ended
+
+
+def reap_strangers(known: Container[int]) -> None:
+    """Wait for all that have ended but those: process 1 of a container is made the parent of what tasks leave
+    behind, and nobody else can."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in known:
+            return
+        original(os, "waitpid")(ended.si_pid, 0)
 
 
 def handle(number: int, handler: Any) -> Any:

@@ -103,6 +103,8 @@ class Supervisor:
         #: Index -> monotonic seconds at which a new child moves in.
         self._vacant: dict[int, float] = {}
         self._next_settling = 0.0
+        #: The first process of a container.
+        self._is_first = os.getpid() == 1
         self._births = 0
         self._deaths = 0
         self._stillborn = 0
@@ -139,6 +141,8 @@ class Supervisor:
                 self._obey_signals()
                 self._end_patience()
                 self._reap()
+                if self._is_first:
+                    self._reap_strangers()
                 self._settle_estates()
                 if not self._goes_on():
                     break  # a silent store must not be asked once more before the end
@@ -433,6 +437,10 @@ class Supervisor:
                 ended, status = pid, 0
             if ended:
                 self._bury(self._kin.pop(pid), status)
+
+    def _reap_strangers(self) -> None:
+        health = self._household.health
+        originals.reap_strangers({*self._kin, health.pid if health is not None else 0})
 
     def _bury(self, kin: Kin, status: int) -> None:
         self._hear(kin)
