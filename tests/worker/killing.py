@@ -156,6 +156,10 @@ class Scene:
         """The next process that comes to that line dies."""
         (self.folder / f"fault {place}").touch()
 
+    def armed(self, place: str) -> bool:
+        """Nobody has come to that line yet."""
+        return (self.folder / f"fault {place}").exists()
+
     def wait_for_death(self) -> int:
         """The pid of the next one that died at a fault, once it is dead."""
         self._deaths += 1

@@ -401,6 +401,19 @@ def test_a_killed_supervisor_takes_its_children_along_and_they_return_everything
     assert other.running
 
 
+@early
+def test_a_claim_that_is_being_marked_when_its_supervisor_dies_runs_once_at_most(scene: Scene) -> None:
+    scene.start("-c", "1")
+    scene.arm("orphaned while marking")
+    result = scene.send("work", "victim")
+    until(lambda: not scene.armed("orphaned while marking"), "its child returns all")
+    scene.start("-c", "1")
+    result.get(timeout=10, propagate=False)
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs("victim") in {(1, 1), (0, 0)}
+    assert (result.state == "SUCCESS") == (scene.runs("victim") == (1, 1))
+
+
 def test_a_killed_node_is_taken_over_when_its_lease_ends(scene: Scene) -> None:
     worker = scene.start("-c", "2", "--lease", str(LEASE))
     results = hold_two(scene)

@@ -88,6 +88,8 @@ class Life:
         self.executor = executor(self._save if results is not None else None)
         self.intake = Intake(broker, plan.owner, lost=self._say_lost, found=self._say_found)
         self.stopping = False
+        #: All is being returned on another thread, and the process ends with that.
+        self._abandoned = False
         self.retiring = False
         self._entered = False
         #: Numbers of what runs and was acknowledged early.
@@ -143,6 +145,7 @@ class Life:
 
     def abandon(self, held: list[Claim]) -> None:
         """Return `held`, of which all up to the slot's number have begun, and what waits."""
+        self._abandoned = True
         self.intake.give_back()
         for outcome in self._judged(held, self.slot.begun, "its parent is gone"):
             self.intake.done(outcome)
@@ -182,6 +185,10 @@ class Life:
                 time.sleep(PATIENCE)
                 marked = self.intake.turn()
             self._marked.add(claim.number)
+            # Who returns it saw either this mark, and then it has failed; or not, and then it goes back
+            # and must not begin here too.
+            while self._abandoned:
+                time.sleep(WAIT)
         soft, hard = job.time_limits
         if (soft or hard) and not self._said_limits:
             self._said_limits = True
