@@ -372,8 +372,8 @@ _ROWS = (
     _known("beat_max_loop_interval", 0, float, "Longest sleep of beat in seconds; 0 and more than 1 is 1."),
     _known("beat_schedule", {}, dict, "Periodic tasks: a name and its entry."),
     _known("beat_scheduler", "celery.beat:PersistentScheduler", object, "Class of a scheduler of others."),
-    _later("beat_schedule_filename", "celerybeat-schedule", str, "File in which the schedule is kept."),
-    _later("beat_sync_every", 0, int, "Tasks sent between two savings of the schedule; 0 is by time."),
+    _known("beat_schedule_filename", "celerybeat-schedule", str, "File of schedulers of others."),
+    _known("beat_sync_every", 0, int, "Tasks between two savings of schedulers of others; 0: by time."),
     _known("beat_cron_starting_deadline", None, float, "Seconds that a missed run of a crontab may be late."),
     _ours(
         "beat_lease",

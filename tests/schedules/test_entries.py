@@ -438,7 +438,7 @@ def test_of_three_one_sends_and_a_second_takes_over_at_once_when_it_ends(
         others[0].tick()
     assert stand.sent() == ["a"]
     assert stand.app.schedules.leader() == "two"
-    assert "two leads, 1 entries" in caplog.text
+    assert "two leads, 0 entries in code" in caplog.text
     assert "Scheduler: Sending due task a (work)" in caplog.text
 
 

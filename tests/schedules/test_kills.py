@@ -109,7 +109,7 @@ def test_a_killed_leader_is_followed_within_its_lease_and_nothing_comes_twice(tm
     try:
         for beat in beats:
             beat.wait_for_line(r"beat: Starting\.\.\.")
-        leads = rf"beat: \S+:({beats[0].pid}|{beats[1].pid}) leads, 1 entries"
+        leads = rf"beat: \S+:({beats[0].pid}|{beats[1].pid}) leads, 1 entries in code"
         until(lambda: any(re.search(leads, beat.output) for beat in beats))
         leader, heir = sorted(beats, key=lambda beat: " leads, " not in beat.output)
         leader.wait_for_line(r"Scheduler: Sending due task often \(t\)", times=5)

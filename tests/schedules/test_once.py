@@ -33,7 +33,8 @@ SOURCE = Path(leading.__file__).parent.parent
 #: Whose lines a killed leader may stand between: its own, and those of the driver.
 KILLED_IN = ["beat/leading.py", "schedules/judging.py", "schedules/keeping.py"]
 KILLED_IN_REDIS = [*KILLED_IN, "drivers/redis/schedules.py", "drivers/redis/connection.py"]
-KILLED_IN_SQLITE = [*KILLED_IN, "drivers/sqlite/schedules.py", "drivers/sqlite/store.py"]
+#: Within a transaction. Not in store.py: its lock is the process's, which does not die here.
+KILLED_IN_SQLITE = [*KILLED_IN, "drivers/sqlite/schedules.py"]
 
 #: A zone and the noons before its two odd days.
 DAYS = {
@@ -218,7 +219,8 @@ def test_a_leader_killed_within_its_store_sends_each_occurrence_once(
     broker = opening.open_broker(url)
     try:
         watching = open_store()
-        Scheduler(app, watching, "first", 0.03).tick()
+        first = Scheduler(app, watching, "first", 0.03)
+        until(lambda: first.tick() >= 0 and first.term > 0)
         over()
         killed = run_and_kill(app, open_store, clocks, random.Random(1), 90, files, over, lease=0.03)
         assert killed > 30

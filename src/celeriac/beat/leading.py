@@ -15,7 +15,7 @@ from celeriac.planned import Change, Plan, Tick
 from celeriac.ports import ScheduleStore
 from celeriac.schedules import judging
 from celeriac.schedules.crontab import crontab
-from celeriac.schedules.entry import Entry, entry_of, shown_spec
+from celeriac.schedules.entry import DECLARED, Entry, entry_of, shown_spec
 from celeriac.schedules.keeping import (
     declared_entries,
     fresh_plan,
@@ -29,6 +29,8 @@ from celeriac.schedules.keeping import (
 MOST = 500
 #: Seconds after which it looks again, whatever is planned: so soon a change is seen.
 LOOK = 1.0
+#: Seconds between two ticks that both send: what falls due meanwhile goes in one step.
+PACE = 0.005
 #: The part of the lease that the store is told; in the rest another one must notice.
 TOLD = 0.85
 #: How many decoded entries are kept at hand.
@@ -76,17 +78,28 @@ class Scheduler:
     def tick(self) -> float:
         """Send what is due; returns the seconds until it wants to be called again. OperationalError if the
         store is away: then call it again soon."""
-        found = self._store.tick(self.name, self._lease * TOLD, _ms(self.now()), MOST)
+        try:
+            return self._tick()
+        except Fenced:
+            logger.warning("beat: another scheduler took over; nothing of this tick was sent")
+            self.term = 0
+            return 0.0
+
+    def _tick(self) -> float:
+        found = self._look_for_due()
         if found.term != self.term:
             self._begin(found)
             if found.term:
-                found = self._store.tick(self.name, self._lease * TOLD, _ms(self.now()), MOST)
+                found = self._look_for_due()
         if not found.term:
             return min(self._look, self._lease * (1 - TOLD) / 2)
         moved = self._send(found) if found.plans else []
         upcoming = min((due for due in (found.upcoming, *moved) if due), default=0)
         pause = upcoming / 1000 - self.now() if upcoming else self._look
-        return max(0.0, min(pause, self._look))
+        return max(PACE if found.plans else 0.0, min(pause, self._look))
+
+    def _look_for_due(self) -> Tick:
+        return self._store.tick(self.name, self._lease * TOLD, _ms(self.now()), MOST)
 
     def now(self) -> float:
         return self._clock() if self._clock is not None else self.app.time()
@@ -100,43 +113,40 @@ class Scheduler:
     # --- leading ------------------------------------------------------------------------------------------
 
     def _begin(self, found: Tick) -> None:
-        self.term = found.term
+        self.term = 0
         if not found.term:
             logger.warning("beat: another scheduler leads now (%s)", self._store.leader() or "unknown")
             return
         self._declared = declared_entries(self.app)
-        self._merge()
-        logger.info("beat: %s leads, %d entries", self.name, len(self._store.plans()))
+        self._merge(found.term)
+        # Only now: should the store fail in between, the next tick begins anew.
+        self.term = found.term
+        logger.info("beat: %s leads, %d entries in code", self.name, len(self._declared))
 
-    def _merge(self) -> None:
+    def _merge(self, term: int) -> None:
         """Bring what code declares into the store: by name, and each keeps its state."""
-        plans = {plan.name: plan for plan in self._store.plans()}
+        plans = {plan.name: plan for plan in self._store.plans([*self._declared, DECLARED])}
+        list_of_names = plans.get(DECLARED, Plan(DECLARED, "[]"))
         changes = []
         for name, entry in self._declared.items():
             spec = shown_spec(entry)
             old = plans.get(name)
             if old is None or old.spec != spec:
                 changes.append(Change(fresh_plan(self.app, entry, spec, old)))
-        gone = [
-            name
-            for name, plan in plans.items()
-            if name not in self._declared and entry_of(name, plan.spec).static
-        ]
+        names = msgspec.json.encode(sorted(self._declared)).decode()
+        if names != list_of_names.spec:
+            changes.append(Change(msgspec.structs.replace(list_of_names, spec=names)))
         if changes:
-            self._store.write(changes, self.name, self.term)
-        if gone:
-            self._store.remove(gone)
+            self._store.write(changes, self.name, term)
+        before = msgspec.json.decode(list_of_names.spec, type=set[str])
+        gone = self._store.plans(sorted(before - set(self._declared)))
+        self._store.remove([plan.name for plan in gone if entry_of(plan.name, plan.spec).static])
 
     def _send(self, found: Tick) -> list[int]:
         """Returns when each of them is due next."""
         sendings = [self._judged(plan) for plan in found.plans]
         self._hold_back_overlaps(sendings)
-        try:
-            made = self._store.write([sending.change for sending in sendings], self.name, found.term)
-        except Fenced:
-            logger.warning("beat: another scheduler took over; nothing of this tick was sent twice")
-            self.term = 0
-            return []
+        made = self._store.write([sending.change for sending in sendings], self.name, found.term)
         for sending, was_made in zip(sendings, made, strict=True):
             if was_made:
                 self._say(sending)

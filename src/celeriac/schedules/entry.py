@@ -19,6 +19,9 @@ from celeriac.schedules.sun import solar
 from celeriac.schedules.zones import moment_of
 from celeriac.wire import codecs
 
+#: The name of the plan that keeps which names code has declared, for the next leader to see which are gone.
+DECLARED = ""
+
 #: What becomes of occurrences that nobody sent in time: dropped, the last one sent, or all of them.
 CatchUp = Literal["none", "last", "all"]
 
@@ -82,6 +85,8 @@ _WORDS = tuple(name for name in Entry.__struct_fields__ if name not in ("name", 
 
 def read_entry(name: str, said: Mapping[str, Any], static: bool = False) -> Entry:
     """From a dict such as `beat_schedule` holds. What cannot be meant is refused with the cure."""
+    if name == DECLARED:
+        raise ImproperlyConfigured("a periodic task needs a name")
     said = dict(said)
     relative = said.pop("relative", False)
     expires = said.pop("expires", None)

@@ -20,6 +20,7 @@ from celeriac.planning import Occurred, Planned
 from celeriac.ports import ResultStore, ScheduleStore
 from celeriac.schedules import judging
 from celeriac.schedules.entry import (
+    DECLARED,
     BeatLazyFunc,
     Entry,
     entry_of,
@@ -140,7 +141,7 @@ class KeptSchedules:
 
     def list(self) -> list[Planned]:
         declared = declared_entries(self._app)
-        plans = {plan.name: plan for plan in self.store.plans()}
+        plans = {plan.name: plan for plan in self.store.plans() if plan.name != DECLARED}
         for name, entry in declared.items():
             if name not in plans:
                 plans[name] = self._fresh(entry, shown_spec(entry), None)
@@ -193,13 +194,13 @@ class KeptSchedules:
     # --- inside -------------------------------------------------------------------------------------------
 
     def _read(self, name: str) -> Plan | None:
-        return next(iter(self.store.plans([name])), None)
+        return next(iter(self.store.plans([name])), None) if name != DECLARED else None
 
     def _there(self, name: str, plan: Plan | None) -> Plan:
         if plan is not None:
             return plan
-        known = [plan.name for plan in self.store.plans()] + list(declared_entries(self._app))
-        near = nearest(name, known)
+        known = {one.name for one in self.store.plans()} | set(declared_entries(self._app))
+        near = nearest(name, sorted(known - {DECLARED}))
         raise KeyError(
             f"there is no schedule {name!r}"
             + (f": did you mean {near!r}?" if near else "; see `schedule list`")

@@ -18,9 +18,10 @@ from celeriac.planned import HISTORY, Change, Plan, Tick, changed
 
 T = TypeVar("T")
 
-# family -> scheduler, term, whether its lease runs (at ?2)
+# family -> scheduler, term, whether its lease runs (at ?2), since when
 _LEADER = """
-SELECT scheduler, term, renewed <= ?2 AND ?2 < renewed + lease FROM plan_leader WHERE family = ?1
+SELECT scheduler, term, renewed <= ?2 AND ?2 < renewed + lease, ?2 - renewed
+FROM plan_leader WHERE family = ?1
 """
 # family, scheduler, term, monotonic now, lease ->
 _LEAD = "INSERT OR REPLACE INTO plan_leader (family, scheduler, term, renewed, lease) VALUES (?, ?, ?, ?, ?)"
@@ -69,13 +70,15 @@ class SqliteSchedules:
         def work(db: sqlite3.Connection) -> Tick:
             monotonic = time.monotonic()
             row = db.execute(_LEADER, (self._group, monotonic)).fetchone()
-            leader, term, runs = row or ("", 0, False)
+            leader, term, runs, age = row or ("", 0, False, 0.0)
             if runs and leader != scheduler:
                 return Tick(0, [])
             if not runs:
                 # By the clock too, so that a new file repeats no term.
                 term = max(term + 1, time.time_ns() // 1_000_000)
-            db.execute(_LEAD, (self._group, scheduler, term, monotonic, lease))
+            # Not with every tick: one that writes nothing is cheap.
+            if not runs or age > lease / 8:
+                db.execute(_LEAD, (self._group, scheduler, term, monotonic, lease))
             plans = [_plan(row) for row in db.execute(_DUE, (self._group, most + 1)).fetchall()]
             due = [plan for plan in plans[:most] if plan.due <= now]
             return Tick(term, due, plans[len(due)].due if len(plans) > len(due) else 0)
@@ -86,7 +89,7 @@ class SqliteSchedules:
         def work(db: sqlite3.Connection, fresh: Fresh) -> list[bool]:
             if scheduler:
                 row = db.execute(_LEADER, (self._group, time.monotonic())).fetchone()
-                if row is None or tuple(row) != (scheduler, term, True):
+                if row is None or tuple(row[:3]) != (scheduler, term, True):
                     raise Fenced(scheduler)
             now = time.time()
             return [self._make(db, change, now, fresh) for change in changes]
