@@ -367,8 +367,13 @@ _ROWS = (
     _idle("worker_timer_precision", 1.0, float, "Seconds between looks at the timer.", "waits end exactly"),
     _later("worker_detect_quorum_queues", True, bool, "Handle RabbitMQ's quorum queues."),
     # --- beat ---------------------------------------------------------------------------------------------
-    _later("beat_enable_remote_control", False, bool, "Beat answers to ping."),
-    _later("beat_remote_control_max_tick_age", None, float, "Seconds without a tick that make it silent."),
+    _known("beat_enable_remote_control", False, bool, "Beat answers to ping."),
+    _known(
+        "beat_remote_control_max_tick_age",
+        None,
+        float,
+        "Seconds without a tick that make it silent; None: 30.",
+    ),
     _known("beat_max_loop_interval", 0, float, "Longest sleep of beat in seconds; 0 and more than 1 is 1."),
     _known("beat_schedule", {}, dict, "Periodic tasks: a name and its entry."),
     _known("beat_scheduler", "celery.beat:PersistentScheduler", object, "Class of a scheduler of others."),

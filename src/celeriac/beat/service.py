@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 
 from celeriac import signals
 from celeriac.app import Celery
+from celeriac.beat.answering import Answering
 from celeriac.beat.leading import LOOK, Scheduler
 from celeriac.exceptions import OperationalError
 from celeriac.schedules.keeping import check_overlap, declared_entries
@@ -60,6 +61,10 @@ class Beat:
             signals.beat_embedded_init.send(self)
         store = None
         scheduler = None
+        answering = None
+        if self.app.conf.beat_enable_remote_control:
+            answering = Answering(self.app, self.hostname, self.is_stale)
+            answering.start()
         try:
             while not self._stopped:
                 try:
@@ -80,6 +85,8 @@ class Beat:
                 self._sleep(pause)
         finally:
             logger.info(SHUTTING_DOWN)
+            if answering is not None:
+                answering.stop()
             if scheduler is not None and store is not None:
                 with suppress(OperationalError):
                     scheduler.resign()
