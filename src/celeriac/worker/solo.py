@@ -263,6 +263,7 @@ class Solo:
         if self._stopping:
             if self._restarting and number != signal.SIGHUP:
                 self._restarting = False
+                self._household.say_stopping(number, "Warm")
                 banner.say(banner.WARM_SHUTDOWN)
         else:
             self._restarting = number == signal.SIGHUP

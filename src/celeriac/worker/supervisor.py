@@ -389,6 +389,7 @@ class Supervisor:
                 self._stop_warm(number)
             elif self._restarting and number != signal.SIGHUP:
                 self._restarting = False
+                self._household.say_stopping(number, "Warm")
                 banner.say(banner.WARM_SHUTDOWN)
 
     def _stop_warm(self, number: int) -> None:
