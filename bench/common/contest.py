@@ -39,9 +39,9 @@ class Contest:
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process of this system is started with."""
-        clean = {
-            key: value for key, value in os.environ.items() if not key.startswith(("CELERY_", "CELERIAC_"))
-        }
+        # Some machines forbid writing bytecode: then each start compiles what no installer has, which is us.
+        unwanted = ("CELERY_", "CELERIAC_", "PYTHONDONTWRITEBYTECODE")
+        clean = {key: value for key, value in os.environ.items() if not key.startswith(unwanted)}
         return {
             **clean,
             # Who puts another checkout of celeriac there measures that one.

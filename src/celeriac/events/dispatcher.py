@@ -58,6 +58,8 @@ class EventDispatcher:
         self.on_send_buffered = on_send_buffered
         #: How many could never be sent.
         self.lost = 0
+        #: How many monitors heard what was sent last.
+        self.heard = 0
         self.on_enabled: set[Callable[[], object]] = set()
         self.on_disabled: set[Callable[[], object]] = set()
         self.enabled = False
@@ -156,7 +158,7 @@ class EventDispatcher:
         together = routing_key == "task.multi"
         payload = pack_events(events if together else events[0], self._exchange, routing_key, self.hostname)
         try:
-            self.app.bus.say(f"{self._exchange}/{routing_key}", payload)
+            self.heard = self.app.bus.say(f"{self._exchange}/{routing_key}", payload)
         except OperationalError:
             if not self.buffer_while_offline:
                 self.lost += len(events)

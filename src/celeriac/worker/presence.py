@@ -19,6 +19,9 @@ from celeriac.worker.switchboard import Switchboard
 
 #: Seconds for which a node tells nothing after the store was away.
 PAUSE = 5.0
+#: Seconds between two heartbeats that no monitor hears. One that comes asks all nodes for one, as stock
+#: Celery's do.
+UNHEARD = 20.0
 
 
 class Presence:
@@ -59,11 +62,12 @@ class Presence:
     def beat(self) -> None:
         """Tell that it is there."""
         kind = "worker-heartbeat" if self._online else "worker-online"
-        self._next_beat = time.monotonic() + (self._freq or PAUSE)
         if self._tell(kind):
             self._online = True
+            pause = (self._freq or PAUSE) if self._dispatcher.heard else max(self._freq, UNHEARD)
         else:
-            self._next_beat = time.monotonic() + PAUSE
+            pause = PAUSE
+        self._next_beat = time.monotonic() + pause
 
     def stop(self) -> None:
         """Tell that it goes; may be called twice."""
