@@ -41,6 +41,7 @@ bench: ## Measure against celery, huey, dramatiq, taskiq, saq, rq (or one questi
 chaos: ## Kill, cut and starve workers for MINUTES=30 with SEED=1; the report goes to tests/chaos/report/
 	@scripts/setup dev
 	@scripts/ensure-redis
+	@CANVAS_CASES=$(or $(CASES),10000) $(python) -m pytest -q -n 0 tests/canvas/test_faults.py
 	@PYTHONPATH=tests $(python) -m chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
 worker: ## Start a worker of examples/two_files by hand; Ctrl-C ends it

@@ -88,6 +88,10 @@ class Interpreter:
             if isinstance(step, Group) and not is_last:
                 # All of them must be through before the next: a chord, whose body is what follows.
                 return self.chord(Chord(step.tasks, Chain(steps[position + 1 :])), before)
+            if isinstance(step, Chord) and not is_last and not isinstance(steps[position + 1], Group):
+                # What follows a chord belongs to its body.
+                longer = Chord(step.header, Chain([step.body, steps[position + 1]]))
+                return self.chain([longer, *steps[position + 2 :]], before)
             value = self.value(step, before)
             if isinstance(value, Failed):
                 return value

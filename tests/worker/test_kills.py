@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
 
@@ -207,6 +208,22 @@ def test_a_follow_up_is_sent_once_wherever_its_child_is_killed(ward: Scene, plac
     assert killed.place == CLAIMED
     assert killed.begun == (2 if place == "finished" else 1)
     assert ward.runs(f"after-{ward.last('victim')}") == (1, 0)
+
+
+@late
+@pytest.mark.parametrize(
+    "place", ["begun", "running", "finished", "before settling", "settling, reply unread", "settled"]
+)
+def test_a_chords_body_is_sent_once_wherever_the_child_of_its_member_is_killed(
+    ward: Scene, place: str
+) -> None:
+    body = ward.app.signature("killed_app.follow", queue=ward.queue)
+    body.freeze()
+    kill_at(ward, place, group_id=str(uuid4()), group_index=0, chord={**body, "chord_size": 1})
+    sent = f"after-['{ward.last('victim')}']"
+    until(lambda: ward.runs(sent) == (1, 0), "the body runs")
+    until(lambda: ward.depth() == Depth(), "nothing is left")
+    assert ward.runs(sent) == (1, 0)
 
 
 def test_a_stream_goes_on_when_the_child_that_fills_it_is_killed(ward: Scene) -> None:
