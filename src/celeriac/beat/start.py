@@ -76,7 +76,10 @@ def run(app: Celery, options: BeatOptions, service: Service | None = None) -> in
 def block(app: Celery, options: BeatOptions, service: Service) -> str:
     """The text at the start."""
     group = app.conf.beat_group or app.main or "celery"
-    place = options.schedule_filename or f"{shown_store(app.broker_url)} (group {group})"
+    place = f"{shown_store(app.broker_url)} (group {group})"
+    if options.scheduler:
+        # Where somebody else's keeps its entries is its own business; some read the file that was named.
+        place = options.schedule_filename or "its own"
     rows = {
         "broker": shown_store(app.broker_url),
         "loader": "celeriac.app.Celery",
