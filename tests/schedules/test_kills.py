@@ -25,7 +25,7 @@ PAGE = FOLDER.parents[1] / "docs" / "states.md"
 LEASE = 1.0
 
 
-@pytest.fixture(params=["redis", "sqlite"])
+@pytest.fixture
 def app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Celery]:
     if request.param == "redis":
         url = request.getfixturevalue("redis_db")
@@ -70,7 +70,7 @@ def plan_for_now(app: Celery) -> None:
     app.time = time.time
 
 
-@pytest.mark.parametrize("place", ["looked", "judged"])
+@pytest.mark.parametrize(("app", "place"), [("redis", "looked"), ("sqlite", "judged")], indirect=["app"])
 def test_killed_before_it_has_written_another_one_sends(app: Celery, place: str) -> None:
     plan_for_now(app)
     kill_at(app, place)
@@ -80,7 +80,9 @@ def test_killed_before_it_has_written_another_one_sends(app: Celery, place: str)
     assert [one.what for one in app.schedules.history("a")] == ["sent"]
 
 
-@pytest.mark.parametrize("place", ["written", "said"])
+@pytest.mark.parametrize(
+    ("app", "place"), [("redis", "written"), ("sqlite", "written"), ("redis", "said")], indirect=["app"]
+)
 def test_killed_when_it_has_written_nobody_sends_again(app: Celery, place: str) -> None:
     plan_for_now(app)
     kill_at(app, place)
@@ -90,6 +92,7 @@ def test_killed_when_it_has_written_nobody_sends_again(app: Celery, place: str) 
     assert app.schedules.get("a").runs == 1
 
 
+@pytest.mark.parametrize("app", ["sqlite"], indirect=True)
 def test_killed_while_it_merges_what_code_declares_another_one_merges_its_own(app: Celery) -> None:
     kill_at(app, "merged")
     assert [one.name for one in app.schedules.list()] == ["static"]
