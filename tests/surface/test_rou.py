@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -192,3 +193,13 @@ def test_ROU_5_a_worker_serves_a_queue_of_its_own_name(app: Celery) -> None:
         assert worker.queues[-1] == "w1@h.dq2"
         assert who.apply_async(queue="w1@h.dq2").get(timeout=10) == "w1@h"
         assert who.apply_async(exchange="C.dq2", routing_key="w1@h").get(timeout=10) == "w1@h"
+
+
+def test_ROU_4_the_example_of_the_document_works(app: Celery, stepper: Stepper) -> None:
+    document = Path(__file__).parents[2] / "docs" / "routing.md"
+    blocks = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    names = {"resize": app.task(name="resize")(print), "clear_caches": app.task(name="clear")(print)}
+    for code in blocks:
+        exec(code, {"app": app, **names})
+    assert sorted(one.queue for one in stepper.waiting()) == ["all", "images"]
+    assert app.router.route("mail.send").queue == "mail"

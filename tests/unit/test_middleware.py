@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -333,3 +335,16 @@ def test_EVT_2_who_sends_tells_of_it_if_the_setting_says_so(app: Celery) -> None
     assert (event["args"], event["kwargs"]) == ("(1,)", "{'a': 2}")
     app.conf.task_send_sent_event = False
     assert app.passage is None
+
+
+def test_the_example_of_the_document_works(app: Celery, stepper: Stepper) -> None:
+    document = Path(__file__).parents[2] / "docs" / "middleware.md"
+    (code,) = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    tenant: ContextVar[str] = ContextVar("tenant")
+    exec(code, {"app": app, "tenant": tenant})
+    work = app.task(name="work")(tenant.get)
+    tenant.set("here")
+    work.delay()
+    tenant.set("there")
+    assert [one.value for one in stepper.run()] == ["here"]
+    assert tenant.get() == "there"
