@@ -167,13 +167,13 @@ class Supervisor:
 
     def _scale(self, autoscaler: Autoscaler) -> None:
         now = time.monotonic()
-        if now < self._next_look or self._stopping:
-            return
+        if now < self._next_look or self._stopping or self._heartbeat.is_away:
+            return  # while the store is away nobody but the lease asks for it
         self._next_look = now + autoscale.LOOK
         try:
             ready, age = self._waiting()
         except OperationalError:
-            return  # without the store more children could do no more
+            return
         change = autoscaler.change(self._count, self.busy, ready, age, now)
         if change > 0:
             logger.info("Scaling up %d processes.", self.pool_grow(change))
@@ -598,7 +598,7 @@ class Supervisor:
         duties = list(self._vacant.values())
         if self._cold_at is not None and not self._cold:
             duties.append(self._cold_at)
-        if self.autoscaler is not None and not self._stopping:
+        if self.autoscaler is not None and not self._stopping and not self._heartbeat.is_away:
             duties.append(self._next_look)
         if self._estates:
             duties.append(self._next_settling)
