@@ -507,3 +507,19 @@ def test_RES_1_all_that_a_task_called_is_collected(app: Celery, add: Task[..., i
             (result.id, 2),
         ]
         assert result.get_leaf() == 2
+
+
+def test_CAN_6_a_group_of_one_that_was_sent_as_a_group_stays_one(app: Celery) -> None:
+    @app.task(name="same")
+    def same(*values: Any) -> list[Any]:
+        return list(values)
+
+    @app.task(name="other", bind=True)
+    def other(self: Any) -> None:
+        raise self.replace(same.s(1))
+
+    with app.testing():
+        assert chain(same.s(1), group(group(same.s(2)))).delay().get() == [[1], 2]
+        made = other.s() | same.s(2)
+        made.tasks[-1] = group([same.s(2)])
+        assert made.delay().get() == [[[1], 2]]

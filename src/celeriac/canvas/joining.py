@@ -41,10 +41,11 @@ def _steps(signature: Signature) -> list[Signature]:
 
 
 def _unrolled(signature: Signature) -> Signature:
-    """A group of one is that one, for what comes before it."""
-    if isinstance(signature, group) and not _is_late(signature) and len(signature.tasks) == 1:
-        only: Signature = signature.tasks[0]
-        return only.clone((), {}, **signature.options)
+    """A group of one is that one, for what comes before it; unless somebody waits for it as a group."""
+    while isinstance(signature, group) and not _is_late(signature):
+        if len(signature.tasks) != 1 or signature.id:
+            break
+        signature = signature.tasks[0].clone((), {}, **signature.options)
     return signature
 
 
