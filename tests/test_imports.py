@@ -51,6 +51,7 @@ LATE_IMPORTS = {
     "celeriac.worker.inline": "the same",
     "celeriac.worker.living": "a child loads the runner of its pool alone; gevent is optional",
     "celeriac.worker.start": "a worker without -B shall not pay for schedules",
+    "celeriac.checking": "an app without periodic tasks shall not pay for schedules",
     "celeriac.cli.beat": "our own scheduler needs nothing of the classes that others subclass",
     "celeriac.worker.spawned": "gevent patches before anything else is imported",
     "celeriac.worker.health": "web server and prometheus_client are loaded in the health process alone",

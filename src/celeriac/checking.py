@@ -90,6 +90,28 @@ def _urls(app: Celery) -> Iterator[Finding]:
         )
 
 
+def _periodic_tasks(app: Celery) -> Iterator[Finding]:
+    declared = app.conf.beat_schedule
+    if not declared:
+        return
+    # Only here: a worker of an app without periodic tasks shall not pay for schedules.
+    from celeriac.schedules.entry import read_entry
+
+    for name, said in declared.items():
+        about = f"beat_schedule[{name!r}]"
+        try:
+            task = read_entry(name, said, static=True).task
+        except (CeleriacError, TypeError, ValueError) as error:
+            yield Finding("error", about, str(error))
+            continue
+        if task not in app.tasks:
+            yield Finding(
+                "warning",
+                about,
+                f"the task {task!r} is not known here: is its name right, and does a worker import it?",
+            )
+
+
 def _time_limits(app: Celery) -> Iterator[Finding]:
     soft, hard = app.conf.seconds("task_soft_time_limit"), app.conf.seconds("task_time_limit")
     if soft and hard and soft > hard:
@@ -263,6 +285,7 @@ def _without_effect(app: Celery) -> Iterator[Finding]:
 
 
 _LOOKS: tuple[Callable[[Celery], Iterator[Finding]], ...] = (
+    _periodic_tasks,
     _urls,
     _time_limits,
     _rates,

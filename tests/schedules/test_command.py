@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from celeriac import Celery
 from celeriac.beat.service import Beat
 from celeriac.beat.start import BeatOptions, block
+from celeriac.checking import findings
 from celeriac.cli.beat import beat
 from celeriac.cli.invocation import Invocation
 from celeriac.cli.schedule import schedule
@@ -132,3 +133,19 @@ def test_schedules_belong_to_an_app(app: Celery) -> None:
     done: Any = CliRunner().invoke(schedule, ["list"], obj=Invocation(_app=app))
     assert done.exit_code == 2
     assert "say which with -A" in done.output
+
+
+def test_a_check_of_the_app_tells_of_entries_that_cannot_be_meant(app: Celery) -> None:
+    @app.task(name="known")
+    def known() -> None: ...
+
+    app.conf.beat_schedule = {
+        "well": {"task": "known", "schedule": 60.0},
+        "mistyped": {"task": "known", "shedule": 60.0},
+        "unknown": {"task": "knwon", "schedule": 60.0},
+    }
+    told = {finding.about: (finding.grade, finding.says) for finding in findings(app)}
+    assert told["beat_schedule['mistyped']"][0] == "error"
+    assert "did you mean 'schedule'" in told["beat_schedule['mistyped']"][1]
+    assert told["beat_schedule['unknown']"][0] == "warning"
+    assert "beat_schedule['well']" not in told
