@@ -15,7 +15,7 @@ from typing import NamedTuple
 import psutil
 
 from celeriac import states
-from celeriac.message import Message
+from celeriac.message import Depth, Message
 from chaos import fuzz
 from chaos.stage import RedisStore, Stage, group, kill, until
 from chaos.storm import resources
@@ -231,7 +231,7 @@ def soak(stage: Stage, dice: random.Random, seconds: float) -> str:
         until(lambda: app.broker.depth(["celery"])["celery"].ready < 1000, "the workers keep up", 60)
         pids = [pid for worker in stage.workers for pid in (worker.pid, *stage.children(worker))]
         samples.append((*resources(stage.workers), max(connections(pid, store.server.port) for pid in pids)))
-    until(lambda: app.broker.depth(["celery"])["celery"] == (0, 0, 0, 0), "all is done", 60)
+    until(lambda: app.broker.depth(["celery"])["celery"] == Depth(), "all is done", 60)
     stage.ledger.read()
     missing = [n for n in range(1, count + 1) if stage.ledger.ends[f"s{n}"] != 1]
     assert not missing, f"{len(missing)} did not run once: {missing[:5]}"
