@@ -1,0 +1,90 @@
+"""The lookout of a fleet on Redis: what it says while nothing happens, and what it makes of silence."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Callable
+
+import redis
+from redis import Redis
+
+from celeriac.drivers import opening
+from celeriac.message import Message
+from celeriac.ports import Lookout
+from proxy import Proxy
+from services import RedisServer
+
+LONG = 10.0
+
+
+def test_a_look_at_quiet_queues_is_one_request(redis_db: str) -> None:
+    with Redis.from_url(redis_db) as server:
+        broker = opening.open_broker(redis_db)
+        broker.consume(["celery", "mail", "video"])
+        lookout = broker.lookout("node")
+        assert lookout is not None
+        keep_looking(lookout, lambda: lookout.look() > 1.0)
+        before = reads(server)
+        for _ in range(3):
+            lookout._next = 0.0  # type: ignore[attr-defined]
+            lookout.look()
+        # One for each look, and the question itself.
+        assert reads(server) - before == 4
+        lookout.close()
+        broker.close()
+
+
+def test_a_stock_message_is_rung_for_and_only_its_queue_is_read(redis_db: str) -> None:
+    with Redis.from_url(redis_db) as server:
+        broker = opening.open_broker(redis_db)
+        broker.consume(["celery", "mail"])
+        lookout = broker.lookout("node")
+        assert lookout is not None
+        keep_looking(lookout, lambda: lookout.look() > 1.0)
+        server.lpush("celery", "the first one, for which the script must be loaded")
+        keep_looking(lookout, lambda: server.llen("celeriac:bell:celery") == 1)
+        looked = calls(server, "evalsha")
+        server.lpush("mail", "a stock message")
+        keep_looking(lookout, lambda: server.llen("celeriac:bell:mail") == 1)
+        assert server.llen("celeriac:bell:celery") == 1
+        assert calls(server, "evalsha") - looked == 1, "it rang, and did not look at everything"
+        lookout.close()
+        broker.close()
+
+
+def test_a_connection_that_fell_silent_is_found_out_though_nobody_was_told(redis_server: RedisServer) -> None:
+    with Proxy(redis_server.port) as proxy:
+        broker = opening.open_broker(f"redis://127.0.0.1:{proxy.port}/0")
+        broker.consume(["celery"])
+        distrusted: list[float] = []
+        lookout = broker.lookout("node", lambda: distrusted.append(time.monotonic()))
+        assert lookout is not None
+        keep_looking(lookout, lambda: lookout.look() > 1.0)
+        proxy.swallow()
+        proxy.pass_on(forget=True)
+        began = time.monotonic()
+        keep_looking(lookout, lambda: bool(distrusted))
+        assert distrusted[0] - began < 4.5
+        broker.publish([Message("a", "celery", b"{}")])
+        lookout.close()
+        broker.close()
+
+
+def keep_looking(lookout: Lookout, until: Callable[[], bool]) -> None:
+    """As a worker does, for as long as it takes."""
+    deadline = time.monotonic() + LONG
+    while not until():
+        assert time.monotonic() < deadline
+        pause = lookout.look()
+        listening = lookout.fileno()
+        select.select([] if listening is None else [listening], [], [], min(pause, 0.1))
+
+
+def reads(server: redis.Redis) -> int:
+    return int(server.info("stats")["total_reads_processed"])
+
+
+def calls(server: redis.Redis, command: str) -> int:
+    found = server.info("commandstats").get(f"cmdstat_{command}", {"calls": 0})
+    return int(found["calls"])
