@@ -1,7 +1,7 @@
 # `make help` tells all. Every target works from any directory (make -C path), again and again.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench chaos worker clean
+.PHONY: help run test check format bench flower chaos worker clean
 python := .venv/bin/python
 export PYTHON
 
@@ -44,11 +44,18 @@ chaos: ## Kill, cut and starve workers for MINUTES=30 with SEED=1; the report go
 	@CANVAS_CASES=$(or $(CASES),10000) $(python) -m pytest -q -n 0 tests/canvas/test_faults.py
 	@PYTHONPATH=tests $(python) -m chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
 
+flower: ## Let Flower watch and steer our worker (it is downloaded into .venv-flower)
+	@scripts/setup dev
+	@scripts/setup interop
+	@scripts/setup flower
+	@scripts/ensure-redis
+	@$(python) -m pytest tests/interop/flower.py -q
+
 worker: ## Start a worker of examples/two_files by hand; Ctrl-C ends it
 	@scripts/setup run
 	@cd examples/two_files && ../../$(python) -m celeriac -A main.celery worker --loglevel=info
 
 clean: ## Remove environments, caches and what the examples left
-	@rm -rf .venv .venv-celery .venv-bench .venv-bench-saq .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv .venv-celery .venv-flower .venv-bench .venv-bench-saq .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find examples -name 'celeriac.db*' -prune -exec rm -rf {} +

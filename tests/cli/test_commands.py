@@ -169,7 +169,7 @@ def test_what_is_called_waits_and_can_be_seen_counted_and_removed(run: Run) -> N
     assert len({first, second, later}) == 3
 
     (counts,) = json.loads(run("-A", "main", "queue", "list", "--json").stdout)
-    assert counts == {"queue": "celery", "ready": 2, "delayed": 1, "claimed": 0, "dead": 0}
+    assert counts == {"queue": "celery", "ready": 2, "delayed": 1, "claimed": 0, "dead": 0, "paused": None}
 
     seen = json.loads(run("-A", "main", "queue", "peek", "celery", "-n", "100", "--json").stdout)
     assert [(row["id"], row["name"]) for row in seen] == [(first, "main.add"), (second, "main.add")]
@@ -222,7 +222,7 @@ def test_bytes_that_are_no_task_are_shown_as_such(run: Run, project: Path) -> No
 def test_redis_shows_the_same(run: Run, redis_db: str) -> None:
     first, second = (run("-b", redis_db, "call", "any.task", "-a", f"[{n}]").stdout.strip() for n in (1, 2))
     (counts,) = json.loads(run("-b", redis_db, "queue", "list", "--json").stdout)
-    assert counts == {"queue": "celery", "ready": 2, "delayed": 0, "claimed": 0, "dead": 0}
+    assert counts == {"queue": "celery", "ready": 2, "delayed": 0, "claimed": 0, "dead": 0, "paused": None}
     seen = json.loads(run("-b", redis_db, "queue", "peek", "celery", "--json").stdout)
     assert [(row["id"], row["name"], row["args"]) for row in seen] == [
         (first, "any.task", "(1,)"),

@@ -15,7 +15,7 @@ import pytest
 
 from celeriac import AsyncResult, Celery
 from celeriac.drivers.redis import scripts
-from celeriac.exceptions import TimeLimitExceeded, WorkerLostError
+from celeriac.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celeriac.message import Depth, Message
 from proxy import Cut, Proxy
 from services import RedisServer
@@ -348,6 +348,19 @@ def test_what_a_hard_limit_killed_never_runs_again(ward: Scene) -> None:
     assert ward.wait_until_nothing_waits() == Depth()
     assert ward.runs(late_one) == (1, 0)
     (following,) = ward.words("next")
+    assert ward.send("work", following).get(timeout=10) == following
+
+
+def test_what_was_terminated_never_runs_again(ward: Scene) -> None:
+    (unwanted,) = ward.words("unwanted")
+    result = ward.send("hold", unwanted)
+    ward.wait_for(unwanted, "begin")
+    result.revoke(terminate=True, signal="SIGKILL")
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=10)
+    assert ward.wait_until_nothing_waits() == Depth()
+    assert ward.runs(unwanted) == (1, 0)
+    (following,) = ward.words("wanted")
     assert ward.send("work", following).get(timeout=10) == following
 
 

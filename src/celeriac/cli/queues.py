@@ -21,7 +21,8 @@ def queue() -> None:
 def list_queues(invocation: Invocation, as_json: bool) -> None:
     """Every queue with its counts: ready, delayed (an ETA to come), claimed (running) and dead."""
     broker = invocation.app.broker
-    names = sorted({*broker.queues(), invocation.app.conf.task_default_queue})
+    paused = set(broker.paused())
+    names = sorted({*broker.queues(), *paused, invocation.app.conf.task_default_queue})
     rows = [
         {
             "queue": name,
@@ -29,10 +30,16 @@ def list_queues(invocation: Invocation, as_json: bool) -> None:
             "delayed": depth.delayed,
             "claimed": depth.claimed,
             "dead": depth.dead,
+            "paused": "yes" if name in paused else None,
         }
         for name, depth in broker.depth(names).items()
     ]
-    show(("queue", "ready", "delayed", "claimed", "dead"), rows, as_json=as_json, nothing="No queues.")
+    show(
+        ("queue", "ready", "delayed", "claimed", "dead", "paused"),
+        rows,
+        as_json=as_json,
+        nothing="No queues.",
+    )
 
 
 @queue.command()
@@ -48,6 +55,40 @@ def peek(invocation: Invocation, name: str, number: int, as_json: bool) -> None:
     rows = [describe(payload) for payload in invocation.app.broker.peek(name, number)]
     columns = ("id", "name", "args", "kwargs", "eta", "retries", "age")
     show(columns, rows, as_json=as_json, nothing=f"Nothing waits in {name}.")
+
+
+@queue.command()
+@click.argument("names", nargs=-1, required=True)
+@pass_invocation
+def pause(invocation: Invocation, names: tuple[str, ...]) -> None:
+    """No worker, now or later, begins a task of the queues NAMES until they are resumed."""
+    for name in names:
+        invocation.app.control.pause(name)
+        click.echo(f"{name} is paused. What runs goes on; `celeriac queue resume {name}` ends the pause.")
+
+
+@queue.command()
+@click.argument("names", nargs=-1, required=True)
+@pass_invocation
+def resume(invocation: Invocation, names: tuple[str, ...]) -> None:
+    """The queues NAMES are served again."""
+    for name in names:
+        invocation.app.control.resume(name)
+        click.echo(f"{name} is served again.")
+
+
+@queue.command()
+@click.argument("name")
+@click.option(
+    "-t", "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer. [for ever]"
+)
+@pass_invocation
+def drain(invocation: Invocation, name: str, timeout: float | None) -> None:
+    """Pause queue NAME and wait until nothing of it runs any more."""
+    running = invocation.app.control.drain(name, timeout)
+    if running:
+        raise click.ClickException(f"{name} is paused, and {running} of its tasks still run.")
+    click.echo(f"{name} is paused, and nothing of it runs. `celeriac queue resume {name}` ends the pause.")
 
 
 @queue.command("purge")

@@ -32,6 +32,9 @@ MOST_LISTED = 1000
 
 logger = logging.getLogger("celery.worker.control")
 
+#: The attributes that `registered` tells where none are asked for.
+_TASK_INFO = ("exchange", "routing_key", "rate_limit")
+
 commands = Panel()
 _memory: deque[str] = deque(maxlen=1000)
 
@@ -85,7 +88,7 @@ def registered(
 ) -> Any:
     """List of registered tasks."""
     names = sorted(name for name in node.app.tasks if builtins or not name.startswith("celery."))
-    wanted = taskinfoitems or ()
+    wanted = taskinfoitems or _TASK_INFO
     return [_with_attributes(node, name, wanted) for name in names]
 
 

@@ -285,14 +285,16 @@ class Supervisor:
             self._tell(kin, packed("strike", running.claim.number))
             return
         # As _strike: stop it, look again, then kill it or let it go on.
-        os.kill(kin.pid, signal.SIGSTOP)
-        if kin.slot.begun == running.claim.number:
-            kin.terminated = signum
-            os.kill(kin.pid, signal.SIGKILL)
-        os.kill(kin.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(kin.pid, signal.SIGSTOP)
+            if kin.slot.begun == running.claim.number:
+                kin.terminated = signum
+                os.kill(kin.pid, signal.SIGKILL)
+            os.kill(kin.pid, signal.SIGCONT)
 
     def shut_down(self) -> None:
-        self._signals.append(signal.SIGTERM)
+        if not self._stopping:
+            self._stop_warm(signal.SIGTERM)
 
     @property
     def tells_events(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import time
 from collections import deque
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from celeriac.worker.node import Node
 #: Seconds for which an answer is kept for a client that may be gone.
 KEEP = 60.0
 #: Seconds until the next try while the store is away, and between two looks where nothing can be polled.
-PAUSE, LOOK = 1.0, 5.0
+PAUSE, LOOK = 5.0, 5.0
 #: Commands that are remembered, to obey none twice.
 MEMORY = 1000
 
@@ -54,6 +55,8 @@ class Switchboard:
 
     def serve(self) -> float:
         """Obey what was said; returns the seconds until it wants to be called again by itself."""
+        if not self._has_heard():
+            return max(0.0, self._next - time.monotonic())
         try:
             if self._listening is None:
                 self._bus = self._node.app.bus
@@ -69,16 +72,19 @@ class Switchboard:
             self._next = time.monotonic() + PAUSE
         return max(0.0, self._next - time.monotonic())
 
-    @property
-    def due(self) -> bool:
-        """Whether it wants to be called though nothing was heard."""
-        return time.monotonic() >= self._next
-
     def stop(self) -> None:
         """May be called twice."""
         listening, self._listening = self._listening, None
+        self._next = 0.0
         if listening is not None:
             listening.close()
+
+    def _has_heard(self) -> bool:
+        """Or it is time to look."""
+        descriptor = self.fileno()
+        if time.monotonic() >= self._next:
+            return True
+        return descriptor is not None and bool(select.select([descriptor], [], [], 0)[0])
 
     def _hear(self, payload: bytes) -> None:
         try:

@@ -16,6 +16,8 @@ from celeriac.drivers.redis.connection import Connection, checked, pack
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
 
+#: Seconds that a reply may take: a supervisor that tells of itself must not miss its lease for that.
+PATIENCE = 1.0
 #: Seconds of one BRPOP: shorter than a reply may take before the connection counts as broken.
 STAND = 1.0
 #: Seconds within which a connection that was cut shows it.
@@ -75,7 +77,7 @@ class RedisBus:
         try:
             connection = self._free.pop()
         except IndexError:
-            connection = self._connect()
+            connection = self._connect(timeout=PATIENCE)
         was_open, began = connection.is_open, time.monotonic()
         try:
             try:

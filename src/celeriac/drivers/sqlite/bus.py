@@ -43,15 +43,20 @@ class SqliteBus:
         self._closed = False
 
     def say(self, topic: str, payload: bytes) -> int:
-        def work(db: sqlite3.Connection) -> dict[str, list[int]]:
+        def who(db: sqlite3.Connection) -> dict[str, list[int]]:
             hearing: dict[str, list[int]] = {}
             for id, address, topics in db.execute(sql.LISTENERS, (time.monotonic(),)).fetchall():
                 if any(matches(topic, wanted) for wanted in msgspec.json.decode(topics)):
                     hearing.setdefault(address, []).append(id)
-                    db.execute(sql.ADD_HEARD, (id, topic, payload))
             return hearing
 
-        if not self.read(lambda db: db.execute(sql.LISTENERS, (time.monotonic(),)).fetchall()):
+        def work(db: sqlite3.Connection) -> dict[str, list[int]]:
+            hearing = who(db)
+            rows = [(id, topic, payload) for ids in hearing.values() for id in ids]
+            db.executemany(sql.ADD_HEARD, rows)
+            return hearing
+
+        if not self.read(who):
             return 0  # nothing is written where nobody listens
         hearing = self.write(work)
         dead = [id for address in ring(hearing) for id in hearing.pop(address)]
