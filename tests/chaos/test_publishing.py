@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from celeriac import Celery
-from celeriac.drivers.opening import open_broker
+from celeriac.drivers.opening import Options, open_broker
 from celeriac.exceptions import OperationalError
 from celeriac.message import Members, Message
 from chaos.stage import Opened, RedisStore, Stage, until
@@ -154,7 +154,7 @@ def test_a_worker_warns_at_its_start_of_a_redis_that_may_throw_things_away(
 def test_many_messages_of_which_the_last_part_failed_are_stored_once_when_sent_again(stage: Stage) -> None:
     messages = [Message(f"m{number}", "celery", b"<%d>" % number) for number in range(2500)]
     with Proxy(redis_of(stage).server.port) as wire:
-        broker = open_broker(wire.url)
+        broker = open_broker(wire.url, None, Options(publish_timeout=1.0))
         broker.publish([Message("first", "celery", b"{}")])
         # The third part is done, and neither its answer nor that of any further try arrives.
         for _ in range(4):
@@ -171,7 +171,7 @@ def test_many_messages_of_which_the_last_part_failed_are_stored_once_when_sent_a
 def test_a_publish_that_failed_before_it_was_said_is_not_taken_for_one_that_was(stage: Stage) -> None:
     chord = Message("chord", "celery", b"<chord>", members=(Members("count", 2, 60.0),))
     with Proxy(redis_of(stage).server.port) as wire:
-        broker = open_broker(wire.url)
+        broker = open_broker(wire.url, None, Options(publish_timeout=1.0))
         broker.publish([Message("first", "celery", b"{}")])
         for _ in range(4):
             wire.break_at(Cut.BEFORE_REQUEST, b"\r\nSET\r\n")

@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, repeat
 
 from celeriac.drivers.redis import scripts
 from celeriac.drivers.redis.connection import Connection, ServerError, checked, pack
@@ -18,7 +19,7 @@ MOST_MESSAGES = 1000
 MOST_BYTES = 4 * 1024 * 1024
 
 #: Seconds before the 2nd, 3rd ... try. A dead server is told after about a second, a silent one at the time
-#: limit.
+#: limit, and so is one whose connections break again and again: that passes.
 PAUSES = (0.05, 0.25, 0.6)
 #: The part of the time limit after which a silent connection is given up for a new one: it may be long dead,
 #: and the server well.
@@ -185,7 +186,9 @@ class Producer:
     def _finish_after(self, error: OperationalError, line: _Line, publish: Publish, deadline: float) -> None:
         """Its number makes sending it again safe: what was stored is not stored twice."""
         if not isinstance(error, ServerError):
-            for pause in PAUSES:
+            for tries, pause in enumerate(chain(PAUSES, repeat(PAUSES[-1]))):
+                if tries >= len(PAUSES) and not isinstance(error.__cause__, ConnectionResetError):
+                    break
                 now = time.monotonic() + pause
                 if now >= deadline or now >= line.connection.last_use + DOUBT:
                     break
