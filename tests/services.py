@@ -194,7 +194,8 @@ def start_uvicorn(app: str, cwd: Path | str, *, env: Mapping[str, str] | None = 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """This environment without what would steer celeriac, unbuffered, and with `extra`."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("CELERY_", "CELERIAC_"))}
+    steering = ("CELERY_", "CELERIAC_", "PYTHONDONTWRITEBYTECODE")  # compiling anew is half of a start
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(steering)}
     return {**kept, "PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "C_FORCE_ROOT": "1", **(extra or {})}
 
 
