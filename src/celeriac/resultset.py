@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
@@ -99,15 +100,22 @@ class ResultSet(Generic[R]):
         on_error: Callable[[Any], object] | None = None,
         weak: bool = False,
     ) -> Any:
-        """Wait for all, then call it with this; on_error when one of them failed."""
-        try:
-            self.get()
-        except Exception:
-            if on_error is None:
-                raise
-            on_error(self)
-        else:
-            callback(self)
+        """Call it with this once all have ended, on_error once one of them has failed; returns at once.
+
+        Both are called in a thread of their own.
+        """
+
+        def wait() -> None:
+            try:
+                for _ in self._arrivals(None, propagate=True):
+                    pass
+            except Exception:
+                if on_error is not None:
+                    on_error(self)
+            else:
+                callback(self)
+
+        threading.Thread(target=wait, name="celeriac-then", daemon=True).start()
         return self
 
     # --- looking ------------------------------------------------------------------------------------------

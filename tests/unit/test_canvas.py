@@ -478,7 +478,9 @@ def test_TSK_24_stamps_travel_as_headers_and_stay_with_what_takes_the_place_of_a
 # --- results of what was called -----------------------------------------------------------------------------
 
 
-def test_RES_1_then_returns_at_once_and_calls_when_the_task_has_ended(app: Celery) -> None:
+def test_RES_1_then_returns_at_once_and_calls_when_the_task_has_ended(
+    app: Celery, add: Task[..., int]
+) -> None:
     @app.task(name="fails")
     def fails() -> None:
         raise ValueError
@@ -487,6 +489,8 @@ def test_RES_1_then_returns_at_once_and_calls_when_the_task_has_ended(app: Celer
     with start_worker(app):
         fails.delay().then(lambda result: ended.put("well"), on_error=lambda result: ended.put(result.state))
         assert ended.get(timeout=10) == "FAILURE"
+        group(add.s(1), add.s(2)).delay().then(lambda results: ended.put(str(results.get())))
+        assert ended.get(timeout=10) == "[1, 2]"
 
 
 def test_RES_1_all_that_a_task_called_is_collected(app: Celery, add: Task[..., int]) -> None:
