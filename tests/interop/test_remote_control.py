@@ -50,6 +50,8 @@ def both(server: RedisServer, stock_celery: str) -> Iterator[dict[str, Program]]
 @pytest.fixture(scope="module")
 def app(server: RedisServer, both: object) -> Iterator[Any]:
     with shop.open_shop(Celery, server.url, set_as_current=False) as app:
+        # Stock says that it is ready before it listens.
+        wait_for(lambda: len(app.control.ping(timeout=1, limit=2)) == 2)
         yield app
 
 

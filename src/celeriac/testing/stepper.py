@@ -7,6 +7,7 @@ worker runs them with. What is left out is what only processes have: time limits
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -45,7 +46,7 @@ class MemoryStepper:
     def __init__(self, app: Celery, now: datetime | float | None = None, throw: bool = False) -> None:
         self._app = app
         self._throw = throw
-        self._time: float = (
+        self._time = _whole(
             app.time() if now is None else now if isinstance(now, int | float) else _epoch(now)
         )
         self._store = MemoryStore(now=self._clock)
@@ -89,7 +90,7 @@ class MemoryStepper:
         return self._run_until(self._time)
 
     def advance(self, seconds: float | timedelta) -> list[Ran]:
-        until = self._time + _seconds(seconds)
+        until = _whole(self._time + _seconds(seconds))
         ran = self._run_until(until)
         self._time = until
         return ran
@@ -109,7 +110,7 @@ class MemoryStepper:
         return await self._arun_until(self._time)
 
     async def aadvance(self, seconds: float | timedelta) -> list[Ran]:
-        until = self._time + _seconds(seconds)
+        until = _whole(self._time + _seconds(seconds))
         ran = await self._arun_until(until)
         self._time = until
         return ran
@@ -409,6 +410,11 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _epoch(moment: datetime) -> float:
     return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _whole(seconds: float) -> float:
+    """The next whole millisecond: schedules count in these, and two that are due at once shall be equal."""
+    return math.ceil(round(seconds * 1000, 3)) / 1000
 
 
 def _seconds(span: float | timedelta) -> float:
