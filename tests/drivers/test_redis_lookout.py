@@ -53,6 +53,21 @@ def test_a_stock_message_is_rung_for_and_only_its_queue_is_read(redis_db: str) -
         broker.close()
 
 
+def test_a_message_that_is_delayed_beside_one_that_is_not_is_known_at_once(redis_db: str) -> None:
+    broker = opening.open_broker(redis_db)
+    broker.consume(["celery"])
+    lookout = broker.lookout("node")
+    assert lookout is not None
+    keep_looking(lookout, lambda: lookout.look() > 1.0)
+    broker.publish([Message("now", "celery", b"{}"), Message("later", "celery", b"{}", eta=time.time() + 0.9)])
+    select.select([lookout.fileno()], [], [], LONG)
+    lookout.look()
+    time.sleep(0.01)  # it looks a moment after the notice, see PATIENCE
+    assert lookout.look() <= 0.9
+    lookout.close()
+    broker.close()
+
+
 def test_a_connection_that_fell_silent_is_found_out_though_nobody_was_told(redis_server: RedisServer) -> None:
     with Proxy(redis_server.port) as proxy:
         broker = opening.open_broker(f"redis://127.0.0.1:{proxy.port}/0")

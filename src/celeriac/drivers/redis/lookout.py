@@ -1,8 +1,8 @@
 """The lookout: one node of a fleet that wakes idle children for messages whose producer did not ring.
 
 A stock Celery producer only pushes to the ready list, and a delay only ends. Redis tells the lookout of both
-without polling: it reads the lengths of the lists under CLIENT TRACKING and is sent one notice at the next
-write. One lookout serves the whole fleet, so that a message costs one look and not one for every node; its
+without polling: it reads the lengths of the lists, and of what is delayed, under CLIENT TRACKING and is sent
+one notice at the next write. One lookout serves the whole fleet, so that a message costs one look and not one for every node; its
 office is a key with a TTL, and the others stand by.
 
 The looks are also the node's one probe of the store, for a child that stands at a bell says nothing for a
@@ -111,14 +111,15 @@ class RedisLookout:
         self._heed_notices()
         now = time.monotonic()
         noticed = self._next_notice and now >= self._next_notice
-        # Our producers write list and bell; who rings without a message has delayed one.
+        # Our producers write list and bell; whose bell alone was written, others have begun to wait there.
         if now >= self._next or (noticed and (self._news or not self._rung <= self._written)):
             self._forget_notices()
             self._look_at_all()
         elif noticed:
             queues = sorted(self._written)
             self._forget_notices()
-            self._ring(self._read(queues)[1])
+            _, waiting, _ = self._read(queues)
+            self._ring(waiting)
         # Those that came together with the answers lie in our buffer, where no poll sees them.
         self._heed_notices()
 
@@ -142,15 +143,14 @@ class RedisLookout:
         self._next, self._due = 0.0, math.inf
         if not self._connection.is_open:
             self._open()
-        # The bells first: what is delayed after the look below has been taken also rings, and we are told.
         # We also want to be told of a node that begins to listen to a queue which nobody listened to.
         look = scripts.LOOK.packed(
             [], self._names, self._node, int(OFFICE * 1000), self._keys.listened_news, *self._queues
         )
         news = pack("GET", self._keys.listened_news)
-        (_, answer), waiting = self._read(self._known, news, look)
+        (_, answer), waiting, delayed = self._read(self._known, news, look)
         in_office, due, *listened = scripts.LOOK.concluded(self._connection, look, answer)
-        queues = [queue.decode() for queue in listened]
+        queues = [queue.decode() for queue in listened[::2]]
         if queues != self._known:
             self._learn(queues)
             self._look_at_all()
@@ -163,11 +163,18 @@ class RedisLookout:
         if due:
             self._due = now + max(PATIENCE, due / 1000 - time.time())
         self._next = min(now + (QUIET if self._tracked or not in_office else POLL), self._due)
+        # What was delayed between the look and the reading that Redis now watches, nobody would tell us of.
+        seen = dict(zip(queues, listened[1::2], strict=True))
+        if any(seen[queue] != number for queue, number in delayed.items()):
+            self._next = now + PATIENCE
 
-    def _read(self, queues: Sequence[str], *more: bytes) -> tuple[list[Any], dict[str, int]]:
-        """(the replies to the commands `more`, how many messages wait in the queues without a ringing bell).
+    def _read(
+        self, queues: Sequence[str], *more: bytes
+    ) -> tuple[list[Any], dict[str, int], dict[str, int]]:
+        """(the replies to the commands `more`, how many messages wait in the queues without a ringing bell,
+        how many are delayed there).
 
-        Reading LLEN makes Redis tell us of the next write to that list. Where a bell holds tokens nobody is
+        Reading a length makes Redis tell us of the next write to that key. Where a bell holds tokens nobody is
         idle: there only the bell is read, and a busy queue does not keep us busy too.
         """
         quiet = [queue for queue in queues if queue in self._quiet]
@@ -179,19 +186,26 @@ class RedisLookout:
         if now_quiet:
             lengths += self._exchange(self._lengths(now_quiet))
         self._quiet = self._quiet.difference(queues).union(queue for queue in queues if not tokens[queue])
-        steps = len(PRIORITY_STEPS)
-        waiting = {
-            queue: sum(map(self._number, lengths[at * steps : (at + 1) * steps]))
-            for at, queue in enumerate([*quiet, *now_quiet])
-            if not tokens[queue]
-        }
-        return replies[len(bells) : len(bells) + len(more)], waiting
+        waiting, delayed = {}, {}
+        each = len(PRIORITY_STEPS) + 1
+        for at, queue in enumerate([*quiet, *now_quiet]):
+            *ready, later = map(self._number, lengths[at * each : (at + 1) * each])
+            if not tokens[queue]:
+                waiting[queue], delayed[queue] = sum(ready), later
+        return replies[len(bells) : len(bells) + len(more)], waiting, delayed
 
     def _number(self, reply: Any) -> int:
         return int(checked(reply, self._connection.address))
 
     def _lengths(self, queues: Iterable[str]) -> list[bytes]:
-        return [pack("LLEN", key) for queue in queues for key in self._keys.ready_steps(queue)]
+        return [
+            command
+            for queue in queues
+            for command in (
+                *(pack("LLEN", key) for key in self._keys.ready_steps(queue)),
+                pack("ZCARD", self._keys.delayed + queue),
+            )
+        ]
 
     def _ring(self, waiting: Mapping[str, int]) -> None:
         arguments: list[str | int] = []

@@ -2,7 +2,8 @@
 --
 -- ARGV[2]  node  ARGV[3] ms that the office and the list of queues hold  ARGV[4] key that is written for a new queue
 -- ARGV[5..]  our queues
--- Result   {1 if this node is the lookout else 0, due of the next delayed message in ms or 0, every listened queue ...}
+-- Result   {1 if this node is the lookout else 0, due of the next delayed message in ms or 0, then of every listened queue its
+--          name and how many of its messages are delayed}
 -- Atomic because only one may hold the office, and a delayed message must not be seen in two places.
 -- No KEYS on purpose: Redis 7.0 would track every declared key, and the lookout chooses by itself what it tracks.
 
@@ -24,5 +25,6 @@ for _, queue in ipairs(redis.call('ZRANGEBYSCORE', LISTENED, now(), '+inf')) do
   if promoted > 0 then ring(queue, promoted) end
   reply[2] = earlier(reply[2], queue)
   reply[#reply + 1] = queue
+  reply[#reply + 1] = redis.call('ZCARD', DELAYED .. queue)
 end
 return reply
