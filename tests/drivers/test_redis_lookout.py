@@ -59,7 +59,9 @@ def test_a_message_that_is_delayed_beside_one_that_is_not_is_known_at_once(redis
     lookout = broker.lookout("node")
     assert lookout is not None
     keep_looking(lookout, lambda: lookout.look() > 1.0)
-    broker.publish([Message("now", "celery", b"{}"), Message("later", "celery", b"{}", eta=time.time() + 0.9)])
+    broker.publish(
+        [Message("now", "celery", b"{}"), Message("later", "celery", b"{}", eta=time.time() + 0.9)]
+    )
     select.select([lookout.fileno()], [], [], LONG)
     lookout.look()
     time.sleep(0.01)  # it looks a moment after the notice, see PATIENCE

@@ -168,9 +168,7 @@ class RedisLookout:
         if any(seen[queue] != number for queue, number in delayed.items()):
             self._next = now + PATIENCE
 
-    def _read(
-        self, queues: Sequence[str], *more: bytes
-    ) -> tuple[list[Any], dict[str, int], dict[str, int]]:
+    def _read(self, queues: Sequence[str], *more: bytes) -> tuple[list[Any], dict[str, int], dict[str, int]]:
         """(the replies to the commands `more`, how many messages wait in the queues without a ringing bell,
         how many are delayed there).
 
