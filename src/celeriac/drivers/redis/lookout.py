@@ -2,8 +2,8 @@
 
 A stock Celery producer only pushes to the ready list, and a delay only ends. Redis tells the lookout of both
 without polling: it reads the lengths of the lists, and of what is delayed, under CLIENT TRACKING and is sent
-one notice at the next write. One lookout serves the whole fleet, so that a message costs one look and not one for every node; its
-office is a key with a TTL, and the others stand by.
+one notice at the next write. One lookout serves the whole fleet, so that a message costs one look and not one
+for every node; its office is a key with a TTL, and the others stand by.
 
 The looks are also the node's one probe of the store, for a child that stands at a bell says nothing for a
 minute: if an answer is missing while a new connection gets one, all old ones may be dead without having been
@@ -172,8 +172,8 @@ class RedisLookout:
         """(the replies to the commands `more`, how many messages wait in the queues without a ringing bell,
         how many are delayed there).
 
-        Reading a length makes Redis tell us of the next write to that key. Where a bell holds tokens nobody is
-        idle: there only the bell is read, and a busy queue does not keep us busy too.
+        Reading a length makes Redis tell us of the next write to that key. Where a bell holds tokens nobody
+        is idle: there only the bell is read, and a busy queue does not keep us busy too.
         """
         quiet = [queue for queue in queues if queue in self._quiet]
         bells = [pack("LLEN", self._keys.bell + queue) for queue in queues]
