@@ -189,7 +189,8 @@ def test_limits_of_rate_and_time_change(node: Node) -> None:
     began = time.monotonic()
     for result in [node.send("note", str(ledger), "x") for _ in range(4)]:
         result.get(timeout=PATIENCE)
-    assert time.monotonic() - began > 0.25
+    # The first may run before all children know.
+    assert time.monotonic() - began > 0.15
     said = node.say("rate_limit", task_name="main.note", rate_limit=0)
     assert said == {"ok": "rate limit disabled successfully"}
     said = node.say("time_limit", task_name="main.soft", soft=0.1, hard=PATIENCE)

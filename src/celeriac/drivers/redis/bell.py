@@ -23,6 +23,8 @@ from celeriac.exceptions import OperationalError
 #: the lookout for all children of its node. Our own deadlines are kept here, because the server looks at its
 #: own only about ten times a second.
 STAND = 60
+#: Seconds until one who could not be called off is called off again.
+AGAIN = 0.001
 #: Seconds that its word may be late before the connection counts as broken.
 SLACK = 1.5
 
@@ -82,9 +84,17 @@ class Bell:
         if not self._standing:
             return
         self._standing = False
+        connection = self._connection
+        deadline = time.monotonic() + connection.timeout
         try:
-            self._main.call("CLIENT", "UNBLOCK", self._connection.client_id)
-            reply = self._connection.read()
+            # Not yet standing when it is called off: the two go over two connections, and the second may be
+            # heard first. Or no longer: then the token is on its way.
+            while not self._main.call("CLIENT", "UNBLOCK", connection.client_id):
+                if connection.has_more(AGAIN):
+                    break
+                if time.monotonic() > deadline:
+                    raise connection.lost(TimeoutError("cannot be called off"))
+            reply = connection.read()
         except Exception:
             self._connection.close()
             raise
