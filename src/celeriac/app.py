@@ -483,8 +483,6 @@ class Celery:
 
     def _open_broker(self) -> Broker:
         self._max_bytes: int = self.conf.task_max_bytes
-        if self.conf.task_send_sent_event:
-            self.events.tell_of_what_is_sent()
         if self._ground is not None:
             return self._ground.broker()
         return open_broker(self.broker_url, None, self._broker_options())

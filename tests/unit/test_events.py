@@ -103,7 +103,9 @@ def test_EVT_2_producers_tell_of_what_they_send(app: Celery) -> None:
     app.conf.task_send_sent_event = True
     with app.events.Receiver() as receiver:
         result = app.send_task("shop.pay", (1,), {"b": 2}, queue="till")
-        ((event,),) = list(receiver.itercapture(1, 5, wakeup=False))
+        app.send_task("shop.last")
+        event, last = (one for batch in receiver.itercapture(2, 5, wakeup=False) for one in batch)
+    assert last["name"] == "shop.last", "each is told of once"
     assert (event["type"], event["uuid"], event["name"]) == ("task-sent", result.id, "shop.pay")
     assert (event["args"], event["kwargs"], event["queue"]) == ("(1,)", "{'b': 2}", "till")
     assert event.keys() >= {"root_id", "parent_id", "retries", "eta", "expires", "exchange", "routing_key"}

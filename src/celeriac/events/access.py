@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from celeriac import signals
 from celeriac.control import Speaker
 from celeriac.events.dispatcher import EventDispatcher
-from celeriac.events.event import Fields
 from celeriac.events.receiver import EventReceiver
 from celeriac.events.state import State
 
@@ -23,30 +21,6 @@ class Events:
         self.Receiver = partial(EventReceiver, app=app)
         self.Dispatcher = partial(EventDispatcher, app=app)
         self.State = State
-        self._teller: EventDispatcher | None = None
-
-    def tell_of_what_is_sent(self) -> None:
-        """Send an event for each task that this process sends (the setting task_send_sent_event)."""
-        if self._teller is None:
-            self._teller = self.Dispatcher()
-            signals.after_task_publish.connect(self._sent, weak=False)
-
-    def _sent(self, headers: Fields, exchange: str = "", routing_key: str = "", **_named: Any) -> None:
-        told: dict[str, Any] = {
-            name: headers.get(name) for name in ("root_id", "parent_id", "retries", "eta", "expires")
-        }
-        assert self._teller is not None
-        self._teller.send(
-            "task-sent",
-            uuid=headers.get("id"),
-            name=headers.get("task"),
-            args=headers.get("argsrepr"),
-            kwargs=headers.get("kwargsrepr"),
-            queue=routing_key,
-            exchange=exchange,
-            routing_key=routing_key,
-            **told,
-        )
 
     @contextmanager
     def default_dispatcher(
