@@ -5,6 +5,9 @@ from __future__ import annotations
 import traceback
 from importlib import import_module
 from types import ModuleType, TracebackType
+from typing import Any
+
+from celeriac.exceptions import ImproperlyConfigured
 
 
 def import_if_there(path: str) -> ModuleType | None:
@@ -16,6 +19,17 @@ def import_if_there(path: str) -> ModuleType | None:
         if error.name is not None and f"{path}.".startswith(f"{error.name}."):
             return None
         raise
+
+
+def import_named(path: str, setting: str) -> Any:
+    """What a setting names by "module:attribute" or "module.attribute"; raises ImproperlyConfigured."""
+    module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"{setting}: {path!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
 
 
 def told(path: str, error: BaseException) -> str:

@@ -31,11 +31,11 @@ from collections.abc import (
 )
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, ExitStack
 from functools import cached_property
-from importlib import import_module
 from types import TracebackType
 from typing import Any
 
 from celeriac.exceptions import ImproperlyConfigured
+from celeriac.importing import import_named
 from celeriac.message import Message
 from celeriac.request import Request
 from celeriac.wire.task import new_id
@@ -278,7 +278,7 @@ _TWICE = "a hook of a middleware yields once: there the call is sent, or the tas
 
 
 def _instance(entry: Entry) -> Middleware:
-    named = _imported(entry) if isinstance(entry, str) else entry
+    named = import_named(entry, "middleware") if isinstance(entry, str) else entry
     made = named() if isinstance(named, type) else named
     if not isinstance(made, Middleware):
         raise ImproperlyConfigured(
@@ -293,16 +293,6 @@ def _instance(entry: Entry) -> Middleware:
     if overridden and not (inspect.isgeneratorfunction(run) or inspect.isasyncgenfunction(run)):
         raise ImproperlyConfigured(f"{_name(run)} must be a generator, with a `yield` where the task runs")
     return made
-
-
-def _imported(path: str) -> Any:
-    module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ImproperlyConfigured(
-            f"middleware: {path!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _name(hook: Any) -> str:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import translate
-from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from celeriac.config import Settings
 from celeriac.exceptions import ImproperlyConfigured, QueueNotFound
+from celeriac.importing import import_named
 from celeriac.message import Binding
 
 #: Bytes; the limit of AMQP's names, and nobody reads longer ones.
@@ -418,7 +418,7 @@ def _read_rules(routes: Any) -> list[_Rule]:
             rules.extend(_read_rules(entry))
         return [*rules, _Table(pairs)] if pairs else rules
     if isinstance(routes, str):
-        return _read_rules(_imported(routes))
+        return _read_rules(import_named(routes, "task_routes"))
     if isinstance(routes, Mapping):
         return [_Table(routes.items())]
     return [_function_rule(routes)]
@@ -431,16 +431,6 @@ def _is_pair(entry: Any) -> bool:
         and isinstance(entry[0], str | re.Pattern)
         and (isinstance(entry[1], str | Mapping) or hasattr(entry[1], "name"))
     )
-
-
-def _imported(path: str) -> Any:
-    module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
-    try:
-        return getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ImproperlyConfigured(
-            f"task_routes: {path!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _function_rule(function: Any) -> _Rule:
