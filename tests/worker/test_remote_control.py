@@ -241,7 +241,9 @@ class Hearing:
         self._thread.start()
 
     def of(self, id: str) -> list[str]:
-        return [event["type"] for event in self.events if event.get("uuid") == id]
+        """By the clock that they carry: what two children say may arrive in another order."""
+        told = [event for event in self.events if event.get("uuid") == id]
+        return [event["type"] for event in sorted(told, key=lambda event: event["clock"])]
 
     def one(self, kind: str, id: str | None = None) -> Fields:
         def found() -> list[Fields]:
@@ -281,6 +283,7 @@ def test_EVT_2_every_kind_of_end_is_told(node: Node, hearing: Hearing) -> None:
     assert failed["exception"] == "ValueError('no')"
     assert failed["traceback"].endswith("ValueError: no\n")
     hearing.one("task-succeeded", again.id)
+    hearing.one("task-retried", again.id)
     assert hearing.of(again.id)[:3] == ["task-received", "task-started", "task-retried"]
     assert hearing.one("task-revoked", late.id)["expired"] is True
     clocks = [event["clock"] for event in hearing.events if event.get("uuid") == well.id]
