@@ -15,7 +15,7 @@ LAYERS = (
     "message",
     "planned",
     "entities",
-    "ports counting stepping planning",
+    "ports stepping planning",
     "spreading",
     "wire drivers waiting settings rates",
     "config arguments converting einfo aio",

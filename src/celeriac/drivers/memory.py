@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from celeriac.counting import THROUGH, is_alone, set_off
+from celeriac.drivers.counting import THROUGH, is_alone, set_off
 from celeriac.drivers.memory_bus import Air, MemoryBus
 from celeriac.drivers.memory_schedules import Group, MemorySchedules
 from celeriac.drivers.opening import Options

@@ -1,19 +1,14 @@
 """The health process of a node: answers /livez, /readyz and /metrics, whatever the others are doing.
 
-It is a process of its own so that it can tell of a supervisor that is stuck, and so that the supervisor keeps
-its one thread. It asks the store on a connection of its own, and ends when its parent is gone.
+A process of its own can tell of a supervisor that is stuck. It asks the store on a connection of its own.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import signal
 import socket
 import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 
 from celeriac import __version__
@@ -22,8 +17,8 @@ from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from celeriac.message import Depth
 from celeriac.ports import Broker
 from celeriac.wire.task import age_of
-from celeriac.worker import diagnosis, originals
-from celeriac.worker.log import name_process
+from celeriac.worker import diagnosis
+from celeriac.worker.companion import Companion
 from celeriac.worker.meters import Meters
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.vitals import Vitals
@@ -34,56 +29,29 @@ PROBE, LOOK = 2.0, 0.5
 logger = logging.getLogger("celery.worker")
 
 
-class Health:
-    """In the parent: the address that is listened on, and the process that answers there."""
+class Health(Companion):
+    """The address that is listened on, and the process that answers there."""
+
+    title = "health process"
+    process_name = "Health"
 
     def __init__(self, app: Celery, options: WorkerOptions, queues: Sequence[str], meters: Meters) -> None:
+        super().__init__()
         self.vitals = Vitals()
         self._app = app
         self._options = options
         self._queues = queues
         self._meters = meters
         self._socket = _listen(options.health or "")
-        self._pid = 0
-
-    @property
-    def pid(self) -> int:
-        """Of the process; 0 before its start and after its end."""
-        return self._pid
 
     @property
     def descriptor(self) -> int:
         """Of the socket; children of the node have no use for it."""
         return self._socket.fileno()
 
-    def start(self, to_close: Sequence[int] = ()) -> None:
-        """Fork the process; `to_close` are descriptors that it must not keep."""
-        self._pid = originals.fork()
-        if self._pid:
-            return
-        try:
-            for descriptor in to_close:
-                os.close(descriptor)
-            self._live()
-        except BaseException:  # the last frame of this process
-            traceback.print_exc()
-        finally:
-            os._exit(0)
-
-    def tend(self, to_close: Sequence[int]) -> None:
-        """Start it anew if it has died."""
-        if self._pid and originals.wait_for(self._pid)[0]:
-            logger.error("The health process (pid %d) has died and is started anew", self._pid)
-            self.start(to_close)
-
     def stop(self) -> None:
-        """May be called twice."""
-        pid, self._pid = self._pid, 0
+        super().stop()
         self._socket.close()
-        if pid:
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
 
     def say(self) -> None:
         host, port = self._socket.getsockname()[:2]
@@ -91,12 +59,7 @@ class Health:
 
     # -- in the process
 
-    def _live(self) -> None:
-        parent = os.getppid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
-            originals.handle(number, signal.SIG_IGN)  # what they mean is for the parent to decide
-        signal.set_wakeup_fd(-1)
-        name_process("Health")
+    def live(self, is_orphan: Callable[[], bool]) -> None:
         # Only here: a worker without a health port shall not pay for a web server.
         from celeriac.worker.pages import serve
 
@@ -109,7 +72,7 @@ class Health:
             ),
             "/metrics": lambda: self._metrics(probe),
         }
-        serve(self._socket, pages, LOOK, lambda: os.getppid() == parent)
+        serve(self._socket, pages, LOOK, lambda: not is_orphan())
 
     def _metrics(self, probe: Probe) -> tuple[int, str, bytes]:
         try:

@@ -11,10 +11,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
-from typing import Literal, Protocol
+from typing import Literal
 
 from celeriac import signals
 from celeriac.app import Celery
@@ -33,6 +33,7 @@ from celeriac.wire.task import unpack
 from celeriac.worker import banner, originals, stacks
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Child, Life, Plan
+from celeriac.worker.companion import Companion
 from celeriac.worker.endings import Endings
 from celeriac.worker.execute import Executor
 from celeriac.worker.health import Health
@@ -64,17 +65,6 @@ FENCED, ORPHANED = 3, 4
 logger = logging.getLogger("celery.worker")
 
 
-class Companion(Protocol):
-    """A process beside the children."""
-
-    def start(self, to_close: Sequence[int] = ()) -> None: ...
-
-    def tend(self, to_close: Sequence[int]) -> None:
-        """Start it anew if it has died."""
-
-    def stop(self) -> None: ...
-
-
 class Household:
     """What supervisor and children of one node have in common."""
 
@@ -97,8 +87,8 @@ class Household:
         self.meters: Meters | None = None
         #: Answers /livez, /readyz and /metrics in the node's main process; None where nobody asks.
         self.health: Health | None = None
-        #: The scheduler of -B, in the node's main process; None where nobody asks.
-        self.beat: Companion | None = None
+        #: The processes beside the children: health, and the scheduler of -B.
+        self.companions: list[Companion] = []
         #: The service manager, in the node's main process; None where there is none.
         self.systemd: Systemd | None = None
         #: What the node serves, once its settings are read.

@@ -302,8 +302,8 @@ class Solo:
             self._household.step()
             if self._household.health is not None:
                 self._tell_health(self._household.health, heartbeat)
-            if self._household.beat is not None:
-                self._household.beat.tend(())
+            for companion in self._household.companions:
+                companion.tend(())
             heard = [self._over_reader]
             polled = (heartbeat.fileno(), self._presence.fileno())
             heard += [descriptor for descriptor in polled if descriptor is not None]

@@ -19,6 +19,7 @@ from celeriac.ports import Broker
 from celeriac.routing import Router
 from celeriac.worker import banner
 from celeriac.worker.banner import Station
+from celeriac.worker.companion import Companion
 from celeriac.worker.health import Health
 from celeriac.worker.living import Household
 from celeriac.worker.options import WorkerOptions
@@ -157,12 +158,9 @@ def _healthy(household: Household, queues: tuple[str, ...]) -> Iterator[None]:
         yield
         return
     health = household.health = Health(household.app, household.options, queues, household.meters)
-    try:
-        health.start()
+    with _beside(household, health):
         health.say()
         yield
-    finally:
-        health.stop()
 
 
 @contextlib.contextmanager
@@ -174,12 +172,19 @@ def _scheduling(household: Household) -> Iterator[None]:
     # Only here: a worker without -B shall not pay for schedules.
     from celeriac.worker.embedded import EmbeddedBeat
 
-    household.beat = EmbeddedBeat(household.app, household.options.hostname)
+    with _beside(household, EmbeddedBeat(household.app, household.options.hostname)):
+        yield
+
+
+@contextlib.contextmanager
+def _beside(household: Household, companion: Companion) -> Iterator[None]:
+    household.companions.append(companion)
     try:
-        household.beat.start()
+        companion.start()
         yield
     finally:
-        household.beat.stop()
+        household.companions.remove(companion)
+        companion.stop()
 
 
 def _reach_store(household: Household) -> Broker | None:

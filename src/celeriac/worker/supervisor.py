@@ -155,8 +155,8 @@ class Supervisor:
                 self._household.step()
                 if self._household.health is not None:
                     self._tell_health(self._household.health)
-                if self._household.beat is not None:
-                    self._household.beat.tend(self._lines())
+                for companion in self._household.companions:
+                    companion.tend(self._lines())
                 self._wait(min(pause, self._until_next_duty()), wake)
         self._presence.stop()
         self._heartbeat.stop()
@@ -442,8 +442,7 @@ class Supervisor:
                 self._bury(self._kin.pop(pid), status)
 
     def _reap_strangers(self) -> None:
-        health = self._household.health
-        originals.reap_strangers({*self._kin, health.pid if health is not None else 0})
+        originals.reap_strangers({*self._kin, *(companion.pid for companion in self._household.companions)})
 
     def _bury(self, kin: Kin, status: int) -> None:
         self._hear(kin)
@@ -544,7 +543,6 @@ class Supervisor:
             stillborn=self._stillborn,
             stopping=self._stopping,
         )
-        health.tend(self._lines())
 
     def _lines(self) -> list[int]:
         """Our ends of the pipes to all children: nobody else may hold them."""

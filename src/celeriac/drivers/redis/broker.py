@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from celeriac.counting import ALONE
+from celeriac.drivers.counting import ALONE
 from celeriac.drivers.redis import exchanges, scripts
 from celeriac.drivers.redis.bell import Bell
 from celeriac.drivers.redis.connection import Connection, pack

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from celeriac.counting import THROUGH, set_off
+from celeriac.drivers.counting import THROUGH, set_off
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.message import Count, Message
 

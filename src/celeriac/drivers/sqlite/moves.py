@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from celeriac.counting import is_alone
+from celeriac.drivers.counting import is_alone
 from celeriac.drivers.sqlite import chords
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.message import LEFT_BEGUN, Claim, Fate, Message, Outcome, Result, priority_step
