@@ -38,11 +38,12 @@ bench: ## Measure against celery, huey, dramatiq, taskiq, saq, rq (or one questi
 	@for script in $(or $(BENCH),$(sort $(wildcard bench/[a-z]*.py))); do \
 		echo "== $$script"; $(python) "$$script" || exit 1; done
 
-chaos: ## Kill, cut and starve workers for MINUTES=30 with SEED=1; the report goes to tests/chaos/report/
+chaos: ## Kill, cut and starve workers for MINUTES=30 with SEED=1 (one row at full length: ROW=1 FULL=1); see docs/reliability.md
 	@scripts/setup dev
 	@scripts/ensure-redis
-	@CANVAS_CASES=$(or $(CASES),10000) $(python) -m pytest -q -n 0 tests/canvas/test_faults.py
-	@PYTHONPATH=tests $(python) -m chaos --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1)
+	@$(if $(ROW)$(ACT),,CANVAS_CASES=$(or $(CASES),10000) $(python) -m pytest -q -n 0 tests/canvas/test_faults.py)
+	@PYTHONPATH=tests $(python) -m chaos --seed $(or $(SEED),1) $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(ROW),--row $(ROW)) $(if $(ACT),--act "$(ACT)") $(if $(FULL),--full) $(if $(SIZE),--size $(SIZE))
 
 flower: ## Let Flower watch and steer our worker (it is downloaded into .venv-flower)
 	@scripts/setup dev

@@ -1,15 +1,19 @@
-"""The long run: `make chaos MINUTES=30 SEED=n`. One storm after the other, then a report with plots."""
+"""The long run: `make chaos MINUTES=30 SEED=n`, or a row at its full length: `make chaos ROW=1 FULL=1`.
+
+One storm after the other, then a report with plots.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import random
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,19 +26,26 @@ from chaos.faults import (
     freeze_a_worker,
     kill_a_child,
     lasting,
+    pause_redis_for_long,
 )
-from chaos.report import Chapter, write
+from chaos.length import Full, Length, full, within
+from chaos.report import Chapter, assert_flat, write
 from chaos.stage import RedisStore, SqliteStore, Stage, Store
-from chaos.storm import Send, Storm, send_a_mix, send_work
+from chaos.storm import Send, Storm, send_a_mix, send_anything
 from chaos.trials import TRIALS, Trial
 
 REPORT = Path(__file__).parent / "report"
+#: Samples from which on a slope of memory can be told from its noise.
+LONG = 1000
 
 
 class Act(NamedTuple):
     """One storm of the play."""
 
     name: str
+    #: That of the promise which it tests, see docs/reliability.md; and how much of it a full length is.
+    row: int
+    full: Full
     driver: str
     #: Arguments of each worker.
     workers: Sequence[tuple[str, ...]]
@@ -47,6 +58,16 @@ class Act(NamedTuple):
     lease: float = 2.0
     rate: float = 150.0
     send: Send = send_a_mix
+    #: Messages that may be ready before the producer waits.
+    ahead: float = math.inf
+    #: Of each worker.
+    env: Mapping[str, str] = {}
+    #: What redis-server is told besides.
+    redis: Sequence[str] = ()
+    #: Seconds that may pass without any task beginning.
+    stall: float = math.inf
+    #: Nobody dies in it, so nothing of anybody's memory or descriptors may grow.
+    flat: bool = False
 
 
 def roll(stage: Stage, dice: random.Random) -> Fault:
@@ -63,98 +84,141 @@ def roll(stage: Stage, dice: random.Random) -> Fault:
 TWO = (("-c", "2"), ("-c", "2"))
 EVERY_POOL = tuple(("-P", pool, "-c", "4") for pool in ("prefork", "threads", "gevent", "asyncio"))
 
+STORM, PLACES = Full(50_000), ("-c", "2", "--max-tasks-per-child", "1", "--pool-start-method")
+#: For runs that send more than a log on disk should hold: nothing kills Redis in them.
+FORGETFUL = ("--appendonly", "no")
+
 ACTS = (
-    Act("Kills and cuts on Redis", "redis", TWO, (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
-    Act("Zombies on Redis", "redis", TWO, (freeze_a_worker, kill_a_child, *CONNECTIONS), (0.5, 3.0)),
-    Act("Long outages, every pool", "redis", (*EVERY_POOL, ("-P", "solo")), OUTAGES, (1.0, 5.0),
-        outage=(5.0, 60.0), lease=30.0, rate=50.0),
-    Act("Threads on Redis", "redis", (("-P", "threads", "-c", "8"),) * 2,
+    Act("Kills and cuts on Redis", 1, STORM, "redis", TWO,
         (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
-    Act("Coroutines on Redis", "redis", (("-P", "asyncio", "-c", "8"),) * 2,
+    Act("Zombies on Redis", 2, STORM, "redis", TWO,
+        (freeze_a_worker, kill_a_child, *CONNECTIONS), (0.5, 3.0)),
+    Act("Long outages, every pool", 3, Full(200, "faults"), "redis", (*EVERY_POOL, ("-P", "solo")),
+        (*CONNECTIONS, *OUTAGES, pause_redis_for_long), (1.0, 5.0),
+        outage=(5.0, 60.0), lease=30.0, rate=50.0, flat=True),
+    Act("Threads on Redis", 1, STORM, "redis", (("-P", "threads", "-c", "8"),) * 2,
         (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
-    Act("Greenlets on Redis", "redis", (("-P", "gevent", "-c", "8"),) * 2,
+    Act("Coroutines on Redis", 1, STORM, "redis", (("-P", "asyncio", "-c", "8"),) * 2,
         (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
-    Act("Acknowledged early", "redis", TWO, (*PROCESSES, *CONNECTIONS), (0.5, 3.0), acks="early"),
-    Act("Acknowledged early, every pool", "redis", EVERY_POOL,
+    Act("Greenlets on Redis", 1, STORM, "redis", (("-P", "gevent", "-c", "8"),) * 2,
+        (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
+    Act("Acknowledged early", 1, STORM, "redis", TWO,
+        (*PROCESSES, *CONNECTIONS), (0.5, 3.0), acks="early"),
+    Act("Acknowledged early, every pool", 1, STORM, "redis", EVERY_POOL,
         (freeze_a_worker, *PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0), acks="early"),
-    Act("Acknowledged early on SQLite", "sqlite", TWO, (*PROCESSES, freeze_a_worker), (0.5, 3.0),
-        acks="early"),
-    Act("One task a child, recycled and killed", "redis", (("-c", "2", "--max-tasks-per-child", "5"),) * 2,
-        (kill_a_child,), (0.2, 1.0), rate=60.0, send=send_work),
-    Act("Kills on SQLite", "sqlite", TWO, (*PROCESSES, freeze_a_worker), (0.5, 3.0)),
-    Act("Threads on SQLite", "sqlite", (("-P", "threads", "-c", "8"),) * 2, PROCESSES, (0.5, 3.0)),
-    Act("Rolling restarts", "redis", (("-c", "1"),) * 6, (roll,), (0.1, 1.0), lease=30.0),
+    Act("Acknowledged early on SQLite", 12, STORM, "sqlite", TWO,
+        (*PROCESSES, freeze_a_worker), (0.5, 3.0), acks="early"),
+    Act("One task a child, forked", 6, Full(200_000), "redis", ((*PLACES, "fork"),) * 2,
+        (kill_a_child,), (0.2, 2.0), lease=30.0, rate=1000.0, send=send_anything, ahead=200,
+        env={"CHAOS_CHATTER": "1"}, redis=FORGETFUL, stall=5.0),
+    Act("One task a child, spawned", 6, Full(5_000), "redis", ((*PLACES, "spawn"),) * 2,
+        (kill_a_child,), (1.0, 5.0), lease=30.0, rate=1000.0, send=send_anything, ahead=50,
+        env={"CHAOS_CHATTER": "1"}, redis=FORGETFUL, stall=5.0),
+    Act("Kills on SQLite", 12, STORM, "sqlite", TWO, (*PROCESSES, freeze_a_worker), (0.5, 3.0)),
+    Act("Threads on SQLite", 12, STORM, "sqlite", (("-P", "threads", "-c", "8"),) * 2,
+        PROCESSES, (0.5, 3.0)),
+    Act("Rolling restarts", 5, Full(100, "faults"), "redis", (("-c", "1"),) * 6,
+        (roll,), (0.1, 1.0), lease=30.0),
 )  # fmt: skip
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos")
-    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--minutes", type=float, help="of all together (30); with --full of each, at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--act", help="only acts with these words in their name")
+    parser.add_argument("--row", type=int, help="only acts of this row of the promise")
+    parser.add_argument("--full", action="store_true", help="each as long as the promise asks for")
+    parser.add_argument("--size", type=int, help="each until it has done so much of what it counts")
+    parser.add_argument("--report", type=Path, default=REPORT, help="the folder of the report")
     options = parser.parse_args()
     acts: list[Act | Trial] = [
-        act for act in (*ACTS, *TRIALS) if not options.act or options.act.lower() in act.name.lower()
+        act
+        for act in (*ACTS, *TRIALS)
+        if (not options.act or options.act.lower() in act.name.lower()) and options.row in (None, act.row)
     ]
-    seconds = options.minutes * 60 / len(acts)
+    if not acts:
+        names = "\n".join(f"  row {act.row}: {act.name}" for act in (*ACTS, *TRIALS))
+        print(f"nothing is called so; there are\n{names}")
+        return 2
+    options.report.mkdir(parents=True, exist_ok=True)
     chapters = []
     for number, act in enumerate(acts):
-        print(f"{act.name}: {seconds:.0f} s", flush=True)
+        length = length_of(act, options, len(acts))
+        print(f"{act.name} (row {act.row}): {length}", flush=True)
         play = play_act if isinstance(act, Act) else play_trial
-        chapter = play(act, seconds, options.seed + number)  # type: ignore[operator]
+        chapter = play(act, length, options.seed + number, options.report)  # type: ignore[operator]
         print(f"    {chapter.verdict}", flush=True)
         chapters.append(chapter)
-        write(REPORT, chapters, options.minutes, options.seed)
-    print(f"report: {REPORT / 'report.md'}")
+        write(options.report, chapters, " ".join(sys.argv[1:]))
+    print(f"report: {options.report / 'report.md'}")
     return 0 if all(chapter.holds for chapter in chapters) else 1
 
 
-def play_trial(trial: Trial, seconds: float, seed: int) -> Chapter:
+def length_of(act: Act | Trial, options: argparse.Namespace, acts: int) -> Length:
+    """As the command line wants it."""
+    wanted = act.full if options.size is None else Full(options.size, act.full.of)
+    if not options.full and options.size is None:
+        return within((options.minutes or 30.0) * 60 / acts, wanted)
+    if options.minutes is not None:
+        return within(options.minutes * 60, wanted)
+    return full(wanted)
+
+
+def play_trial(trial: Trial, length: Length, seed: int, report: Path) -> Chapter:
     """As an act, for what is no storm."""
     seen = trouble = ""
     with tempfile.TemporaryDirectory(prefix="celeriac-chaos-") as name:
-        stage = Stage(Path(name), RedisStore(), lease=trial.lease)
+        store = SqliteStore(Path(name)) if trial.driver == "sqlite" else RedisStore(*trial.redis)
+        stage = Stage(Path(name), store, lease=trial.lease)
         try:
-            seen = trial.run(stage, random.Random(seed), seconds)
+            seen = trial.run(stage, random.Random(seed), length)
         except Exception as error:
             trouble = f"{type(error).__name__}: {error}"
             traceback.print_exc()
         finally:
-            close(stage, trial.name, seed, trouble)
-    return Chapter(trial.name, seed, (), (), len(stage.sent), stage.reruns(), 0, trouble, seen)
+            close(stage, trial.name, seed, trouble, report)
+    return Chapter(trial.name, seed, stage.samples, (), len(stage.sent), stage.reruns(), 0, trouble, seen)
 
 
-def play_act(act: Act, seconds: float, seed: int) -> Chapter:
+def play_act(act: Act, length: Length, seed: int, report: Path) -> Chapter:
     """One act with a stage of its own; what does not hold is told, and the next act goes on."""
     with tempfile.TemporaryDirectory(prefix="celeriac-chaos-") as name:
         folder = Path(name)
-        store: Store = RedisStore() if act.driver == "redis" else SqliteStore(folder)
+        store: Store = RedisStore(*act.redis) if act.driver == "redis" else SqliteStore(folder)
         stage = Stage(folder, store, act.acks, act.lease)
-        storm = Storm(stage, seed, rate=act.rate, send=act.send)
-        trouble = ""
+        storm = Storm(stage, seed, rate=act.rate, send=act.send, ahead=act.ahead)
+        trouble, stall = "", 0.0
+
+        def goes_on() -> bool:
+            return length.lasts(len(storm.faults) if length.of == "faults" else len(stage.sent))
+
         try:
             for arguments in act.workers:
-                stage.start_worker(*arguments)
+                stage.start_worker(*arguments, **act.env)
             least, most = act.outage
             storm.begin()
-            with lasting(least, max(least, min(most, seconds / 4))):
-                storm.run_for(seconds, act.faults, act.pause)
+            with lasting(least, max(least, min(most, length.seconds / 4))):
+                storm.run_while(goes_on, act.faults, act.pause)
             storm.end(120.0)
+            stall = storm.longest_stall()
+            assert stall < act.stall, f"no task began for {stall:.1f} s"
+            if act.flat and len(stage.samples) > LONG:
+                assert_flat(stage.samples)
         except Exception as error:
             trouble = f"{type(error).__name__}: {error}"
             traceback.print_exc()
         finally:
-            close(stage, act.name, seed, trouble)
+            close(stage, act.name, seed, trouble, report)
         return Chapter(
-            act.name, seed, storm.samples, storm.faults, len(stage.sent), stage.reruns(),
-            len(stage.failed), trouble,
+            act.name, seed, stage.samples, storm.faults, len(stage.sent), stage.reruns(),
+            len(stage.failed), trouble, stall=stall if act.stall < math.inf else 0.0,
         )  # fmt: skip
 
 
-def close(stage: Stage, name: str, seed: int, trouble: str) -> None:
+def close(stage: Stage, name: str, seed: int, trouble: str, report: Path) -> None:
     """With the output of its workers beside the report, if there was trouble."""
-    log = REPORT / f"{seed}-{name.lower().replace(' ', '-')}.log"
-    REPORT.mkdir(exist_ok=True)
+    log = report / f"{seed}-{name.lower().replace(' ', '-')}.log"
     with log.open("w") as file, contextlib.redirect_stdout(file):
         stage.close()
     if not trouble:

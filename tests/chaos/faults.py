@@ -132,6 +132,12 @@ def pause_redis(stage: Stage, dice: random.Random) -> Fault:
     return Fault(f"Redis paused for {seconds:.1f} s", began, time.time())
 
 
+def pause_redis_for_long(stage: Stage, dice: random.Random) -> Fault:
+    """As `pause_redis`, for as long as an outage may last."""
+    with lasting(_between[1], _between[1]):
+        return pause_redis(stage, dice)
+
+
 def restart_redis(stage: Stage, dice: random.Random) -> Fault:
     """SIGKILL for Redis, and a new start with what its file holds."""
     began = time.time()
@@ -169,7 +175,9 @@ def lasting(least: float, most: float) -> Iterator[None]:
 
 
 def _outage(dice: random.Random) -> float:
-    return dice.uniform(*_between)
+    # Short ones are as many as long ones.
+    least, most = _between
+    return float(least * (most / least) ** dice.random())
 
 
 def _redis(stage: Stage) -> RedisStore:

@@ -92,6 +92,25 @@ class Ledger:
                 runs[entry.word] = entry
 
 
+class Tally:
+    """Counts the same file for millions of words, each a letter and a number: two bytes a word."""
+
+    def __init__(self, path: Path, letter: str) -> None:
+        self.path = path
+        self._letter = letter.encode()
+
+    def not_once(self, most: int) -> list[int]:
+        """Which of the numbers 1 to `most` did not begin once and end once."""
+        begun, ended = bytearray(most + 1), bytearray(most + 1)
+        with open(self.path, "rb") as file:
+            for line in file:
+                word, event, _ = line.split(b" ", 2)
+                if word.startswith(self._letter):
+                    counts, number = ended if event == b"end" else begun, int(word[1:])
+                    counts[number] = min(255, counts[number] + 1)
+        return [number for number in range(1, most + 1) if begun[number] != 1 or ended[number] != 1]
+
+
 def _entry(line: str) -> Entry:
     word, event, pid, deliveries, at = line.split(" ")
     return Entry(word, event, int(pid), int(deliveries), float(at))

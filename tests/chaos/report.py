@@ -8,7 +8,8 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from chaos.storm import Sample, Told
+from chaos.stage import Sample
+from chaos.storm import Told
 
 #: Of a plot, in pixels; the frame within it is what the margins leave.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 320, 56, 56, 64, 36
@@ -30,6 +31,8 @@ class Chapter(NamedTuple):
     trouble: str
     #: What a trial saw; a storm has none.
     seen: str = ""
+    #: The longest time in which no task began, where that is promised; else 0.
+    stall: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -48,17 +51,28 @@ class Chapter(NamedTuple):
             return f"holds: {self.seen}"
         return (
             f"holds: {self.sent} sent, 0 missing, {self.reruns} second runs, "
-            f"{len(self.faults)} faults, consuming again after {self.slowest:.1f} s at most"
+            f"{len(self.faults)} faults, "
+            + (
+                f"a task began every {self.stall:.1f} s at least"
+                if self.stall
+                else f"consuming again after {self.slowest:.1f} s at most"
+            )
         )
 
 
-def write(folder: Path, chapters: Sequence[Chapter], minutes: float, seed: int) -> None:
+def assert_flat(samples: Sequence[Sample]) -> None:
+    """Neither memory nor descriptors are more at the end than when all was warm."""
+    memory, descriptors = (_halves(samples, what) for what in ("memory", "descriptors"))
+    assert memory[1] < memory[0] * 1.05 + 2048, f"memory grows: {memory[0]} to {memory[1]} KiB"
+    assert descriptors[1] <= descriptors[0] + 5, f"descriptors grow: {descriptors[0]} to {descriptors[1]}"
+
+
+def write(folder: Path, chapters: Sequence[Chapter], arguments: str) -> None:
     """report.md and its plots."""
-    folder.mkdir(exist_ok=True)
     lines = [
         "# Chaos",
         "",
-        f"`make chaos MINUTES={minutes:g} SEED={seed}`. How to read this: docs/reliability.md.",
+        f"`python -m chaos {arguments}`. How to read this: docs/reliability.md.",
         "",
         (
             "| storm | seed | sent | missing | second runs | dead letters | faults |"
@@ -67,7 +81,7 @@ def write(folder: Path, chapters: Sequence[Chapter], minutes: float, seed: int) 
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for chapter in chapters:
-        if not chapter.samples and not chapter.faults:
+        if chapter.seen or not (chapter.samples or chapter.faults):
             continue
         last = chapter.samples[-1] if chapter.samples else None
         missing = "?" if chapter.trouble or last is None else last.sent - last.done - last.dead
@@ -89,13 +103,17 @@ def write(folder: Path, chapters: Sequence[Chapter], minutes: float, seed: int) 
 
 def growth(samples: Sequence[Sample], what: str) -> str:
     """From the median of the first half (warm) to that of the last quarter."""
-    values = [getattr(sample, what) for sample in samples[int(len(samples) * WARM_UP) :]]
-    if len(values) < 8:
+    if len(samples) < 10:
         return ""
-    first, last = _median(values[: len(values) // 2]), _median(values[-len(values) // 4 :])
+    first, last = _halves(samples, what)
     unit = " MiB" if what == "memory" else ""
     scale = 1024 if what == "memory" else 1
     return f"{first / scale:.0f} to {last / scale:.0f}{unit}"
+
+
+def _halves(samples: Sequence[Sample], what: str) -> tuple[float, float]:
+    values = [getattr(sample, what) for sample in samples[int(len(samples) * WARM_UP) :]]
+    return _median(values[: len(values) // 2]), _median(values[-len(values) // 4 :])
 
 
 def plot(chapter: Chapter) -> str:
@@ -109,6 +127,7 @@ def plot(chapter: Chapter) -> str:
     waiting = [(one.at, one.ready + one.delayed + one.claimed) for one in samples]
     most_speed = max([1.0, *(speed for _, speed in speeds)])
     most_waiting = max([1, *(count for _, count in waiting)])
+    most_memory = max([1, *(one.memory for one in samples)])
 
     def x(at: float) -> float:
         return LEFT + at / end * (WIDTH - LEFT - RIGHT)
@@ -126,6 +145,8 @@ def plot(chapter: Chapter) -> str:
             f'<text x="{LEFT}" y="38" fill="#0b6">settled a second</text>'
             f'<text x="{LEFT + 110}" y="38" fill="#69c">messages in the store</text>'
             f'<text x="{LEFT + 250}" y="38" fill="#c33">faults, until everybody consumes again</text>'
+            f'<text x="{LEFT + 470}" y="38" fill="#a60">memory of the workers, at most'
+            f" {most_memory // 1024} MiB</text>"
         ),
     ]
     for fault in chapter.faults:
@@ -142,6 +163,8 @@ def plot(chapter: Chapter) -> str:
             f'<polygon points="{x(waiting[0][0]):.1f},{y(0):.1f} {path} {x(waiting[-1][0]):.1f},{y(0):.1f}"'
             ' fill="#69c" opacity="0.35"/>'
         )
+    path = " ".join(f"{x(one.at):.1f},{y(one.memory / most_memory):.1f}" for one in samples)
+    parts.append(f'<polyline points="{path}" fill="none" stroke="#a60" stroke-width="1"/>')
     path = " ".join(f"{x(at):.1f},{y(speed / most_speed):.1f}" for at, speed in speeds)
     parts += [
         f'<polyline points="{path}" fill="none" stroke="#0b6" stroke-width="1.5"/>',

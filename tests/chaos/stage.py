@@ -166,6 +166,22 @@ def state_of(payload: bytes) -> str:
     return status
 
 
+class Sample(NamedTuple):
+    """One look at everything; seconds count from the beginning of the storm."""
+
+    at: float
+    sent: int
+    done: int
+    ready: int
+    delayed: int
+    claimed: int
+    dead: int
+    begun: int
+    #: KiB and descriptors of all workers together.
+    memory: int
+    descriptors: int
+
+
 class Stage:
     """One store with everything that is done to it. Close it."""
 
@@ -191,6 +207,8 @@ class Stage:
         self._orders: dict[Program, tuple[tuple[str, ...], dict[str, str]]] = {}
         self._apps: dict[str, Celery] = {}
         self._canaries = 0
+        #: What the report draws.
+        self.samples: list[Sample] = []
 
     def close(self) -> None:
         for worker in self.workers:

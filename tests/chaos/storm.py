@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 import random
 import threading
 import time
@@ -13,29 +15,13 @@ import psutil
 
 from celeriac.exceptions import OperationalError
 from chaos.faults import CONNECTIONS, OUTAGES, Fault, Inflict
-from chaos.stage import Stage, group
+from chaos.stage import Sample, Stage, group
 from services import Program
 
 #: Seconds between two samples.
 EVERY = 0.5
 #: Seconds after a fault within which every process must consume again.
 BACK = 5.0
-
-
-class Sample(NamedTuple):
-    """One look at everything; seconds count from the beginning of the storm."""
-
-    at: float
-    sent: int
-    done: int
-    ready: int
-    delayed: int
-    claimed: int
-    dead: int
-    begun: int
-    #: KiB and descriptors of all workers together.
-    memory: int
-    descriptors: int
 
 
 class Told(NamedTuple):
@@ -71,20 +57,33 @@ def send_a_mix(stage: Stage, number: int, dice: random.Random) -> None:
         stage.send_surely(word, url=url, countdown=dice.uniform(0.5, 8.0))
 
 
+def send_anything(stage: Stage, number: int, dice: random.Random) -> None:
+    """Tasks that start programs and processes of their own, coroutines, a few arguments of 8 MB."""
+    word, kind = f"t{number}", dice.random()
+    if kind < 0.7:
+        stage.send_surely(word)
+    elif kind < 0.98:
+        stage.send_surely(word, task=dice.choice(("awork", "program", "family")))
+    else:
+        stage.send_surely(word, "x" * 8_000_000, task="heavy")
+
+
 class Storm:
     """Begin it, inflict faults, and end it. Everything that it decides comes from the seed."""
 
     def __init__(self, stage: Stage, seed: int, *, rate: float = 200.0,
-                 most: int | None = None, send: Send = send_work) -> None:  # fmt: skip
+                 most: int | None = None, send: Send = send_work,
+                 ahead: float = math.inf) -> None:  # fmt: skip
         self.stage = stage
         self.dice = random.Random(seed)
-        self.samples: list[Sample] = []
         self.faults: list[Told] = []
         #: Each process that died or became a zombie, and from when on (epoch seconds) its work may run again.
         self.dead: dict[int, float] = {}
         self._rate = rate
         self._most = most
         self._send = send
+        #: The producer waits while so many are ready and nobody has taken them.
+        self._ahead = ahead
         self._producer_dice = random.Random(seed + 1)
         self._over = threading.Event()
         self._error: BaseException | None = None
@@ -117,9 +116,11 @@ class Storm:
             time.sleep(self.dice.uniform(*pause))
             self.inflict(inflict)
 
-    def run_for(self, seconds: float, choice: Sequence[Inflict], pause: tuple[float, float]) -> None:
-        """Random faults until the time is over."""
-        while time.time() - self._began < seconds:
+    def run_while(
+        self, goes_on: Callable[[], bool], choice: Sequence[Inflict], pause: tuple[float, float]
+    ) -> None:
+        """Random faults, and the last of them has healed when it returns."""
+        while goes_on():
             self.run([self.dice.choice(choice)], pause)
 
     def end(self, timeout: float = 60.0) -> None:
@@ -136,6 +137,11 @@ class Storm:
         dead = {} if self.stage.acks == "early" else self.dead
         unexplained = list(self.stage.ledger.unexplained(dead))
         assert not unexplained, f"second runs, and nobody had died: {unexplained[:5]}"
+
+    def longest_stall(self) -> float:
+        """The longest time in which no task began while some were waiting, in seconds."""
+        begins = sorted(one.time for one in self.stage.ledger.entries if one.event == "begin")
+        return max((after - before for before, after in itertools.pairwise(begins)), default=0.0)
 
     def check(self) -> None:
         """Raise what went wrong in the background."""
@@ -154,6 +160,9 @@ class Storm:
     def _produce(self) -> None:
         number = 0
         while not self._over.is_set() and (self._most is None or number < self._most):
+            if self.stage.samples and self.stage.samples[-1].ready > self._ahead:
+                self._over.wait(0.05)
+                continue
             for _ in range(max(1, int(self._rate / 20))):
                 if self._most is None or number < self._most:
                     number += 1
@@ -170,7 +179,7 @@ class Storm:
         stage = self.stage
         depth = stage.check_the_law().depth
         memory, descriptors = resources(stage.workers)
-        self.samples.append(
+        stage.samples.append(
             Sample(
                 time.time() - self._began,
                 len(stage.sent),

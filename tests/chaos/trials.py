@@ -1,4 +1,4 @@
-"""The long forms of what no storm shows: each takes a stage, dice and seconds, and tells what it saw."""
+"""The long forms of what no storm shows: each takes a stage, dice and a length, and tells what it saw."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import psutil
 
 from celeriac import states
 from celeriac.message import Depth, Message
+from celeriac.wire.task import pack
 from chaos import fuzz
-from chaos.stage import RedisStore, Stage, group, kill, until
+from chaos.ledger import Tally
+from chaos.length import Full, Length
+from chaos.report import assert_flat, growth
+from chaos.stage import QUEUE, RedisStore, Sample, Stage, group, kill, until
 from chaos.storm import resources
 from services import free_port
 
@@ -32,21 +36,26 @@ class Trial(NamedTuple):
     """One of them."""
 
     name: str
+    #: As those of an act.
+    row: int
+    full: Full
     lease: float
-    run: Callable[[Stage, random.Random, float], str]
+    run: Callable[[Stage, random.Random, Length], str]
+    driver: str = "redis"
+    redis: Sequence[str] = ()
 
 
-def cut_all_the_time(stage: Stage, dice: random.Random, seconds: float) -> str:
+def cut_all_the_time(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 2: long tasks of every pool and delays of five leases, while connections break all the time."""
     store = redis_of(stage)
-    long = max(3 * stage.lease, min(20.0, seconds / 2))
+    long = max(3 * stage.lease, min(20.0, length.seconds / 2))
     for pool in POOLS:
         stage.start_worker("-P", pool, "-c", "3", ready=False)
     for worker in stage.workers:
         worker.wait_for_line(r" ready\.")
     due: dict[str, float] = {}
     rounds = 0
-    began, cuts = time.monotonic(), store.proxy.cuts
+    cuts = store.proxy.cuts
     over = threading.Event()
 
     def cut() -> None:
@@ -58,7 +67,7 @@ def cut_all_the_time(stage: Stage, dice: random.Random, seconds: float) -> str:
     cutter = threading.Thread(target=cut)
     cutter.start()
     try:
-        while not rounds or time.monotonic() - began < seconds - long:
+        while not rounds or length.lasts(store.proxy.cuts - cuts, reserve=long):
             rounds += 1
             for number in range(2):
                 stage.send(f"grip{rounds}.{number}", long, task="grip")
@@ -87,18 +96,17 @@ def cut_all_the_time(stage: Stage, dice: random.Random, seconds: float) -> str:
     )
 
 
-def everybody_waits(stage: Stage, dice: random.Random, seconds: float) -> str:
+def everybody_waits(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 7: 32 threads and 32 coroutines wait for results, one after the other; cuts in the middle."""
     store = redis_of(stage)
     stage.start_worker("-P", "prefork", "-c", "2", url=store.url)
     app = stage.app(store.workers_url)
-    over = time.monotonic() + seconds
     woken: dict[str, float] = {}
     failed: list[BaseException] = []
 
     def in_a_thread(name: str) -> None:
         for number in itertools.count():
-            if time.monotonic() > over:
+            if not length.lasts(len(woken)):
                 return
             word = f"{name}.{number}"
             try:
@@ -110,7 +118,7 @@ def everybody_waits(stage: Stage, dice: random.Random, seconds: float) -> str:
 
     async def in_a_coroutine(name: str) -> None:
         for number in itertools.count():
-            if time.monotonic() > over:
+            if not length.lasts(len(woken)):
                 return
             word = f"{name}.{number}"
             sent = await asyncio.to_thread(app.send_task, "chaos_app.work", (word,), task_id=word)
@@ -147,7 +155,7 @@ def everybody_waits(stage: Stage, dice: random.Random, seconds: float) -> str:
     )
 
 
-def a_million_delayed(stage: Stage, dice: random.Random, seconds: float) -> str:
+def a_million_delayed(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 9: as many delayed messages as fit into the time, a million at most; they hold up nobody."""
     store = redis_of(stage)
     worker = stage.start_worker("-c", "1", url=store.url)
@@ -155,8 +163,8 @@ def a_million_delayed(stage: Stage, dice: random.Random, seconds: float) -> str:
     stage.wait_until_done(10)
     child = psutil.Process(stage.children(worker)[0])
     before = child.memory_info().rss
-    due, count, over = time.time() + 3600, 0, time.monotonic() + seconds / 2
-    while count < 1_000_000 and time.monotonic() < over:
+    due, count = time.time() + 3600, 0
+    while length.lasts(count, reserve=length.seconds / 2):
         stage.app().broker.publish(
             [Message(f"d{count + n}", "celery", b"x" * 300, eta=due + n / 1000) for n in range(1000)]
         )
@@ -176,16 +184,16 @@ def a_million_delayed(stage: Stage, dice: random.Random, seconds: float) -> str:
     )
 
 
-def restarts(stage: Stage, dice: random.Random, seconds: float) -> str:
+def restarts(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 9: workers start, work, and end in order or not, as often as fits; nothing stays behind."""
     store = redis_of(stage)
-    over, count = time.monotonic() + seconds, 0
+    count, began = 0, time.monotonic()
     keeper = stage.start_worker("-c", "1")
     stage.send("first")
     stage.wait_until_done(20)
     settled(stage, owners=1)
     base = store.call("DBSIZE")
-    while not count or time.monotonic() < over:
+    while not count or length.lasts(count):
         worker = stage.start_worker("-P", dice.choice(POOLS), "-c", "2")
         stage.send(f"t{count}")
         stage.wait_until_done(30)
@@ -196,13 +204,24 @@ def restarts(stage: Stage, dice: random.Random, seconds: float) -> str:
             worker.stop()
         stage.workers.remove(worker)
         count += 1
+        stage.samples.append(
+            Sample(time.monotonic() - began, count, count, 0, 0, 0, 0, 0, *resources([keeper]))
+        )
+    ended = time.monotonic()
     settled(stage, owners=1)
     until(lambda: store.call("DBSIZE") <= base + 2, "as many keys as before", 60)
+    forgotten = time.monotonic() - ended
+    if count > 100:
+        assert_flat(stage.samples)
     keeper.stop()
     left = {key.decode() for key in store.call("KEYS", "*") if store.call("PTTL", key) == -1}
     assert left <= LASTING, f"keys without a TTL: {sorted(left - LASTING)}"
     stage.check_all_ran()
-    return f"{count} restarts, half of them SIGKILL: keys as before, each that is no queue has a TTL"
+    return (
+        f"{count} restarts, half of them SIGKILL: keys as before after {forgotten:.1f} s, each that is no "
+        f"queue has a TTL; a worker that saw them all has {growth(stage.samples, 'memory')}, descriptors "
+        f"{growth(stage.samples, 'descriptors')}"
+    )
 
 
 def settled(stage: Stage, owners: int) -> None:
@@ -216,36 +235,59 @@ def settled(stage: Stage, owners: int) -> None:
     )
 
 
-def soak(stage: Stage, dice: random.Random, seconds: float) -> str:
+def soak(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 9: as much as goes through; connections, descriptors and memory do not grow."""
     store = redis_of(stage)
     for _ in range(2):
         stage.start_worker("-c", "2", url=store.url)
-    app = stage.app()
-    count, over = 0, time.monotonic() + seconds
-    samples: list[tuple[int, int, int]] = []
-    while time.monotonic() < over:
-        for _ in range(500):
-            count += 1
-            app.send_task("chaos_app.work", (f"s{count}",), task_id=f"s{count}", ignore_result=True)
-        until(lambda: app.broker.depth(["celery"])["celery"].ready < 1000, "the workers keep up", 60)
-        pids = [pid for worker in stage.workers for pid in (worker.pid, *stage.children(worker))]
-        samples.append((*resources(stage.workers), max(connections(pid, store.server.port) for pid in pids)))
-    until(lambda: app.broker.depth(["celery"])["celery"] == Depth(), "all is done", 60)
-    stage.ledger.read()
-    missing = [n for n in range(1, count + 1) if stage.ledger.ends[f"s{n}"] != 1]
-    assert not missing, f"{len(missing)} did not run once: {missing[:5]}"
-    early, late = samples[len(samples) // 5 : len(samples) // 2], samples[-len(samples) // 4 :]
-    memory = [sorted(one[0] for one in part)[len(part) // 2] for part in (early, late)]
-    files = [sorted(one[1] for one in part)[len(part) // 2] for part in (early, late)]
-    most = max(one[2] for one in samples)
-    assert memory[1] < memory[0] * 1.05 + 1024, f"memory grows: {memory[0]} to {memory[1]} KiB"
-    assert files[1] <= files[0] + 2, f"descriptors grow: {files[0]} to {files[1]}"
+    broker, tally = stage.app().broker, Tally(stage.ledger.path, "s")
+    count, most = 0, 0
+    began = looked = time.monotonic()
+    redis = psutil.Process(store.server.pid)
+    of_redis: list[int] = []
+    while length.lasts(count):
+        words = [f"s{number}" for number in range(count + 1, count + 1001)]
+        broker.publish([plain(word) for word in words])
+        count += 1000
+        until(lambda: broker.depth([QUEUE])[QUEUE].ready < 2000, "the workers keep up", 60)
+        if time.monotonic() - looked > 1.0:
+            looked = time.monotonic()
+            depth = broker.depth([QUEUE])[QUEUE]
+            left = depth.ready + depth.claimed
+            stage.samples.append(
+                Sample(
+                    looked - began,
+                    count,
+                    count - left,
+                    depth.ready,
+                    0,
+                    depth.claimed,
+                    0,
+                    0,
+                    *resources(stage.workers),
+                )
+            )
+            of_redis.append(redis.memory_info().rss // 1024)
+            pids = [pid for worker in stage.workers for pid in (worker.pid, *stage.children(worker))]
+            most = max(most, *(connections(pid, store.server.port) for pid in pids))
+    until(lambda: broker.depth([QUEUE])[QUEUE] == Depth(), "all is done", 60)
+    wrong = tally.not_once(count)
+    assert not wrong, f"{len(wrong)} did not run once: {wrong[:5]}"
     assert most <= 4, f"{most} connections in one process"
+    if len(stage.samples) > 20:
+        assert_flat(stage.samples)
+        early, late = of_redis[len(of_redis) // 5], of_redis[-1]
+        assert late < early * 1.1 + 4096, f"Redis grows: {early} to {late} KiB"
     return (
-        f"{count:,} tasks, each once; memory {memory[0] // 1024} to {memory[1] // 1024} MiB, descriptors "
-        f"{files[0]} to {files[1]}, at most {most} connections a process"
+        f"{count:,} tasks, each once; memory {growth(stage.samples, 'memory')}, descriptors "
+        f"{growth(stage.samples, 'descriptors')}, at most {most} connections a process"
     )
+
+
+def plain(word: str) -> Message:
+    """The work of this word, with no result."""
+    envelope = pack(name="chaos_app.work", id=word, args=(word,), kwargs={}, queue=QUEUE, ignore_result=True)
+    return Message(word, QUEUE, envelope)
 
 
 def connections(pid: int, port: int) -> int:
@@ -257,40 +299,15 @@ def connections(pid: int, port: int) -> int:
     return sum(1 for one in found if one.raddr and one.raddr.port == port)
 
 
-def one_task_a_child(stage: Stage, dice: random.Random, seconds: float) -> str:
-    """Row 6: a child for each task, with large arguments, programs, forks, a thread that logs, and kills."""
-    method = dice.choice(["fork", "fork", "spawn"])
-    stage.start_worker(
-        *("-c", "2", "--max-tasks-per-child", "1", "--pool-start-method", method), CHAOS_CHATTER="1"
-    )
-    over, count, kills = time.monotonic() + seconds, 0, 0
-    while time.monotonic() < over:
-        for _ in range(10):
-            count += 1
-            kind = dice.choice(["work"] * 6 + ["awork", "program", "family", "heavy"])
-            more = ("x" * 8_000_000,) if kind == "heavy" else ()
-            stage.send(f"t{count}", *more, task=kind)
-        until(lambda: stage.check_the_law().depth.ready < 10, "it keeps up", 60)
-        for victim in stage.children(stage.workers[0])[:1]:
-            kill(victim)
-            kills += 1
-    stage.wait_until_done(60)
-    stage.check_all_ran()
-    begins = sorted(one.time for one in stage.ledger.entries if one.event == "begin")
-    stall = max(after - before for before, after in itertools.pairwise(begins))
-    assert stall < 5.0, f"a stall of {stall:.1f} s"
-    return f"{count} tasks by {method}, a child each, {kills} children killed; longest stall {stall:.1f} s"
-
-
-def revokes_race(stage: Stage, dice: random.Random, seconds: float) -> str:
+def revokes_race(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 11: a revoke races with the beginning of its task; it ends as REVOKED or as SUCCESS, never both."""
     for pool in POOLS:
         stage.start_worker("-P", pool, "-c", "2", ready=False)
     for worker in stage.workers:
         worker.wait_for_line(r" ready\.")
-    app, over, count = stage.app(), time.monotonic() + seconds, 0
+    app, count = stage.app(), 0
     ended: dict[str, int] = {states.REVOKED: 0, states.SUCCESS: 0}
-    while count < 2000 and time.monotonic() < over:
+    while length.lasts(count):
         results = []
         for _ in range(20):
             count += 1
@@ -311,7 +328,7 @@ def revokes_race(stage: Stage, dice: random.Random, seconds: float) -> str:
     return f"{count} tasks: {ended[states.REVOKED]} revoked and never run, {ended[states.SUCCESS]} ran once"
 
 
-def health(stage: Stage, dice: random.Random, seconds: float) -> str:
+def health(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 3: a black hole turns the health check red within 15 s, and its end green again."""
     store = redis_of(stage)
     port = free_port()
@@ -340,11 +357,10 @@ def answer(port: int) -> int:
         return 0
 
 
-def decoders(stage: Stage, dice: random.Random, seconds: float) -> str:
+def decoders(stage: Stage, dice: random.Random, length: Length) -> str:
     """Whatever bytes lie in a queue or a result, the decoders answer or refuse."""
-    return (
-        f"{fuzz.run_for(seconds, dice.randrange(1 << 30)):,} messages and results, each answered or refused"
-    )
+    eaten = fuzz.run_for(length.seconds, dice.randrange(1 << 30))
+    return f"{eaten:,} messages and results, each answered or refused"
 
 
 def redis_of(stage: Stage) -> RedisStore:
@@ -353,13 +369,12 @@ def redis_of(stage: Stage) -> RedisStore:
 
 
 TRIALS = (
-    Trial("Long tasks under cuts", 2.0, cut_all_the_time),
-    Trial("Everybody waits", 30.0, everybody_waits),
-    Trial("A million delayed", 30.0, a_million_delayed),
-    Trial("Restarts", 2.0, restarts),
-    Trial("Soak", 30.0, soak),
-    Trial("One task a child", 30.0, one_task_a_child),
-    Trial("Revokes race", 30.0, revokes_race),
-    Trial("Health", 30.0, health),
-    Trial("Decoders", 30.0, decoders),
+    Trial("Long tasks under cuts", 2, Full(200, "cuts"), 2.0, cut_all_the_time),
+    Trial("Everybody waits", 7, Full(20_000, "results"), 30.0, everybody_waits),
+    Trial("A million delayed", 9, Full(1_000_000, "messages"), 30.0, a_million_delayed),
+    Trial("Restarts", 9, Full(1_000, "restarts"), 2.0, restarts),
+    Trial("Soak", 9, Full(10_000_000), 30.0, soak, redis=("--appendonly", "no")),
+    Trial("Revokes race", 11, Full(2_000), 30.0, revokes_race),
+    Trial("Health", 3, Full(1, "black holes"), 30.0, health),
+    Trial("Decoders", 13, Full(600, "seconds"), 30.0, decoders),
 )
