@@ -29,6 +29,7 @@ from celeriac.drivers.sqlite.bells import Bell, Looker, open_ear, ring
 from celeriac.drivers.sqlite.broker import SqliteBroker
 from celeriac.drivers.sqlite.place import Place, file_system_of, read_url
 from celeriac.drivers.sqlite.results import SqliteResults
+from celeriac.drivers.sqlite.session import Session
 from celeriac.drivers.sqlite.store import Store
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from celeriac.message import Depth, Message, Outcome, Result
@@ -67,14 +68,14 @@ class TestWithoutSockets(BrokerConformance, ResultConformance):
 
     @pytest.fixture
     def open_broker(self, sqlite_url: str) -> Callable[[], Broker]:
-        return lambda: SqliteBroker(Store.opened(read_url(sqlite_url), 5.0), True, 5.0, look)
+        return lambda: SqliteBroker(looking(sqlite_url), True)
 
     @pytest.fixture
     def open_results(self, sqlite_url: str) -> Callable[[], ResultStore]:
-        return lambda: SqliteResults(Store.opened(read_url(sqlite_url), 5.0), 5.0, look)
+        return lambda: SqliteResults(looking(sqlite_url))
 
     def test_a_turn_sees_what_another_process_sends(self, sqlite_url: str) -> None:
-        with closing(SqliteBroker(Store.opened(read_url(sqlite_url), 5.0), True, 5.0, look)) as broker:
+        with closing(SqliteBroker(looking(sqlite_url), True)) as broker:
             broker.consume(["celery"])
             broker.enlist("child", "node", 30.0)
             assert broker.turn("child", (), 1, 0.02) == []
@@ -82,6 +83,10 @@ class TestWithoutSockets(BrokerConformance, ResultConformance):
                 claims = broker.turn("child", (), 1, PATIENCE)
                 assert [claim.payload for claim in claims] == [b"hello"]
                 assert sender.wait(PATIENCE) == 0
+
+
+def looking(url: str) -> Session:
+    return Session(Store.opened(read_url(url), 5.0), 5.0, look)
 
 
 def look(path: str, version: Callable[[], object]) -> Looker:
@@ -267,7 +272,7 @@ class Forgetful(Store):
 def test_claims_of_a_turn_that_gave_no_answer_come_with_the_next(sqlite_url: str) -> None:
     store = Forgetful(read_url(sqlite_url))
     store._users = 1
-    with closing(SqliteBroker(store, False, 5.0)) as broker:
+    with closing(SqliteBroker(Session(store, 5.0), False)) as broker:
         broker.consume(["celery"])
         broker.enlist("child", "node", 30.0)
         broker.publish([Message(name, "celery", name.encode()) for name in "abcd"])

@@ -8,25 +8,22 @@ from celeriac.drivers.sqlite.bus import SqliteBus
 from celeriac.drivers.sqlite.place import read_url
 from celeriac.drivers.sqlite.results import SqliteResults
 from celeriac.drivers.sqlite.schedules import SqliteSchedules
-from celeriac.drivers.sqlite.store import Store
+from celeriac.drivers.sqlite.session import Session
 
 
 def open_broker(url: str, options: Options, with_results: bool) -> SqliteBroker:
     """A broker on the file of the URL; `sqlite://` is memory of this process while anybody has it open."""
-    patience = options.publish_timeout
-    return SqliteBroker(Store.opened(read_url(url), patience), with_results, patience)
+    return SqliteBroker(_session(url, options), with_results)
 
 
 def open_results(url: str, options: Options) -> SqliteResults:
     """The results in the file of the URL."""
-    patience = options.publish_timeout
-    return SqliteResults(Store.opened(read_url(url), patience), patience)
+    return SqliteResults(_session(url, options))
 
 
 def open_bus(url: str, options: Options) -> SqliteBus:
     """The bus in the file of the URL."""
-    patience = options.publish_timeout
-    return SqliteBus(Store.opened(read_url(url), patience), patience)
+    return SqliteBus(_session(url, options))
 
 
 def open_schedules(url: str, options: Options, group: str) -> SqliteSchedules:
@@ -37,3 +34,7 @@ def open_schedules(url: str, options: Options, group: str) -> SqliteSchedules:
 def same_store(url_a: str, url_b: str) -> bool:
     """Whether both name one file, so that one transaction can touch both."""
     return read_url(url_a).path == read_url(url_b).path
+
+
+def _session(url: str, options: Options) -> Session:
+    return Session.opened(read_url(url), options.publish_timeout)

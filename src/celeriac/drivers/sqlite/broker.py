@@ -15,10 +15,10 @@ import msgspec
 from celeriac.drivers.revoked import Revoked
 from celeriac.drivers.sqlite import bench, chords, exchanges, moves, revokes
 from celeriac.drivers.sqlite import statements as sql
-from celeriac.drivers.sqlite.bells import Ear, open_ear, ring
+from celeriac.drivers.sqlite.bells import Ear, ring
 from celeriac.drivers.sqlite.moves import Fresh
 from celeriac.drivers.sqlite.results import ring_watchers, save_results, sweep
-from celeriac.drivers.sqlite.store import Store
+from celeriac.drivers.sqlite.session import Session
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import Binding, Claim, Depth, Fate, Letter, Message, Outcome
 
@@ -48,18 +48,9 @@ class Turned(msgspec.Struct):
 class SqliteBroker:
     """One user of a file as a broker. It closes what it has of the store."""
 
-    def __init__(
-        self,
-        store: Store,
-        with_results: bool,
-        patience: float,
-        open_ear: Callable[[str, Callable[[], object]], Ear] = open_ear,
-    ) -> None:
-        self._store = store
+    def __init__(self, session: Session, with_results: bool) -> None:
+        self._session = session
         self._with_results = with_results
-        self._patience = patience
-        self._open_ear = open_ear
-        self._closed = False
         self._pid = os.getpid()
         self._revoked = Revoked(self._is_revoked)
         #: In the order in which the next turn serves them.
@@ -182,7 +173,7 @@ class SqliteBroker:
         if look is not None:
             pause = min(pause, look - time.time())
         ear = self._ear
-        if ear is None or self._closed:
+        if ear is None or not self._session.is_open:
             return True
         woken = ear.wait(0.0 if self._woken else pause) or self._woken
         self._woken = False
@@ -384,13 +375,12 @@ class SqliteBroker:
         return self.read(lambda db: [queue for (queue,) in db.execute(sql.PAUSED).fetchall()])
 
     def close(self) -> None:
-        if not self._closed:
+        if self._session.is_open:
             self._give_up_waiting()
-            self._closed = True
+            self._session.close()
             self.wake()
             # The bell goes with its last user, which may be a turn that is just ending.
             self._ear = None
-            self._store.release()
 
     # --- transactions and bells ---------------------------------------------------------------------------
 
@@ -426,22 +416,21 @@ class SqliteBroker:
 
     def _address(self) -> str:
         if self._ear is None:
-            self._ear = self._open_ear(self._store.place.path, lambda: self._store.version(self._patience))
+            self._ear = self._session.ear()
         return self._ear.address
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._must_be_open()
-        return self._store.write(work, self._patience)
+        self._must_be_at_home()
+        return self._session.write(work)
 
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._must_be_open()
-        return self._store.read(work, self._patience)
+        self._must_be_at_home()
+        return self._session.read(work)
 
-    def _must_be_open(self) -> None:
-        if self._closed:
-            raise OperationalError(f"This broker on {self._store.place} was closed before")
+    def _must_be_at_home(self) -> None:
+        """What a broker knows of its owners does not hold in a fork of its process."""
         if self._pid != os.getpid():
             raise OperationalError(
-                f"This broker on {self._store.place} belongs to the process from which this one was forked: "
-                "open one here"
+                f"This broker on {self._session.place} belongs to the process from which this one was "
+                "forked: open one here"
             )

@@ -1,19 +1,19 @@
-"""The bus in a file: who listens has a row, what was said to him waits in rows until he reads them."""
+"""The bus in a file: each listener has a row, and what was said to it waits in rows until it reads them."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
 
 from celeriac.drivers.sqlite import statements as sql
-from celeriac.drivers.sqlite.bells import Ear, open_ear, ring
+from celeriac.drivers.sqlite.bells import ring
 from celeriac.drivers.sqlite.moves import as_json
-from celeriac.drivers.sqlite.store import Store
+from celeriac.drivers.sqlite.session import Session
 from celeriac.drivers.topics import matches
 from celeriac.exceptions import OperationalError
 
@@ -31,16 +31,8 @@ MOST_HEARD = 1000
 class SqliteBus:
     """See `celeriac.ports.Bus`."""
 
-    def __init__(
-        self,
-        store: Store,
-        patience: float,
-        open_ear: Callable[[str, Callable[[], object]], Ear] = open_ear,
-    ) -> None:
-        self._store = store
-        self._patience = patience
-        self._open_ear = open_ear
-        self._closed = False
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def say(self, topic: str, payload: bytes) -> int:
         def who(db: sqlite3.Connection) -> dict[str, list[int]]:
@@ -56,19 +48,17 @@ class SqliteBus:
             db.executemany(sql.ADD_HEARD, rows)
             return hearing
 
-        if not self.read(who):
+        if not self._session.read(who):
             return 0  # nothing is written where nobody listens
-        hearing = self.write(work)
+        hearing = self._session.write(work)
         dead = [id for address in ring(hearing) for id in hearing.pop(address)]
         if dead:
             with suppress(OperationalError):  # somebody else will find them, or their time ends
-                self.write(lambda db: forget(db, dead))
+                self._session.write(lambda db: forget(db, dead))
         return sum(map(len, hearing.values()))
 
     def listen(self, topics: Sequence[str]) -> SqliteListening:
-        self._must_be_open()
-        ear = self._open_ear(self._store.place.path, lambda: self._store.version(self._patience))
-        return SqliteListening(self, ear, topics)
+        return SqliteListening(self._session, topics)
 
     def open_box(self, box: str) -> SqliteListening:
         return self.listen([box])
@@ -77,29 +67,15 @@ class SqliteBus:
         self.say(box, payload)
 
     def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._store.release()
-
-    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._must_be_open()
-        return self._store.write(work, self._patience)
-
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._must_be_open()
-        return self._store.read(work, self._patience)
-
-    def _must_be_open(self) -> None:
-        if self._closed:
-            raise OperationalError(f"This bus on {self._store.place} was closed before")
+        self._session.close()
 
 
 class SqliteListening:
     """See `celeriac.ports.Listening`."""
 
-    def __init__(self, bus: SqliteBus, ear: Ear, topics: Sequence[str]) -> None:
-        self._bus = bus
-        self._ear = ear
+    def __init__(self, session: Session, topics: Sequence[str]) -> None:
+        self._session = session
+        self._ear = session.ear()
         self._topics = as_json(list(topics))
         self._id = 0
         self._sign_at = 0.0
@@ -127,12 +103,12 @@ class SqliteListening:
         if not self._closed:
             self._closed = True
             with suppress(OperationalError):  # who speaks next finds nobody, and removes us
-                self._bus.write(lambda db: forget(db, [self._id]))
+                self._session.write(lambda db: forget(db, [self._id]))
 
     def _take(self) -> list[tuple[str, bytes]]:
-        rows = self._bus.read(lambda db: db.execute(sql.HEARD, (self._id, MOST_HEARD)).fetchall())
+        rows = self._session.read(lambda db: db.execute(sql.HEARD, (self._id, MOST_HEARD)).fetchall())
         if rows:
-            self._bus.write(lambda db: db.execute(sql.DELETE_HEARD, (self._id, rows[-1][0])))
+            self._session.write(lambda db: db.execute(sql.DELETE_HEARD, (self._id, rows[-1][0])))
         return [(topic, payload) for _, topic, payload in rows]
 
     def _be_known(self) -> None:
@@ -149,7 +125,7 @@ class SqliteListening:
                 db.execute(sql.ADD_LISTENER, (self._ear.address, self._topics, now + OLD)).lastrowid or 0
             )
 
-        self._id = self._bus.write(work)
+        self._id = self._session.write(work)
         self._sign_at = now + SIGN_OF_LIFE
 
 

@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from celeriac.drivers.sqlite import statements as sql
-from celeriac.drivers.sqlite.bells import Ear, open_ear, ring
+from celeriac.drivers.sqlite.bells import ring
 from celeriac.drivers.sqlite.moves import as_json
-from celeriac.drivers.sqlite.store import Store
+from celeriac.drivers.sqlite.session import Session
 from celeriac.exceptions import OperationalError
 from celeriac.message import STREAM_MARK, Result
 
@@ -34,46 +34,34 @@ PAUSE_IN_TROUBLE = 0.5
 class SqliteResults:
     """One user of a file as a result store."""
 
-    def __init__(
-        self,
-        store: Store,
-        patience: float,
-        open_ear: Callable[[str, Callable[[], object]], Ear] = open_ear,
-    ) -> None:
-        self._store = store
-        self._patience = patience
-        self._open_ear = open_ear
-        self._closed = False
+    def __init__(self, session: Session) -> None:
+        self._session = session
         self._watches: set[SqliteWatch] = set()
 
     def save(self, results: Sequence[Result]) -> None:
         if results:
-            watchers = self._write(lambda db: save_results(db, results, time.time()))
+            watchers = self._session.write(lambda db: save_results(db, results, time.time()))
             if watchers:
                 with suppress(OperationalError):  # they are stored, and a watch has its net
-                    ring_watchers(self._write, watchers)
+                    ring_watchers(self._session.write, watchers)
 
     def load(self, ids: Sequence[str]) -> list[bytes | None]:
-        self._must_be_open()
-        return self._store.read(lambda db: _load(db, ids), self._patience)
+        return self._session.read(lambda db: _load(db, ids))
 
     def watch(self, told: Callable[[str, bytes], None]) -> SqliteWatch:
-        self._must_be_open()
-        ear = self._open_ear(self._store.place.path, lambda: self._store.version(self._patience))
-        watch = SqliteWatch(self._write, ear, told, self._watches.discard)
+        watch = SqliteWatch(self._session, told, self._watches.discard)
         self._watches.add(watch)
         return watch
 
     def push(self, task_id: str, first: int, parts: Sequence[bytes], keep: int, ttl: float | None) -> None:
-        watchers = self._write(lambda db: _push(db, task_id, first, parts, keep, ttl, time.time()))
+        watchers = self._session.write(lambda db: _push(db, task_id, first, parts, keep, ttl, time.time()))
         if watchers:
             with suppress(OperationalError):  # as above
-                ring_watchers(self._write, watchers)
+                ring_watchers(self._session.write, watchers)
 
     def parts(self, task_id: str, after: int, most: int) -> list[tuple[int, bytes]]:
-        self._must_be_open()
         asked = (task_id, after, time.time(), most)
-        return self._store.read(lambda db: db.execute(sql.PARTS_AFTER, asked).fetchall(), self._patience)
+        return self._session.read(lambda db: db.execute(sql.PARTS_AFTER, asked).fetchall())
 
     def forget(self, ids: Sequence[str]) -> None:
         streams = [id.removeprefix(STREAM_MARK) for id in ids if id.startswith(STREAM_MARK)]
@@ -83,22 +71,12 @@ class SqliteResults:
             if streams:
                 db.execute(sql.FORGET_PARTS, (as_json(streams),))
 
-        self._write(work)
+        self._session.write(work)
 
     def close(self) -> None:
-        if not self._closed:
-            for watch in list(self._watches):
-                watch.close()
-            self._closed = True
-            self._store.release()
-
-    def _write(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        self._must_be_open()
-        return self._store.write(work, self._patience)
-
-    def _must_be_open(self) -> None:
-        if self._closed:
-            raise OperationalError(f"This result store on {self._store.place} was closed before")
+        for watch in list(self._watches):
+            watch.close()
+        self._session.close()
 
 
 class SqliteWatch:
@@ -106,13 +84,12 @@ class SqliteWatch:
 
     def __init__(
         self,
-        write: Callable[[Callable[[sqlite3.Connection], Any]], Any],
-        ear: Ear,
+        session: Session,
         told: Callable[[str, bytes], None],
         closed: Callable[[SqliteWatch], None],
     ) -> None:
-        self._write = write
-        self._ear = ear
+        self._session = session
+        self._ear = session.ear()
         self._told = told
         self._when_closed = closed
         self._closed = False
@@ -131,22 +108,21 @@ class SqliteWatch:
 
         with self._lock:
             self._ids.update(ids)
-        stored: list[bytes | None] = self._write(work) if ids else []
-        return stored
+        return self._session.write(work) if ids else []
 
     def discard(self, ids: Sequence[str]) -> None:
         with self._lock:
             known = self._ids.intersection(ids)
             self._ids -= known
         if known:
-            self._write(lambda db: db.execute(sql.UNWATCH, (self._ear.address, as_json(list(known)))))
+            self._session.write(lambda db: db.execute(sql.UNWATCH, (self._ear.address, as_json(list(known)))))
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
             self._ear.wake()
             with suppress(OperationalError):  # whoever rings next finds nobody, and removes us
-                self._write(lambda db: db.execute(sql.DELETE_WATCHER, (self._ear.address,)))
+                self._session.write(lambda db: db.execute(sql.DELETE_WATCHER, (self._ear.address,)))
             self._when_closed(self)
         if self._thread is not threading.current_thread():
             self._thread.join()
@@ -159,7 +135,7 @@ class SqliteWatch:
                 if time.monotonic() >= known_until:
                     self._be_known()
                     known_until = time.monotonic() + LONGEST_PAUSE
-                for task_id, payload in self._write(self._take_news):
+                for task_id, payload in self._session.write(self._take_news):
                     self._tell(task_id, payload)
                 pause = LONGEST_PAUSE
             except OperationalError as error:
@@ -183,7 +159,7 @@ class SqliteWatch:
                 db.executemany(sql.WATCH_AGAIN, [(id, self._ear.address) for id in ids])
 
         if ids:
-            self._write(work)
+            self._session.write(work)
 
     def _tell(self, task_id: str, payload: bytes) -> None:
         if self._closed or task_id not in self._ids:
