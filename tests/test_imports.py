@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 #: From the ground up. A file may import what stands in its own line or above it in this list.
 LAYERS = (
-    "states exceptions signals clock importing logical panel patterns version nearest",
+    "states exceptions signals clock graph importing logical panel patterns version nearest",
     "message",
     "planned",
     "entities",
@@ -46,6 +46,7 @@ STRANGERS = ({"wire", "drivers"}, {"compat", "testing"})
 #: Files that may import in a function, each with its reason.
 LATE_IMPORTS = {
     "celeriac.aio": "a program without a loop shall not pay for asyncio",
+    "celeriac.graph": "graphs are sorted once in a while, results are in every program",
     "celeriac.app": "reporting reads the metadata of packages, a tenth of the time of importing us",
     "celeriac.worker.job": "the same: a worker without async tasks",
     "celeriac.worker.inline": "the same",

@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar, cast
 from celeriac import aio, revoking, states
 from celeriac import request as requests
 from celeriac.current import App, get_current_app
-from celeriac.exceptions import ImproperlyConfigured, TaskRevokedError
+from celeriac.exceptions import ImproperlyConfigured, IncompleteStream, TaskRevokedError
+from celeriac.graph import DependencyGraph
 from celeriac.message import STREAM_MARK
 from celeriac.ports import ResultStore
 from celeriac.updates import Followed, ProgressUpdates, Stream, Yielded
@@ -329,7 +330,7 @@ class AsyncResult(Generic[R_co]):
     def iterdeps(self, intermediate: bool = False) -> Iterator[tuple[Any, Any]]:
         """(parent, result) of this and of all tasks that it called, and those called, level by level.
 
-        RuntimeError if one has not ended, unless `intermediate`.
+        IncompleteStream if one has not ended, unless `intermediate`.
         """
         coming: deque[tuple[Any, Any]] = deque([(None, self)])
         while coming:
@@ -338,7 +339,7 @@ class AsyncResult(Generic[R_co]):
             if node.ready():
                 coming.extend((node, child) for child in node.children or ())
             elif not intermediate:
-                raise RuntimeError(f"task {node.id} has not ended, so what it calls is not known yet")
+                raise IncompleteStream(f"task {node.id} has not ended, so what it calls is not known yet")
 
     def collect(self, intermediate: bool = False, **options: Any) -> Iterator[tuple[Any, Any]]:
         """(result, value) of this and of all that it called, waiting for each."""
@@ -347,6 +348,22 @@ class AsyncResult(Generic[R_co]):
             node = coming.popleft()
             yield node, node.get(**options)
             coming.extend(node.children or ())
+
+    def build_graph(
+        self, intermediate: bool = False, formatter: Callable[[Any], str] | None = None
+    ) -> DependencyGraph:
+        """This and all that it called, each with what it called: `result.graph.to_dot(file)` draws it."""
+        made = DependencyGraph(formatter=formatter)
+        for parent, node in self.iterdeps(intermediate):
+            made.add_arc(node)
+            if parent is not None:
+                made.add_edge(parent, node)
+        return made
+
+    @property
+    def graph(self) -> DependencyGraph:
+        """`build_graph()` of what has ended."""
+        return self.build_graph()
 
     def get_leaf(self) -> Any:
         """The value of the last of all that it called."""

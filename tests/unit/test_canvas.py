@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 from collections.abc import Iterator
+from io import StringIO
 from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
@@ -13,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from celeriac import Celery, Signature, canvas, chain, chord, group, maybe_signature, signature
+from celeriac.exceptions import IncompleteStream
 from celeriac.request import Request
 from celeriac.task import Task
 from celeriac.testing.worker import start_worker
@@ -211,6 +213,21 @@ def test_workflows_read_like_they_are_built(add: Task[..., int]) -> None:
     assert repr(a(1) | group(a(1), a(2)) | a() | a(9)) == "add(1) | %(add([add(1), add(2)]) | add(9))"
     assert repr(add.starmap([(1, 2)])) == "[add(*x) for x in [(1, 2)]]"
     assert repr(add.map([1])) == "[add(x) for x in [1]]"
+
+
+def test_CAN_4_workflows_name_the_module_of_their_tasks_once(app: Celery) -> None:
+    a, t = (app.task(name=name)(lambda *args: args).s for name in ("proj.add", "proj.tsum"))
+    for workflow, text in (
+        (a(2, 2) | a(4) | a(5), "proj.add(2, 2) | add(4) | add(5)"),
+        (group(a(1, 1), a(2, 2)), "group([proj.add(1, 1), add(2, 2)])"),
+        (chord([a(1), a(2)], t(5, z=3)), "%proj.tsum([add(1), add(2)], 5, z=3)"),
+        (chord([a(1), a(2)]), "<chord without body: [proj.add(1), proj.add(2)]>"),
+        (group(a(1), a(2)) | t() | a(3), "%(proj.tsum([add(1), add(2)]) | add(3))"),
+        (a(1) | group(a(2), a(3)) | t(), "proj.add(1) | %tsum([add(2), add(3)])"),
+        (a(1) | group(a(1) | a(2), group(a(3))), "proj.add(1) | group([add(1) | add(2), group([add(3)])])"),
+    ):
+        assert repr(workflow) == text  # as stock Celery shows it, but for its tuples
+    assert repr(chain()).startswith("<chain@0x")
 
 
 def test_workflows_are_joined_by_the_rules(add: Task[..., int]) -> None:
@@ -450,7 +467,20 @@ def test_TSK_24_a_visitor_comes_to_every_task_of_a_workflow(add: Task[..., int])
     assert second.options == {"in_chain": 1, "mark": "m", "stamped_headers": ["in_chain", "mark"]}
     made = chord([add.s(1), add.s(2)], add.s(3)).stamp(Visitor())
     assert [task.options["stamped_headers"] for task in made.tasks] == [["in_group", "mark"]] * 2
-    assert made.body.options == {"is_body": 1, "mark": "m", "stamped_headers": ["is_body", "mark"]}
+    assert made.body.options == {
+        "in_group": 1,
+        "is_body": 1,
+        "mark": "m",
+        "stamped_headers": ["in_group", "is_body", "mark"],
+    }
+
+
+def test_TSK_24_an_errback_that_all_of_a_group_share_is_stamped_in_each_once(add: Task[..., int]) -> None:
+    made = group(add.s(1), add.s(2))
+    made.link_error(add.s(9))
+    made.stamp(mark=1)
+    made.stamp(mark=2, append_stamps=True)
+    assert [task.options["link_error"][0].options["mark"] for task in made.tasks] == [[2, 1], [2, 1]]
 
 
 def test_TSK_24_stamps_travel_as_headers_and_stay_with_what_takes_the_place_of_a_task(app: Celery) -> None:
@@ -502,7 +532,7 @@ def test_RES_1_all_that_a_task_called_is_collected(app: Celery, add: Task[..., i
 
     with app.testing():
         result = calls.delay()
-        with pytest.raises(RuntimeError, match="has not ended"):
+        with pytest.raises(IncompleteStream, match="has not ended"):
             list(result.iterdeps())
         assert [value for _, value in result.collect()] == ["called", 1, 2]
         assert [(parent and parent.id, node.get()) for parent, node in result.iterdeps()] == [
@@ -511,6 +541,28 @@ def test_RES_1_all_that_a_task_called_is_collected(app: Celery, add: Task[..., i
             (result.id, 2),
         ]
         assert result.get_leaf() == 2
+
+
+def test_RES_1_what_came_of_what_is_a_graph_that_can_be_drawn(app: Celery, add: Task[..., int]) -> None:
+    @app.task(name="calls")
+    def calls() -> str:
+        (add.s(1) | add.s(2)).delay()
+        return "called"
+
+    with app.testing():
+        result = calls.delay()
+        with pytest.raises(IncompleteStream, match="has not ended"):
+            assert result.graph
+        assert len(result.build_graph(intermediate=True)) == 1
+        result.get()
+        (last,) = result.children or ()
+        last.get()
+        graph = result.graph
+        drawn = StringIO()
+        graph.to_dot(drawn)
+        assert graph.topsort() == [last, result]
+        assert [list(graph.edges()), graph.valency_of(result), graph.valency_of(last)] == [[result], 1, 0]
+        assert f'"{result.id}" -> "{last.id}"' in drawn.getvalue()
 
 
 def test_CAN_6_a_group_of_one_that_was_sent_as_a_group_stays_one(app: Celery) -> None:

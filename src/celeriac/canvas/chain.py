@@ -7,7 +7,14 @@ from functools import reduce
 from typing import Any
 
 from celeriac.canvas.publishing import send
-from celeriac.canvas.signature import Prepared, Signature, as_signature, is_several, listing, stamps_joined
+from celeriac.canvas.signature import (
+    Prepared,
+    Signature,
+    as_signature,
+    is_several,
+    listing,
+    shortened,
+)
 
 #: Options of a chain that belong to its last step: under what id it is known, and who counts it.
 _OF_THE_LAST = ("task_id", "group_id", "group_index", "chord")
@@ -148,14 +155,7 @@ class chain(Signature):
 
     def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
         """Put headers on each of its steps."""
-        if visitor is not None:
-            headers = stamps_joined(headers, visitor.on_chain_start(self, **headers))
-        self.stamp_links(visitor, append_stamps, **headers)
-        for step in self.tasks:
-            step.stamp(visitor, append_stamps, **headers)
-        if visitor is not None:
-            visitor.on_chain_end(self, **headers)
-        return self
+        return self._stamp_each(self.tasks, "chain", visitor, append_stamps, headers)
 
     def members(self) -> int:
         return next((step.members() for step in reversed(self.tasks) if not _is_empty(step)), 0)
@@ -190,8 +190,8 @@ class chain(Signature):
 
     def __repr__(self) -> str:
         if not self.tasks:
-            return "<chain: empty>"
-        return " | ".join(repr(step) for step in self.tasks)
+            return f"<chain@{id(self):#x}: empty>"
+        return shortened(" | ".join(repr(step) for step in self.tasks), self.tasks[0].task)
 
 
 def _is_empty(step: Signature) -> bool:

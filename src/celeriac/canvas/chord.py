@@ -7,7 +7,15 @@ from typing import Any
 
 from celeriac.canvas.group import flattened, group
 from celeriac.canvas.publishing import send
-from celeriac.canvas.signature import Call, Prepared, Signature, as_signature, listing, stamps_joined
+from celeriac.canvas.signature import (
+    Call,
+    Prepared,
+    Signature,
+    as_signature,
+    listing,
+    shortened,
+    stamps_joined,
+)
 from celeriac.exceptions import ChordError
 from celeriac.result import EagerResult
 from celeriac.wire.task import new_id
@@ -203,16 +211,17 @@ class chord(Signature):
     def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
         """Put headers on the tasks of its header and on its body."""
         self.stamp_links(visitor, append_stamps, **headers)
-        inner, of_body = headers, headers
         if visitor is not None:
-            inner = stamps_joined(headers, visitor.on_chord_header_start(self, **headers))
+            headers = stamps_joined(headers, visitor.on_chord_header_start(self, **headers))
         for task in self.tasks.tasks if isinstance(self.tasks, group) else self.tasks:
-            task.stamp(visitor, append_stamps, **inner)
+            task.stamp(visitor, append_stamps, **headers)
         if visitor is not None:
-            visitor.on_chord_header_end(self, **inner)
-            of_body = stamps_joined(headers, visitor.on_chord_body(self, **headers))
+            visitor.on_chord_header_end(self, **headers)
         if self.body is not None:
-            self.body.stamp(visitor, append_stamps, **of_body)
+            # As in Celery it has the stamps of the header too.
+            if visitor is not None:
+                headers = stamps_joined(headers, visitor.on_chord_body(self, **headers))
+            self.body.stamp(visitor, append_stamps, **headers)
         return self
 
     def members(self) -> int:
@@ -249,8 +258,8 @@ class chord(Signature):
         if isinstance(self.body, Signature) and self.body.subtask_type == "chain":
             first, *rest = self.body.kwargs["tasks"] or [None]
             inside = " | ".join([_call_with(first, tasks), *map(repr, rest)])
-            return f"%({inside})"
-        return "%" + _call_with(self.body, tasks)
+            return shortened(f"%({inside})", "" if first is None else first.task)
+        return shortened("%" + _call_with(self.body, tasks), self.body.task)
 
     # --- inside -------------------------------------------------------------------------------------------
 

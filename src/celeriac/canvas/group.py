@@ -15,7 +15,7 @@ from celeriac.canvas.signature import (
     as_signature,
     is_several,
     listing,
-    stamps_joined,
+    shortened,
 )
 from celeriac.result import AsyncResult
 from celeriac.resultset import GroupResult
@@ -166,14 +166,7 @@ class group(Signature):
 
     def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
         """Put headers on each of its tasks."""
-        if visitor is not None:
-            headers = stamps_joined(headers, visitor.on_group_start(self, **headers))
-        self.stamp_links(visitor, append_stamps, **headers)
-        for task in self.tasks:
-            task.stamp(visitor, append_stamps, **headers)
-        if visitor is not None:
-            visitor.on_group_end(self, **headers)
-        return self
+        return self._stamp_each(self.tasks, "group", visitor, append_stamps, headers)
 
     def set_immutable(self, immutable: bool) -> None:
         """Whether its tasks refuse the value of the task before."""
@@ -204,7 +197,10 @@ class group(Signature):
 
     def __repr__(self) -> str:
         tasks = self.tasks
-        return f"group({tasks!r})" if isinstance(tasks, Later) or tasks else "group(<empty>)"
+        if not tasks:
+            return "group(<empty>)"
+        first = self._first()
+        return shortened(f"group({tasks!r})", first.task if first is not None else "")
 
 
 def is_single(task: Signature) -> bool:

@@ -253,11 +253,25 @@ class Signature(dict[str, Any]):
             linked = self.options.get(option)
             if not linked:
                 continue
-            signatures = [as_signature(one, self._app) for one in listing(linked)]
+            # Copies: an errback of a group stands in each of its tasks, and is stamped in each once.
+            signatures = [as_signature(one, self._app).clone() for one in listing(linked)]
             for one in signatures:
                 said = None if visitor is None else getattr(visitor, visit)(one, **headers)
                 one.stamp(visitor, append_stamps, **stamps_joined(headers, said))
             self.options[option] = signatures if isinstance(linked, list | tuple) else signatures[0]
+
+    def _stamp_each(
+        self, tasks: Iterable[Any], kind: str, visitor: Any, append_stamps: bool, headers: dict[str, Any]
+    ) -> Signature:
+        """Stamp all of a chain or a group, with what the visitor says of that kind."""
+        if visitor is not None:
+            headers = stamps_joined(headers, getattr(visitor, f"on_{kind}_start")(self, **headers))
+        self.stamp_links(visitor, append_stamps, **headers)
+        for task in tasks:
+            task.stamp(visitor, append_stamps, **headers)
+        if visitor is not None:
+            getattr(visitor, f"on_{kind}_end")(self, **headers)
+        return self
 
     def __or__(self, other: Any) -> Signature:  # type: ignore[override]
         if not isinstance(other, Signature):
@@ -456,6 +470,15 @@ def _no_signature(given: Any) -> str:
 def is_several(value: Any) -> bool:
     """A list or another iterable of signatures; not one of them, which is a dict, nor a text."""
     return isinstance(value, Iterable) and not isinstance(value, dict | str | bytes | AsyncResult)
+
+
+def shortened(text: str, name: str) -> str:
+    """Of all tasks in this text that live beside the task of this name, only the first says where that is."""
+    module = name.rpartition(".")[0]
+    if not module:
+        return text
+    before, first, after = text.partition(f"{module}.")
+    return before + first + after.replace(first, "") if first else text
 
 
 def stamps_joined(headers: Mapping[str, Any], more: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -44,6 +44,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.signals": ("celeriac.signals",),
     "celery.states": ("celeriac.states",),
     "celery.utils": ("celeriac.compat.utils",),
+    "celery.utils.graph": ("celeriac.graph",),
     "celery.utils.log": ("celeriac.log", "celeriac.compat.loggers"),
     "celery.utils.nodenames": ("celeriac.compat.nodenames",),
     "celery.utils.time": ("celeriac.compat.times",),
