@@ -25,7 +25,15 @@ from celeriac.canvas import Signature
 from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
 from celeriac.control import Control
-from celeriac.drivers.opening import Options, open_broker, open_bus, open_results, open_schedules, secured
+from celeriac.drivers.opening import (
+    Options,
+    is_one_store,
+    open_broker,
+    open_bus,
+    open_results,
+    open_schedules,
+    secured,
+)
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, EncodeError, NotRegistered
 from celeriac.importing import import_if_there
 from celeriac.message import Binding, Message
@@ -44,6 +52,7 @@ from celeriac.stepping import Stepper
 from celeriac.task import AsyncTask, Task, task_class
 from celeriac.waiting import Waiting
 from celeriac.wire.codecs import in_units
+from celeriac.wire.result import is_end
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -138,6 +147,9 @@ class Celery:
         self.time: Clock = clock.now
         #: What is known of tasks that were called by their names alone.
         self.names_called: dict[str, Constants] = {}
+        #: In whose name the tasks of this process tell how far they are: the owner who holds them, where the
+        #: results lie in the store of the messages. Empty elsewhere.
+        self.owner = ""
         self._ground: Ground | None = None
         self._pid = 0
         self._broker: Broker | None = None
@@ -539,6 +551,17 @@ class Celery:
         conf = self.conf
         url = self._broker_address(conf.broker_read_url or conf.broker_url)
         return open_broker(url, self.result_url, self._broker_options())
+
+    def is_end(self, payload: bytes) -> bool:
+        """Whether this stored result says that its task has ended."""
+        return is_end(payload, self.conf.result_accept_content or self.conf.accept_content)
+
+    def works_as(self, owner: str) -> None:
+        """This process runs tasks now, which this owner holds."""
+        conf = self.conf
+        url = self._broker_address(conf.broker_read_url or conf.broker_url)
+        results = self.result_url
+        self.owner = owner if not self._ground and results and is_one_store(url, results) else ""
 
     def _opening(self) -> threading.RLock:
         """The lock for opening, after a look at whose process this is."""

@@ -22,6 +22,7 @@ class App(Protocol):
     """What tasks, signatures and results ask of their app."""
 
     main: str | None
+    owner: str
 
     @property
     def conf(self) -> Settings: ...
@@ -36,6 +37,8 @@ class App(Protocol):
 
     @property
     def results(self) -> ResultStore | None: ...
+
+    def is_end(self, payload: bytes) -> bool: ...
 
     @property
     def waiting(self) -> Waiting: ...

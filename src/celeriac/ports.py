@@ -176,6 +176,11 @@ class ResultStore(Protocol):
     def save(self, results: Sequence[Result]) -> None:
         """Store and announce."""
 
+    def update(self, result: Result, keep: Callable[[bytes], bool], owner: str = "") -> bool:
+        """`save` for a state on the way, unless `keep` says of the end that is stored that it shall
+        stay, or unless an owner is named whom the broker in this store does not know (any more): who is
+        thought dead may still be talking. One step; says whether it was stored."""
+
     def load(self, ids: Sequence[str]) -> list[bytes | None]:
         """The stored payloads, None where there is none (never stored, expired or forgotten)."""
 

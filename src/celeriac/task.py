@@ -377,7 +377,11 @@ class Task(Generic[P, R]):
     def update_state(
         self, task_id: str | None = None, state: str | None = None, meta: Any = None, **_named: Any
     ) -> None:
-        """Tell those who ask how far it is: any word as the state, anything as `result.info`."""
+        """Tell those who ask how far it is: any word as the state, anything as `result.info`.
+
+        The end of a task stays what it is: a state on the way does not take its place, nor does anything that
+        a run tells of itself whose worker was thought dead and whose message was given to another.
+        """
         app, request = self.app, self.request
         task_id = task_id or request.id
         if not task_id or not state or app.results is None:
@@ -391,7 +395,11 @@ class Task(Generic[P, R]):
             parent_id=request.parent_id,
             serializer=app.conf.result_serializer,
         )
-        app.results.save([Result(task_id, payload, app.conf.seconds("result_expires") or None)])
+        app.results.update(
+            Result(task_id, payload, app.conf.seconds("result_expires") or None),
+            _never if state in states.READY_STATES else app.is_end,
+            app.owner if task_id == request.id else "",
+        )
 
     def progress(self, current: float, total: float | None = None, message: str | None = None) -> None:
         """Tell those who follow how far this run is: `result.progress()`, or the state PROGRESS.
@@ -758,3 +766,7 @@ def _check_attributes(name: str, attributes: Mapping[str, Any], base: type[Task[
 
 def _task_named(name: str) -> Any:
     return get_current_app().tasks[name]
+
+
+def _never(_end: bytes) -> bool:
+    return False

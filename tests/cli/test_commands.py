@@ -274,6 +274,8 @@ def test_dead_letters_are_listed_with_their_reason_and_replayed(run: Run, projec
     (claim,) = broker.turn("owner", [], 1)
     broker.turn("owner", [Outcome(claim.number, Fate.DEAD, id=task_id, reason="it killed three workers")], 0)
     broker.close()
+    results = open_results(f"sqlite:///{project}/shop.db")
+    results.save([Result(task_id, b"its FAILURE")])
 
     (letter,) = json.loads(run("-A", "main", "dead", "list", "--json").stdout)
     assert (letter["id"], letter["queue"], letter["name"]) == (task_id, "celery", "main.add")
@@ -282,7 +284,10 @@ def test_dead_letters_are_listed_with_their_reason_and_replayed(run: Run, projec
 
     unknown = run("-A", "main", "dead", "replay", "unknown")
     assert (unknown.returncode, unknown.stdout) == (1, "Replayed 0 dead letters.\n")
+    assert results.load([task_id]) == [b"its FAILURE"]
     assert run("-A", "main", "dead", "replay", task_id).stdout == "Replayed 1 dead letter.\n"
+    assert results.load([task_id]) == [None], "who asks waits for the new run"
+    results.close()
     assert run("-A", "main", "dead", "list").stdout == "No dead letters.\n"
     (row,) = json.loads(run("-A", "main", "queue", "peek", "celery", "--json").stdout)
     assert row["id"] == task_id

@@ -77,6 +77,8 @@ class TestRedis(BrokerConformance, BusConformance, ResultConformance, ScheduleCo
 class TestRedisPairedWithRedis(BrokerConformance):
     """Broker and results in two databases of one server: the same end state as in one atomic step."""
 
+    one_store = False
+
     @pytest.fixture
     def open_broker(self, redis_db: str) -> Callable[[], Broker]:
         return partial(opening.open_broker, redis_db, other_database(redis_db))
@@ -88,6 +90,8 @@ class TestRedisPairedWithRedis(BrokerConformance):
 
 class TestSqlitePairedWithSqlite(BrokerConformance):
     """Broker and results in two files."""
+
+    one_store = False
 
     @pytest.fixture
     def open_broker(self, sqlite_url: str, tmp_path: Path) -> Callable[[], Broker]:

@@ -99,7 +99,7 @@ def test_leases_do_not_mind_a_wall_clock_that_is_set_back(
 
 
 def test_results_end_by_the_clock_and_take_their_memory_along(store: MemoryStore, ticks: Clock) -> None:
-    results = MemoryResults(store.results)
+    results = MemoryResults(store)
     results.save([Result("a", b"1", ttl=10.0), Result("b", b"2", ttl=20.0), Result("c", b"3")])
     ticks.time += 10
     assert results.load(["a", "b", "c"]) == [None, b"2", b"3"]
@@ -218,7 +218,7 @@ class Breaking(MemoryResults):
 
 
 def test_nothing_is_acknowledged_while_results_cannot_be_saved(broker: MemoryBroker) -> None:
-    results = Breaking(MemoryStore().results)
+    results = Breaking(MemoryStore())
     paired = Paired(broker, results)
     paired.enlist("owner", "node", 30.0)
     paired.publish([Message("a", "celery", b"a")])
@@ -234,7 +234,7 @@ def test_nothing_is_acknowledged_while_results_cannot_be_saved(broker: MemoryBro
 
 def test_closing_a_pair_closes_both() -> None:
     store = MemoryStore()
-    broker, results = MemoryBroker(store), MemoryResults(store.results)
+    broker, results = MemoryBroker(store), MemoryResults(store)
     paired = Paired(broker, results)
     paired.close()
     paired.close()

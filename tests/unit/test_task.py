@@ -378,6 +378,10 @@ def test_update_state_is_seen_by_those_who_ask(app: Celery) -> None:
     assert job.apply(task_id="i").get() == ("PROGRESS", {"done": 3})
     job.update_state("j", "FAILURE", ValueError("no"))
     assert repr(app.AsyncResult("j").result) == "ValueError('no')"
+    job.update_state("j", "PROGRESS", {"done": 4})
+    assert app.AsyncResult("j").state == "FAILURE", "it has ended, whoever still says how far it is"
+    job.update_state("j", "SUCCESS", "by hand")
+    assert app.AsyncResult("j").result == "by hand"
 
 
 # --- handlers, eager --------------------------------------------------------------------------------------

@@ -37,11 +37,16 @@ def list_letters(invocation: Invocation, number: int, as_json: bool) -> None:
 @json_option
 @pass_invocation
 def replay(invocation: Invocation, ids: tuple[str, ...], everything: bool, as_json: bool) -> None:
-    """Put dead letters back to the end of their queues, as if they were new."""
+    """Put dead letters back to the end of their queues, as if they were new: who asks for their results waits
+    for those of the new run."""
     if bool(ids) == everything:
         raise click.UsageError("Name the letters by their ids (see `dead list`), or give --all")
-    broker = invocation.app.broker
-    wanted = [letter.id for letter in broker.letters(ALL)] if everything else list(ids)
+    broker, results = invocation.app.broker, invocation.app.results
+    known = [letter.id for letter in broker.letters(ALL)]
+    wanted = known if everything else list(ids)
+    if results is not None:
+        # First: a worker may have the new result as soon as the letter is a message again.
+        results.forget(list(set(known).intersection(wanted)))
     replayed = broker.replay(wanted)
     if as_json:
         show_json({"asked": len(wanted), "replayed": replayed})

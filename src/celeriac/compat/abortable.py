@@ -44,7 +44,7 @@ class AbortableAsyncResult(AsyncResult[Any]):
             date_done=datetime.now(UTC).isoformat(),
             serializer=conf.result_serializer,
         )
-        store.save([Result(self.id, payload, conf.seconds("result_expires") or None)])
+        store.update(Result(self.id, payload, conf.seconds("result_expires") or None), self.app.is_end)
 
 
 class AbortableTask(Task[Any, Any]):

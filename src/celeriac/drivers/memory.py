@@ -51,7 +51,7 @@ def open_broker(url: str, options: Options, with_results: bool) -> Broker:
 
 def open_results(url: str, options: Options) -> ResultStore:
     """The results of the store that the URL's host names."""
-    return MemoryResults(_store_of(url).results)
+    return MemoryResults(_store_of(url))
 
 
 def open_bus(url: str, options: Options) -> MemoryBus:
@@ -260,13 +260,19 @@ class MemoryBroker:
 class MemoryResults:
     """One user of the stored results; they outlive it."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._shelf = store.results
         self._watches: list[MemoryWatch] = []
         self._closed = False
 
     def save(self, results: Sequence[Result]) -> None:
         self._open().save(results)
+
+    def update(self, result: Result, keep: Callable[[bytes], bool], owner: str = "") -> bool:
+        shelf = self._open()
+        with self._store.lock:
+            return (not owner or self._store.knows(owner)) and shelf.update(result, keep)
 
     def load(self, ids: Sequence[str]) -> list[bytes | None]:
         return self._open().load(ids)
@@ -460,6 +466,9 @@ class MemoryStore:
     def enlist(self, owner: str, node: str, lease: float) -> None:
         self._holders.setdefault(owner, Holder(node))
         self._leases.setdefault(node, self.ticks() + lease)
+
+    def knows(self, owner: str) -> bool:
+        return owner in self._holders
 
     def settle(self, owner: str, outcomes: Sequence[Outcome], with_results: bool) -> None:
         held = self._known(owner).held
@@ -706,6 +715,15 @@ class Shelf:
             self._drop_ended()
             for result in results:
                 self._save(result)
+
+    def update(self, result: Result, keep: Callable[[bytes], bool]) -> bool:
+        with self._lock:
+            self._drop_ended()
+            stored = self._kept.get(result.task_id)
+            if stored is not None and keep(stored[0]):
+                return False
+            self._save(result)
+            return True
 
     def push(self, task_id: str, first: int, parts: Sequence[bytes], keep: int, ttl: float | None) -> None:
         stream = STREAM_MARK + task_id

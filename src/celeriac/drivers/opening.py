@@ -73,7 +73,7 @@ def open_broker(
     driver = driver_of(url)
     if not result_url:
         return driver.open_broker(url, options, with_results=False)
-    if driver_of(result_url) is driver and driver.same_store(url, result_url):
+    if is_one_store(url, result_url):
         return driver.open_broker(url, options, with_results=True)
     results = open_results(result_url, options)
     try:
@@ -81,6 +81,13 @@ def open_broker(
     except BaseException:
         results.close()
         raise
+
+
+def is_one_store(broker_url: str | Sequence[str], result_url: str) -> bool:
+    """Whether messages and results lie in one store, which settles both in one step."""
+    url = _only(broker_url)
+    driver = driver_of(url)
+    return driver_of(result_url) is driver and driver.same_store(url, result_url)
 
 
 def open_results(url: str, options: Options = _DEFAULTS) -> ResultStore:

@@ -168,7 +168,7 @@ class MemoryStepper:
         accept = conf.result_accept_content or conf.accept_content
         return Ground(
             broker=lambda: MemoryBroker(store, with_results=self._app.result_url is not None),
-            results=lambda: MemoryResults(store.results),
+            results=lambda: MemoryResults(store),
             waiting=lambda results: SteppedWaiting(results, self, accept),
             schedules=lambda: MemorySchedules(store, _GROUP),
             bus=lambda: MemoryBus(store.air),
@@ -301,7 +301,7 @@ class MemoryStepper:
             self._app,
             _HOSTNAME,
             now=self._clock,
-            save=None if results is None else lambda result: results.save([result]),
+            save=None if results is None else lambda result: results.update(result, self._app.is_end),
             revoked=self._broker.revoked,
             limits=self._limits,
         )

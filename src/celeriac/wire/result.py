@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from celeriac.exceptions import DecodeError, EncodeError
-from celeriac.states import EXCEPTION_STATES
+from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError
+from celeriac.states import EXCEPTION_STATES, READY_STATES
 from celeriac.wire.codecs import (
     Codec,
     codec_named,
@@ -31,6 +31,7 @@ __all__ = [
     "encode_part",
     "encode_result",
     "encode_success",
+    "is_end",
 ]
 
 #: Starts a payload that Celery's result_compression made smaller; the content type and a zero byte follow.
@@ -109,6 +110,18 @@ def decode_result(payload: bytes, accept: Collection[str]) -> dict[str, Any]:
     if not isinstance(meta, dict) or "status" not in meta:
         raise DecodeError("this is no result of a task: it has no status")
     return meta
+
+
+def is_end(payload: bytes, accept: Collection[str]) -> bool:
+    """Whether this meta says that its task has ended. What nobody here can read says nothing."""
+    # Celery's JSON begins with the state.
+    state, quote, _ = payload[12:32].partition(b'"') if payload[:12] == b'{"status": "' else (b"", b"", b"")
+    if quote:
+        return state.decode("ascii", "replace") in READY_STATES
+    try:
+        return decode_result(payload, accept)["status"] in READY_STATES
+    except (DecodeError, ContentDisallowed):
+        return False
 
 
 def encode_part(value: Any, serializer: str) -> bytes:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from celeriac.exceptions import OperationalError, WorkerShutdown, WorkerTerminate
 from celeriac.message import Claim, Fate, Outcome, Result
-from celeriac.ports import Broker, ResultStore
+from celeriac.ports import Broker
 from celeriac.worker.execute import Executor, Job
 from celeriac.worker.intake import Intake
 from celeriac.worker.slots import Slot, State
@@ -71,7 +71,7 @@ class Life:
         self,
         plan: Plan,
         broker: Broker,
-        results: ResultStore | None,
+        tell: Callable[[Result], object] | None,
         executor: Callable[[Callable[[Result], None] | None], Executor],
         slot: Slot,
         *,
@@ -85,7 +85,7 @@ class Life:
         self.plan = plan
         self.slot = slot
         self.broker = broker
-        self.executor = executor(self._save if results is not None else None)
+        self.executor = executor(self._save if tell is not None else None)
         self.intake = Intake(broker, plan.owner, lost=self._say_lost, found=self._say_found)
         self.stopping = False
         #: All is being returned on another thread, and the process ends with that.
@@ -94,7 +94,7 @@ class Life:
         self._entered = False
         #: Numbers of what runs and was acknowledged early.
         self._marked: set[int] = set()
-        self._results = results
+        self._tell = tell
         self._judge = judge
         self._ready = ready
         self._limits_in_use = limits_in_use
@@ -214,9 +214,9 @@ class Life:
             self.retiring = self.stopping = True
 
     def _save(self, result: Result) -> None:
-        if self._results is not None:
+        if self._tell is not None:
             try:
-                self._results.save([result])
+                self._tell(result)
             except OperationalError as error:
                 self._say_lost(error)
 

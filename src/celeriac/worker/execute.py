@@ -63,7 +63,7 @@ class Executor:
         *,
         now: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.perf_counter,
-        save: Callable[[Result], None] | None = None,
+        save: Callable[[Result], object] | None = None,
         revoked: Container[str] = (),
         limits: Limits | None = None,
     ) -> None:

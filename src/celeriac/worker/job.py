@@ -68,7 +68,7 @@ class Surroundings:
         hostname: str,
         endings: Endings,
         clock: Callable[[], float],
-        save: Callable[[Result], None] | None,
+        save: Callable[[Result], object] | None,
     ) -> None:
         self.app = app
         self.hostname = hostname
@@ -234,7 +234,7 @@ class Job:
             signals.task_prerun, task, task_id=made.id, task=task, args=made.args, kwargs=made.kwargs
         )
 
-    def _save_started(self, save: Callable[[Result], None]) -> None:
+    def _save_started(self, save: Callable[[Result], object]) -> None:
         result = self._endings.started(self.request, os.getpid())
         if result is None:
             return

@@ -173,7 +173,9 @@ class Household:
     ) -> Life:
         """The common part of a child, with a broker of its own."""
 
-        broker = self.app.open_worker_broker()
+        app = self.app
+        broker, results = app.open_worker_broker(), app.results
+        app.works_as(plan.owner)
 
         def executor(save: Callable[[Result], None] | None) -> Executor:
             made = Executor(self.app, plan.hostname, save=save, revoked=broker.revoked, limits=self.limits)
@@ -183,7 +185,7 @@ class Household:
         life = Life(
             plan,
             broker,
-            self.app.results,
+            None if results is None else lambda result: results.update(result, app.is_end, app.owner),
             executor,
             slot,
             judge=lambda claims, begun, how: self.judge(claims, begun, plan.rooms, how),

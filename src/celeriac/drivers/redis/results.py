@@ -15,7 +15,7 @@ from hiredis import PushNotification, ReplyError
 
 from celeriac.drivers.redis.connection import Connection, ServerError, pack
 from celeriac.drivers.redis.keys import Keys
-from celeriac.drivers.redis.scripts import PUSH
+from celeriac.drivers.redis.scripts import PUSH, UPDATE
 from celeriac.exceptions import OperationalError
 from celeriac.message import STREAM_MARK, Result
 from celeriac.ports import Watch
@@ -51,6 +51,20 @@ class RedisResults:
                 ("EXEC",),
             ]
         self._call_many(commands)
+
+    def update(self, result: Result, keep: Callable[[bytes], bool], owner: str = "") -> bool:
+        keys = [self._keys.meta(result.task_id)]
+        if owner:
+            keys.append(self._keys.claims + owner)
+        ttl, seen = int(result.ttl * 1000) if result.ttl else 0, b""
+        while True:
+            packed = UPDATE.packed(keys, result.payload, ttl, seen)
+            answer = self._with_connection(partial(UPDATE.call, packed=packed))
+            if isinstance(answer, int):
+                return answer == 1
+            if keep(answer):
+                return False
+            seen = answer
 
     def load(self, ids: Sequence[str]) -> list[bytes | None]:
         if not ids:

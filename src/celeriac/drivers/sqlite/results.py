@@ -45,6 +45,21 @@ class SqliteResults:
                 with suppress(OperationalError):  # they are stored, and a watch has its net
                     ring_watchers(self._session.write, watchers)
 
+    def update(self, result: Result, keep: Callable[[bytes], bool], owner: str = "") -> bool:
+        def work(db: sqlite3.Connection) -> list[str] | None:
+            if owner and db.execute(sql.OWNER, (owner,)).fetchone() is None:
+                return None
+            (stored,) = _load(db, [result.task_id])
+            if stored is not None and keep(stored):
+                return None
+            return save_results(db, [result], time.time())
+
+        watchers = self._write(work)
+        if watchers:
+            with suppress(OperationalError):  # as above
+                ring_watchers(self._write, watchers)
+        return watchers is not None
+
     def load(self, ids: Sequence[str]) -> list[bytes | None]:
         return self._session.read(lambda db: _load(db, ids))
 

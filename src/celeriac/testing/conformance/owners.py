@@ -50,6 +50,9 @@ class Owners(Opened):
                 zombie.turn(late, want=want, wait=PATIENCE)
             assert fenced.value.owner == "zombie"
         assert supervisor.depth() == Depth(ready=1, claimed=1)
+        if self.one_store:
+            assert not results.update(Result("a", b"on the way"), keep=lambda stored: False, owner="zombie")
+            assert results.update(Result("b", b"on the way"), keep=lambda stored: False, owner="heir")
         assert results.load(["a"]) == [None]
         zombie.broker.dismiss("zombie")
         assert supervisor.depth() == Depth(ready=1, claimed=1)

@@ -51,6 +51,40 @@ class ResultConformance(Streams):
         time.sleep(0.1)
         assert results.load(["a"]) == [b"FAILURE"]
 
+    def test_an_update_takes_the_place_of_what_shall_not_be_kept(self, results: ResultStore) -> None:
+        teller = Teller()
+        results.watch(teller).add(["a", "b"])
+        for state in (b"one", b'{"status": "STARTED", "result": 1}', b'{"status": "HALF"}', b"two"):
+            assert results.update(Result("a", state), keep=lambda stored: False)
+            assert teller.next() == ("a", state)
+        end = b'{"status": "SUCCESS", "result": 1}'
+        results.save([Result("a", end), Result("b", b"another end")])
+        for id, stored in (("a", end), ("b", b"another end")):
+            assert not results.update(Result(id, b"late"), keep=stored.__eq__)
+            assert results.load([id]) == [stored]
+        assert sorted(teller.take(2)) == [("a", end), ("b", b"another end")]
+        assert teller.is_silent()
+        assert results.update(Result("a", b"for short", ttl=0.05), keep=lambda stored: False)
+        until(lambda: results.load(["a"]) == [None])
+
+    def test_an_update_and_an_end_may_race_and_the_end_stays(
+        self, results: ResultStore, open_results: Callable[[], ResultStore], threads: ThreadPoolExecutor
+    ) -> None:
+        other, start = open_results(), threading.Barrier(2)
+
+        def update(n: int) -> None:
+            start.wait(PATIENCE)
+            results.update(Result(f"{n}", b"on the way"), keep=lambda stored: stored == b"end")
+
+        def end(n: int) -> None:
+            start.wait(PATIENCE)
+            other.save([Result(f"{n}", b"end")])
+
+        for n in range(50):
+            all_of([threads.submit(update, n), threads.submit(end, n)])
+        assert results.load([f"{n}" for n in range(50)]) == [b"end"] * 50
+        other.close()
+
     def test_a_result_goes_away_after_its_time_to_live(self, results: ResultStore) -> None:
         results.save([Result("short", b"x", ttl=0.3), Result("long", b"y", ttl=3600.0), Result("ever", b"z")])
         assert results.load(["short"]) == [b"x"]
@@ -252,6 +286,7 @@ class ResultConformance(Streams):
         results.close()
         calls: list[Callable[[], object]] = [
             lambda: results.save([Result("a", b"1")]),
+            lambda: results.update(Result("a", b"1"), keep=lambda stored: False),
             lambda: results.load(["a"]),
             lambda: results.forget(["a"]),
             lambda: results.watch(Teller()).add(["a"]),

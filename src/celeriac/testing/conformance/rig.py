@@ -114,6 +114,8 @@ class Opened:
 
     #: Whether no other process can open this driver's store.
     one_process = False
+    #: Whether messages and results lie in one store.
+    one_store = True
 
     @pytest.fixture
     def open_broker(self) -> Callable[[], Broker]:
