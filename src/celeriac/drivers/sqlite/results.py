@@ -54,10 +54,10 @@ class SqliteResults:
                 return None
             return save_results(db, [result], time.time())
 
-        watchers = self._write(work)
+        watchers = self._session.write(work)
         if watchers:
             with suppress(OperationalError):  # as above
-                ring_watchers(self._write, watchers)
+                ring_watchers(self._session.write, watchers)
         return watchers is not None
 
     def load(self, ids: Sequence[str]) -> list[bytes | None]:
