@@ -23,6 +23,7 @@ check: ## Check format, lint, types and the direction of imports
 	@$(python) -m ruff format --check .
 	@$(python) -m ruff check .
 	@$(python) -m mypy
+	@$(python) -m basedpyright
 	@$(python) -m pytest -q tests/test_imports.py
 
 format: ## Write the source as the house writes it

@@ -441,6 +441,8 @@ _SECRET_NAME = re.compile(
 )
 #: user:password@ of a URL; the password may hold any sign.
 _URL_PASSWORD = re.compile(r"(\w://[^:/@\s]*):(.*)@")
+#: The same among its options: rediss://host/0?ssl_password=...
+_PASSWORD_OPTION = re.compile(r"(://.*password=)[^&]*")
 
 
 def censored(name: str, value: Any) -> Any:
@@ -448,12 +450,16 @@ def censored(name: str, value: Any) -> Any:
     if isinstance(value, str):
         if value and _SECRET_NAME.search(name):
             return _HIDDEN
-        return ";".join(_URL_PASSWORD.sub(rf"\1:{_HIDDEN}@", part) for part in value.split(";"))
+        return ";".join(_without_secrets(part) for part in value.split(";"))
     if isinstance(value, Mapping):
         return {key: censored(str(key), inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [censored(name, inner) for inner in value]
     return _HIDDEN if isinstance(value, bytes) and _SECRET_NAME.search(name) else value
+
+
+def _without_secrets(text: str) -> str:
+    return _PASSWORD_OPTION.sub(rf"\1{_HIDDEN}", _URL_PASSWORD.sub(rf"\1:{_HIDDEN}@", text))
 
 
 #: The same under a name that no argument hides.

@@ -1,4 +1,4 @@
-"""What a type checker must know of calls; `test_typing.py` has mypy read it. Nothing here is run."""
+"""What type checkers must know of calls: `test_typing.py` has mypy read it, `make check` pyright too. Nothing is run."""
 
 from __future__ import annotations
 

@@ -160,11 +160,13 @@ def test_the_ids_of_a_chain_name_root_and_parents(app: Celery, add: Task[..., in
     assert last["options"]["task_id"] == result.id
 
 
-def test_chains_are_flattened_and_a_chain_of_one_is_that_one(add: Task[..., int]) -> None:
+def test_chains_are_flattened_and_one_of_a_single_task_stays_a_chain(add: Task[..., int]) -> None:
     steps = chain(chain(add.s(1), add.s(2)), add.s(3)).tasks
     assert [step.args for step in steps] == [(1,), (2,), (3,)]
     assert chain([add.s(1), add.s(2)]) == add.s(1) | add.s(2)
-    assert chain(add.s(1)) == add.s(1)
+    assert chain(chain(add.s(1), add.s(2))) == add.s(1) | add.s(2)
+    assert chain(add.s(1)) == chain([add.s(1)])
+    assert chain(add.s(1)).tasks == [add.s(1)]
     made = add.s(1)
     made |= add.s(2)
     assert isinstance(made, chain)
@@ -172,6 +174,15 @@ def test_chains_are_flattened_and_a_chain_of_one_is_that_one(add: Task[..., int]
     again = Signature.from_dict(json.loads(json.dumps(made)))
     assert isinstance(again, chain)
     assert repr(again) == "add(1) | add(2)"
+
+
+def test_CAN_5_a_chain_that_is_called_is_sent(app: Celery, add: Task[..., int]) -> None:
+    assert chain()() is None
+    two, one = chain(add.s(1), add.s(2))(4), chain(add.s(1))(4)
+    of_two, of_one = sent(app)
+    assert arguments(of_two) == arguments(of_one) == [4, 1]
+    assert [step["options"]["task_id"] for step in embed(of_two)["chain"]] == [two.id]
+    assert (embed(of_one)["chain"], of_one.id) == (None, one.id)
 
 
 def test_links_of_a_chain_go_to_the_last_step_and_errbacks_to_all(app: Celery, add: Task[..., int]) -> None:

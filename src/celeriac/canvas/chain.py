@@ -31,7 +31,8 @@ class chain(Signature):
         steps = _given(tasks)
         # Steps that are joined may be something else: one of them alone, or a chord.
         made = reduce(Signature.joined, (as_signature(step) for step in steps)) if steps else None
-        if made is None or cls is not chain:
+        # One task alone stays a chain: who calls it sends it, and does not run it here.
+        if made is None or cls is not chain or (len(steps) == 1 and made.subtask_type is None):
             return super().__new__(cls)
         return made.clone() if len(steps) == 1 else made
 
@@ -75,6 +76,10 @@ class chain(Signature):
     def unchain_tasks(self) -> list[Signature]:
         """Copies of the steps, with the chain's own link and link_error put where they belong."""
         return self._steps(self.options)
+
+    def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+        """Send it; None if there is nothing to send."""
+        return self.apply_async(partial_args, partial_kwargs) if self.tasks else None
 
     def apply_async(
         self,

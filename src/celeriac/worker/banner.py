@@ -99,12 +99,16 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:**@", url)
+    url = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:**@", url)
+    return re.sub(r"(password=)[^&;]*", r"\1**", url)
 
 
 def shown_store(url: str) -> str:
     """The URL without its password; of an SQLite file the full path, for one must find it."""
     scheme, _, rest = url.partition("://")
+    if scheme == "rediss":
+        # Which files TLS uses is said in the settings, and makes a long line.
+        return without_password(re.sub(r"ssl_\w+=[^&]*&?", "", url).rstrip("?&"))
     if scheme != "sqlite" or not rest.strip("/"):
         return without_password(url)
     path = unquote(urlsplit(url).path).removeprefix("/")

@@ -1,7 +1,7 @@
 """One socket to Redis that speaks RESP through hiredis.
 
 Our own and not redis-py's, for the hot path: importing redis-py costs 0.28 s and 20 MiB in every child, and
-its client 140 us a command against 56 us here. TLS is left to redis-py (see tls.py).
+its client 140 us a command against 56 us here. TLS is the standard library's (see tls.py).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import socket
+import ssl
 import struct
 import time
 import weakref
@@ -20,7 +21,7 @@ from hiredis import ProtocolError, PushNotification, Reader, ReplyError
 from hiredis import pack_command as _pack
 
 from celeriac.drivers.redis.address import Address
-from celeriac.drivers.redis.tls import open_tls_socket
+from celeriac.drivers.redis.tls import explained, secure
 from celeriac.exceptions import OperationalError
 
 #: Bytes asked of the kernel at once; large enough for a batch of 64 small messages in one call.
@@ -35,6 +36,7 @@ class Stream(Protocol):
     def recv(self, size: int, /) -> bytes: ...
     def fileno(self) -> int: ...
     def settimeout(self, seconds: float | None, /) -> None: ...
+    def shutdown(self, how: int, /) -> None: ...
     def close(self) -> None: ...
 
 
@@ -191,7 +193,7 @@ class Connection:
     def shut(self) -> None:
         """Close under a thread that reads: it wakes with an error."""
         stream = self._stream
-        if isinstance(stream, socket.socket):
+        if stream is not None:
             with contextlib.suppress(OSError):
                 stream.shutdown(socket.SHUT_RDWR)
 
@@ -247,14 +249,12 @@ class Connection:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             sock.settimeout(self.connect_timeout)
             sock.connect(address.path)
-        elif address.tls:
-            secured = open_tls_socket(address, self.connect_timeout, self.timeout)
-            _keep_alive(secured)
-            return secured
         else:
             sock = socket.create_connection((address.host, address.port), self.connect_timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _keep_alive(sock)
+            if address.tls:
+                return secure(sock, address, self.timeout)
         _limit_waiting(sock, self.timeout)
         return sock
 
@@ -269,7 +269,15 @@ class Connection:
         if address.db:
             commands.append(["SELECT", address.db])
         commands.append(["CLIENT", "ID"])
-        replies = self.call_many(commands)
+        try:
+            replies = self.call_many(commands)
+        except OperationalError as error:
+            if address.tls or not isinstance(error.__cause__, ConnectionResetError):
+                raise
+            # So does a server that was offered no TLS and wants it; or one that is being restarted.
+            raise OperationalError(
+                f"{error} as soon as it was connected: if that port speaks TLS, write rediss://"
+            ) from error.__cause__
         for reply in replies:
             if isinstance(reply, ReplyError):
                 self.close()
@@ -340,4 +348,6 @@ def _refusal(what: str, reply: ReplyError) -> OperationalError:
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return explained(error)
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
