@@ -1,4 +1,5 @@
-"""What type checkers must know of calls: `test_typing.py` has mypy read it, `make check` pyright too. Nothing is run."""
+"""What type checkers must know of calls: `test_typing.py` has mypy read it, `make check` pyright. Nothing is
+run."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _NO_TLS = "if that port does not speak TLS, write redis:// instead of rediss://"
 _CURES = (
     (
         "hostname mismatch",
-        "the server's certificate is for other names: connect by one of those, or say ssl_check_hostname=false",
+        "the server's certificate is for other names: take one of those, or ssl_check_hostname=false",
     ),
     (
         "ip address mismatch",
@@ -54,11 +54,11 @@ _CURES = (
     ),
     (
         "unknown_ca",
-        "the server does not trust who signed our certificate: name another in ssl_certfile, or let it know that CA",
+        "the server does not trust who signed our certificate: name another one in ssl_certfile",
     ),
     (
         "eof occurred",
-        "the server hung up. Its log says why; mostly it refuses our certificate, or asks for one (ssl_certfile)",
+        "the server hung up: mostly it refuses our certificate, or asks for one (ssl_certfile)",
     ),
 )
 
