@@ -13,10 +13,8 @@ from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Se
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, cast, overload
-from urllib.parse import quote
+from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
 from zoneinfo import ZoneInfo
 
 from celeriac import builtin, canvas, clock, current, logical, signals
@@ -24,24 +22,16 @@ from celeriac import request as requests
 from celeriac.canvas import Signature
 from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
+from celeriac.connections import Connections, Ground
 from celeriac.control import Control
-from celeriac.drivers.opening import (
-    Options,
-    is_one_store,
-    open_broker,
-    open_bus,
-    open_results,
-    open_schedules,
-    secured,
-)
-from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, EncodeError, NotRegistered
-from celeriac.importing import import_if_there
+from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, EncodeError
+from celeriac.importing import discovered, import_object, import_task_module
 from celeriac.message import Binding, Message
 from celeriac.middleware import Entry, Passage
-from celeriac.nearest import nearest
 from celeriac.planning import OWN_WORDS, Schedules
 from celeriac.ports import Broker, Bus, ResultStore, ScheduleStore
 from celeriac.purging import purge
+from celeriac.registry import AnyTask, TaskRegistry, annotate
 from celeriac.result import AsyncResult
 from celeriac.routing import Router
 from celeriac.sending import Constants, compose, send_through, tell_after, told_before
@@ -56,10 +46,6 @@ from celeriac.wire.result import is_end
 
 P = ParamSpec("P")
 R = TypeVar("R")
-AnyTask = Task[Any, Any]
-
-#: The file of the embedded default, in the working directory.
-DEFAULT_FILE = "celeriac.db"
 
 #: The command line, for `Celery.start`: as below.
 _PROGRAM = "celeriac.cli.program"
@@ -75,20 +61,6 @@ _SENT = "celeriac.events.sent"
 _SCHEDULES = "celeriac.schedules.keeping"
 
 _log = logging.getLogger("celeriac.app")
-
-#: What a fork left to the child: it belongs to the parent, so it is neither closed nor collected here.
-_inherited: list[Any] = []
-
-
-class Ground(NamedTuple):
-    """What an app stands on in place of what its settings say; for tests."""
-
-    broker: Callable[[], Broker]
-    results: Callable[[], ResultStore]
-    waiting: Callable[[ResultStore], Waiting]
-    schedules: Callable[[], ScheduleStore]
-    bus: Callable[[], Bus]
-    time: Clock
 
 
 class Celery:
@@ -150,12 +122,6 @@ class Celery:
         #: In whose name the tasks of this process tell how far they are: the owner who holds them, where the
         #: results lie in the store of the messages. Empty elsewhere.
         self.owner = ""
-        self._ground: Ground | None = None
-        self._pid = 0
-        self._broker: Broker | None = None
-        self._results: ResultStore | None = None
-        self._waiting: Waiting | None = None
-        self._bus: Bus | None = None
         given = {**(changes or {}), **settings}
         if broker is not None:
             given["broker_url"] = broker
@@ -172,6 +138,8 @@ class Celery:
         #: The settings: `app.conf.task_default_queue = "mail"`, `app.conf.update(...)`.
         self.conf = Settings(given, told=self._settings_changed)
         self._settings_changed()
+        #: To the stores: opened at their first use, once for each process.
+        self.connections = Connections(self.conf, self._forked)
         self.router = Router(self.conf, self._bindings)
         if config_source is not None:
             self.config_from_object(config_source, silent=config_source_silent, namespace=namespace)
@@ -250,7 +218,7 @@ class Celery:
         self._tasks[task.name] = task
         task.bind(self)
         if self.finalized:
-            self._annotate(task)
+            annotate(task, self.conf.task_annotations)
         return task
 
     def gen_task_name(self, name: str, module: str | None) -> str:
@@ -267,7 +235,7 @@ class Celery:
     @cached_property
     def _base_class(self) -> type[AnyTask]:
         if isinstance(self._task_cls, str):
-            return cast(type[AnyTask], _named_object(self._task_cls))
+            return cast(type[AnyTask], import_object(self._task_cls))
         return self._task_cls or Task
 
     @property
@@ -291,31 +259,12 @@ class Celery:
             for register in list(current.shared):
                 register(self)
             for task in list(self._tasks.values()):
-                self._annotate(task)
+                annotate(task, self.conf.task_annotations)
             for key, entry in self._periodic:
                 self._plan(key, entry)
             self.on_configure.send(self)
             self.on_after_configure.send(self, source=self.conf)
             self.on_after_finalize.send(self)
-
-    def _annotate(self, task: AnyTask) -> None:
-        """What task_annotations says of this task."""
-        annotations = self.conf.task_annotations
-        for rules in annotations if isinstance(annotations, list | tuple) else (annotations,):
-            if isinstance(rules, Mapping):
-                found = (rules.get("*"), rules.get(task.name))
-            else:
-                found = tuple(
-                    say(task) if word == "annotate" else say()
-                    for word in ("annotate_any", "annotate")
-                    if (say := getattr(rules, word, None)) is not None
-                )
-            for attributes in found:
-                for attribute, value in (attributes or {}).items():
-                    # `@run` wraps what is there.
-                    around = attribute.startswith("@")
-                    name = attribute.removeprefix("@")
-                    setattr(task, name, value(getattr(task, name)) if around else value)
 
     # --- sending ------------------------------------------------------------------------------------------
 
@@ -365,11 +314,10 @@ class Celery:
         """Publish one task's message, and tell those who listen for that."""
         if signals.before_task_publish.receivers:
             message = told_before(message, name)
-        broker = self.broker
-        if len(message.payload) > self._max_bytes:
+        if len(message.payload) > self.conf.task_max_bytes:
             raise self._too_large(message)
         if message.copies is None and message.fanout is None:
-            broker.publish((message,))
+            self.connections.broker.publish((message,))
         else:
             self.publish((message,))
         if signals.after_task_publish.receivers or signals.task_sent.receivers:
@@ -379,16 +327,16 @@ class Celery:
         """Send what is composed already."""
         messages = spread(messages, self)
         if messages:
-            broker = self.broker
             for message in messages:
-                if len(message.payload) > self._max_bytes:
+                if len(message.payload) > self.conf.task_max_bytes:
                     raise self._too_large(message)
-            broker.publish(messages)
+            self.broker.publish(messages)
 
     def _too_large(self, message: Message) -> EncodeError:
+        size, allowed = in_units(len(message.payload)), in_units(self.conf.task_max_bytes)
         return EncodeError(
-            f"the message of task {message.id} has {in_units(len(message.payload))}, more than "
-            f"task_max_bytes ({in_units(self._max_bytes)}); store the data elsewhere and send where it is"
+            f"the message of task {message.id} has {size}, more than task_max_bytes ({allowed}); store "
+            "the data elsewhere and send where it is"
         )
 
     def _bindings(self, exchange: str) -> Sequence[Binding]:
@@ -460,97 +408,36 @@ class Celery:
     @property
     def broker_url(self) -> str:
         """Where messages go: broker_write_url, broker_url, or the embedded default."""
-        conf = self.conf
-        return self._broker_address(conf.broker_write_url or conf.broker_url)
-
-    def _broker_address(self, said: Any) -> str:
-        return secured(_one(said), self.conf.broker_use_ssl, "broker_use_ssl") or self._default_url
+        return self.connections.broker_url
 
     @property
     def result_url(self) -> str | None:
         """Where results go; None is nowhere."""
-        conf = self.conf
-        backend: str | None = conf.result_backend
-        if backend:
-            if backend.partition(":")[0] == "disabled":
-                return None
-            return secured(backend, conf.redis_backend_use_ssl, "redis_backend_use_ssl")
-        is_default = not (conf.broker_url or conf.broker_write_url or conf.broker_read_url)
-        return self._default_url if is_default else None
-
-    @cached_property
-    def _default_url(self) -> str:
-        return f"sqlite:///{quote(str(Path.cwd() / DEFAULT_FILE))}"
+        return self.connections.result_url
 
     @property
     def broker(self) -> Broker:
         """This process's connection for sending; opened when it is first needed."""
-        broker = self._broker
-        if broker is None or self._pid != os.getpid():
-            with self._opening():
-                broker = self._broker
-                if broker is None:
-                    broker = self._broker = self._open_broker()
-        return broker
-
-    def _open_broker(self) -> Broker:
-        self._max_bytes: int = self.conf.task_max_bytes
-        if self._ground is not None:
-            return self._ground.broker()
-        return open_broker(self.broker_url, None, self._broker_options())
+        return self.connections.broker
 
     @property
     def results(self) -> ResultStore | None:
         """This process's connection to the results; None where results are off."""
-        results = self._results
-        if results is None or self._pid != os.getpid():
-            url = self.result_url
-            if url is None:
-                return None
-            with self._opening():
-                results = self._results
-                if results is None:
-                    ground = self._ground
-                    results = ground.results() if ground else open_results(url, self._result_options())
-                    self._results = results
-        return results
+        return self.connections.results
 
     @property
     def waiting(self) -> Waiting:
         """The one watch on which all callers of this process wait for results."""
-        waiting = self._waiting
-        if waiting is None or self._pid != os.getpid():
-            store = self.results
-            if store is None:
-                raise RuntimeError("results are off")
-            with self._opening():
-                waiting = self._waiting
-                if waiting is None:
-                    ground = self._ground
-                    waiting = self._waiting = ground.waiting(store) if ground else Waiting(store)
-        return waiting
+        return self.connections.waiting
 
     @property
     def bus(self) -> Bus:
         """This process's connection for remote control and events; opened when it is first needed."""
-        bus = self._bus
-        if bus is None or self._pid != os.getpid():
-            with self._opening():
-                bus = self._bus
-                if bus is None:
-                    ground = self._ground
-                    bus = self._bus = (
-                        ground.bus() if ground else open_bus(self.broker_url, self._broker_options())
-                    )
-        return bus
+        return self.connections.bus
 
     def open_worker_broker(self) -> Broker:
-        """A connection of its own for one who claims; he closes it."""
-        if self._ground is not None:
-            return self._ground.broker()
-        conf = self.conf
-        url = self._broker_address(conf.broker_read_url or conf.broker_url)
-        return open_broker(url, self.result_url, self._broker_options())
+        """A connection of its own for one who claims; who opens it closes it."""
+        return self.connections.open_worker_broker()
 
     def is_end(self, payload: bytes) -> bool:
         """Whether this stored result says that its task has ended."""
@@ -558,39 +445,17 @@ class Celery:
 
     def works_as(self, owner: str) -> None:
         """This process runs tasks now, which this owner holds."""
-        conf = self.conf
-        url = self._broker_address(conf.broker_read_url or conf.broker_url)
-        results = self.result_url
-        self.owner = owner if not self._ground and results and is_one_store(url, results) else ""
+        self.owner = owner if self.connections.are_one_store else ""
 
-    def _opening(self) -> threading.RLock:
-        """The lock for opening, after a look at whose process this is."""
-        if self._pid != os.getpid():
-            if self._pid:
-                # A forked child is alone, whoever held the lock in the parent.
-                self._lock = threading.RLock()
-                _inherited.extend((self._broker, self._results, self._waiting, self._bus))
-                self._broker = self._results = self._waiting = self._bus = None
-                logical.clock.part_from_parent()
-                self.on_after_fork.send(self)
-            self._pid = os.getpid()
-        return self._lock
+    def open_schedules(self) -> ScheduleStore:
+        """A connection of its own to the plans of this app's schedulers; who opens it closes it."""
+        return self.connections.open_schedules(self.conf.beat_group or self.main or "celery")
 
-    def _broker_options(self) -> Options:
-        return self._options(self.conf.broker_transport_options)
-
-    def _result_options(self) -> Options:
-        return self._options(self.conf.result_backend_transport_options)
-
-    def _options(self, said: Mapping[str, Any] | None) -> Options:
-        extra = dict(said or {})
-        conf = self.conf
-        return Options(
-            global_keyprefix=extra.pop("global_keyprefix", ""),
-            connect_timeout=conf.seconds("broker_connection_timeout") or 4.0,
-            publish_timeout=conf.seconds("publish_timeout") or 5.0,
-            extra=extra,
-        )
+    def _forked(self) -> None:
+        """This process is a child of the one that used the app before."""
+        self._lock = threading.RLock()
+        logical.clock.part_from_parent()
+        self.on_after_fork.send(self)
 
     @cached_property
     def control(self) -> Control:
@@ -602,13 +467,6 @@ class Celery:
         """What is called again and again: `app.schedules.add(...)`, pause, trigger, list."""
         kept: Schedules = import_module(_SCHEDULES).KeptSchedules(self)
         return kept
-
-    def open_schedules(self) -> ScheduleStore:
-        """A connection of its own to the plans of this app's schedulers; who opens it closes it."""
-        if self._ground is not None:
-            return self._ground.schedules()
-        group = self.conf.beat_group or self.main or "celery"
-        return open_schedules(self.broker_url, group, self._broker_options())
 
     def purge(self, queues: Iterable[str]) -> int:
         """Remove what waits in these queues; returns how many messages. There is no undo."""
@@ -668,17 +526,15 @@ class Celery:
     @contextlib.contextmanager
     def standing_on(self, ground: Ground) -> Iterator[None]:
         """Inside, nothing of what the settings name is reached: messages and results go to `ground`."""
-        with self._opening():
-            before = (self._ground, self._broker, self._results, self._waiting, self._bus, self.time)
-            self._ground, self._broker, self._results, self._waiting = ground, None, None, None
-            self._bus = None
-            self.time = ground.time
+        time = self.time
         self._close_schedules()
-        try:
-            yield
-        finally:
-            self._close_connections()
-            self._ground, self._broker, self._results, self._waiting, self._bus, self.time = before
+        with self.connections.standing_on(ground):
+            self.time = ground.time
+            try:
+                yield
+            finally:
+                self._close_schedules()
+                self.time = time
 
     # --- settings and modules -----------------------------------------------------------------------------
 
@@ -690,7 +546,7 @@ class Celery:
         What is set directly on the app wins. With namespace="CELERY" only names like CELERY_BROKER_URL count.
         """
         try:
-            source = _named_object(obj) if isinstance(obj, str) else obj
+            source = import_object(obj) if isinstance(obj, str) else obj
         except ImportError as error:
             if silent:
                 return
@@ -743,8 +599,8 @@ class Celery:
     ) -> None:
         """Have `<package>.tasks` of each package imported by the worker; with force, now."""
         if force:
-            for module, may_be_missing in _discovered(packages, related_name):
-                _import(module, may_be_missing)
+            for module, may_be_missing in discovered(packages, related_name):
+                import_task_module(module, may_be_missing)
         else:
             self._to_discover.append((packages, related_name))
 
@@ -752,14 +608,14 @@ class Celery:
         """Import all modules that declare tasks: imports, include, and what is to be discovered."""
         signals.import_modules.send(self)
         for module, may_be_missing in self.task_modules():
-            _import(module, may_be_missing)
+            import_task_module(module, may_be_missing)
 
     def task_modules(self) -> Iterator[tuple[str, bool]]:
         """The modules that declare tasks, and of each whether it may as well not be there."""
         for module in (*(self.conf.imports or ()), *(self.conf.include or ())):
             yield module, False
         for packages, related_name in self._to_discover:
-            yield from _discovered(packages, related_name)
+            yield from discovered(packages, related_name)
 
     # --- life ---------------------------------------------------------------------------------------------
 
@@ -788,17 +644,9 @@ class Celery:
 
     def close(self) -> None:
         """Close its connections; may be called twice. The next use opens them again."""
-        self._close_connections()
-        current.forget_app(self)
-
-    def _close_connections(self) -> None:
-        with self._opening():
-            opened = (self._waiting, self._results, self._broker, self._bus)
-            self._waiting, self._results, self._broker, self._bus = None, None, None, None
-        for connection in opened:
-            if connection is not None:
-                connection.close()
+        self.connections.close()
         self._close_schedules()
+        current.forget_app(self)
 
     def _close_schedules(self) -> None:
         if "schedules" in self.__dict__:
@@ -819,86 +667,9 @@ class Celery:
         return f"<{type(self).__name__} {self.main or '__main__'} at {id(self):#x}>"
 
 
-class TaskRegistry(dict[str, AnyTask]):
-    """The tasks of an app by their names."""
-
-    def __missing__(self, name: str) -> AnyTask:
-        error = NotRegistered(name)
-        near = nearest(str(name), self)
-        error.add_note(
-            f"No task of this name is registered; did you mean {near!r}?"
-            if near
-            else "No task of this name is registered: is the module that declares it imported (include, "
-            "imports, autodiscover_tasks)? `celeriac check` lists what is."
-        )
-        raise error
-
-    def register(self, task: Any) -> None:
-        """Add a task, given as instance or class."""
-        task = task() if isinstance(task, type) else task
-        self[task.name] = task
-
-    def unregister(self, name: Any) -> None:
-        """Take it out, by its name or itself."""
-        name = getattr(name, "name", name)
-        if name not in self:
-            raise NotRegistered(name)
-        del self[name]
-
-    def regular(self) -> dict[str, AnyTask]:
-        """All of them: periodic tasks are no class of their own."""
-        return dict(self)
-
-    def periodic(self) -> dict[str, AnyTask]:
-        """None: schedules belong to beat."""
-        return {}
-
-
 def _same_function(task: AnyTask, function: Callable[..., Any]) -> bool:
     """A module that is imported twice (or again) declares its tasks again; that is no second task."""
     return getattr(task, "__qualname__", type(task).__qualname__) == function.__qualname__
-
-
-def _named_object(path: str) -> Any:
-    """`module`, `module:name`, or `module.name`."""
-    module, colon, name = path.partition(":")
-    if colon:
-        return getattr(import_module(module), name)
-    try:
-        return import_module(path)
-    except ModuleNotFoundError as missing:
-        parent, _, name = path.rpartition(".")
-        if missing.name != path or not parent or not hasattr(import_module(parent), name):
-            raise
-        return getattr(import_module(parent), name)
-
-
-def _discovered(
-    packages: Iterable[str] | Callable[[], Iterable[str]] | None, related_name: str | None
-) -> Iterator[tuple[str, bool]]:
-    for package in (packages() if callable(packages) else packages) or ():
-        yield package, False
-        if related_name:
-            # A package without tasks is well; one whose tasks cannot be imported is not.
-            yield f"{package}.{related_name}", True
-
-
-def _import(module: str, may_be_missing: bool) -> None:
-    try:
-        if may_be_missing:
-            import_if_there(module)
-        else:
-            import_module(module)
-    except Exception as error:
-        error.add_note(
-            f"(imported since imports, include or autodiscover_tasks names {module!r}; `celeriac check` "
-            "shows all modules that fail)"
-        )
-        raise
-
-
-def _one(urls: Any) -> str:
-    return urls if isinstance(urls, str) else ";".join(urls or ())
 
 
 def _default_app() -> Celery:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from types import ModuleType, TracebackType
 from typing import Any
@@ -30,6 +31,46 @@ def import_named(path: str, setting: str) -> Any:
         raise ImproperlyConfigured(
             f"{setting}: {path!r} cannot be imported: {type(error).__name__}: {error}"
         ) from error
+
+
+def import_object(path: str) -> Any:
+    """`module`, `module:name`, or `module.name`; raises what importing it raises."""
+    module, colon, name = path.partition(":")
+    if colon:
+        return getattr(import_module(module), name)
+    try:
+        return import_module(path)
+    except ModuleNotFoundError as missing:
+        parent, _, name = path.rpartition(".")
+        if missing.name != path or not parent or not hasattr(import_module(parent), name):
+            raise
+        return getattr(import_module(parent), name)
+
+
+def discovered(
+    packages: Iterable[str] | Callable[[], Iterable[str]] | None, related_name: str | None
+) -> Iterator[tuple[str, bool]]:
+    """The modules of these packages that may declare tasks, and of each whether it may as well be missing."""
+    for package in (packages() if callable(packages) else packages) or ():
+        yield package, False
+        if related_name:
+            # A package without tasks is well; one whose tasks cannot be imported is not.
+            yield f"{package}.{related_name}", True
+
+
+def import_task_module(module: str, may_be_missing: bool) -> None:
+    """Import a module that declares tasks; an error says why it was imported."""
+    try:
+        if may_be_missing:
+            import_if_there(module)
+        else:
+            import_module(module)
+    except Exception as error:
+        error.add_note(
+            f"(imported since imports, include or autodiscover_tasks names {module!r}; `celeriac check` "
+            "shows all modules that fail)"
+        )
+        raise
 
 
 def told(path: str, error: BaseException) -> str:

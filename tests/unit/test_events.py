@@ -86,12 +86,12 @@ def test_nonsense_on_the_channel_is_passed_over(app: Celery) -> None:
 
 def test_while_the_store_is_away_events_wait_but_not_without_end(app: Celery) -> None:
     dispatcher = app.events.Dispatcher(buffer_group={"task"}, buffer_limit=10**9)
-    good, app._bus = app.bus, Broken()  # type: ignore[assignment]
+    good, app.connections._bus = app.bus, Broken()  # type: ignore[assignment]
     for n in range(MOST_WAITING + 5):
         dispatcher.send("task-started", uuid=str(n))
     dispatcher.flush()
     assert (dispatcher.waiting, dispatcher.lost) == (MOST_WAITING, 5)
-    app._bus = good
+    app.connections._bus = good
     listening = app.bus.listen(["celeryev/*"])
     dispatcher.flush()
     assert dispatcher.waiting == 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from celeriac.app import Celery, TaskRegistry
+from celeriac.app import Celery
 from celeriac.current import current_app, get_current_app
+from celeriac.registry import TaskRegistry
 from celeriac.shared import shared_task
 
 __all__ = ["App", "Celery", "TaskRegistry", "app_or_default", "default_app", "shared_task"]

@@ -16,8 +16,9 @@ from types import TracebackType
 from typing import Any
 
 from celeriac import current, signals, states
-from celeriac.app import Celery, Ground
+from celeriac.app import Celery
 from celeriac.beat.leading import Scheduler
+from celeriac.connections import Ground
 from celeriac.drivers.memory import MemoryBroker, MemoryResults, MemoryStore
 from celeriac.drivers.memory_bus import MemoryBus
 from celeriac.drivers.memory_schedules import MemorySchedules
