@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from canvas.test_random import Chain, Chord, Failed, Group, Interpreter, Stage, Step, larger
 from celeriac import GroupResult
-from celeriac.drivers.memory import _store_of
+from celeriac.drivers.memory import store_of
 from celeriac.drivers.opening import open_broker
 from celeriac.exceptions import Ignore, Reject
 from celeriac.message import Claim, Fate, Message, Outcome
@@ -170,4 +170,4 @@ def test_a_workflow_among_faults_ends_as_its_interpreter_says(stage: FaultyStage
     assert stage.ran == expected.ran
     assert stage.errbacks == expected.errbacks
     assert stage.unfinished_chords() == 0
-    assert _store_of(stage.url).depth("celery").claimed == 0
+    assert store_of(stage.url).depth("celery").claimed == 0

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from celeriac import Celery, chain, chord, group
-from celeriac.drivers.memory import _store_of
+from celeriac.drivers.memory import store_of
 from celeriac.testing.worker import start_worker
 
 WAIT = 20.0
@@ -205,13 +205,13 @@ class Stage:
         return chord([self.signature(task) for task in node.header], self.signature(node.body))
 
     def settled(self) -> bool:
-        store = _store_of(self.url)
+        store = store_of(self.url)
         with store.lock:
             depth = store.depth("celery")
         return depth.ready + depth.delayed + depth.claimed == 0
 
     def unfinished_chords(self) -> int:
-        return sum(members is not None for members in _store_of(self.url)._chords.values())
+        return sum(members is not None for members in store_of(self.url)._chords.values())
 
 
 @pytest.fixture(scope="module")

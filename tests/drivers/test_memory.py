@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from celeriac.drivers.memory import MemoryBroker, MemoryResults, MemoryStore
+from celeriac.drivers.memory.broker import MemoryBroker
+from celeriac.drivers.memory.results import MemoryResults
+from celeriac.drivers.memory.store import MemoryStore
 from celeriac.drivers.opening import open_broker, open_results
 from celeriac.drivers.paired import Paired
 from celeriac.exceptions import Fenced, OperationalError

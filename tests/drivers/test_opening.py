@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from celeriac.drivers.memory import MemoryBroker, MemoryResults
+from celeriac.drivers.memory.broker import MemoryBroker
+from celeriac.drivers.memory.results import MemoryResults
 from celeriac.drivers.opening import Options, driver_of, known_schemes, open_broker, open_results
 from celeriac.drivers.paired import Paired
 from celeriac.exceptions import ImproperlyConfigured

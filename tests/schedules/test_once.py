@@ -22,8 +22,9 @@ from celeriac import Celery
 from celeriac.beat import leading
 from celeriac.beat.leading import Scheduler
 from celeriac.drivers import opening
-from celeriac.drivers.memory import MemoryBroker, MemoryStore
-from celeriac.drivers.memory_schedules import MemorySchedules
+from celeriac.drivers.memory.broker import MemoryBroker
+from celeriac.drivers.memory.schedules import MemorySchedules
+from celeriac.drivers.memory.store import MemoryStore
 from celeriac.ports import Broker, ScheduleStore
 from celeriac.schedules import crontab, judging, schedule
 from celeriac.schedules.entry import read_entry

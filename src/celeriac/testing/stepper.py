@@ -19,9 +19,11 @@ from celeriac import current, signals, states
 from celeriac.app import Celery
 from celeriac.beat.leading import Scheduler
 from celeriac.connections import Ground
-from celeriac.drivers.memory import MemoryBroker, MemoryResults, MemoryStore
-from celeriac.drivers.memory_bus import MemoryBus
-from celeriac.drivers.memory_schedules import MemorySchedules
+from celeriac.drivers.memory.broker import MemoryBroker
+from celeriac.drivers.memory.bus import MemoryBus
+from celeriac.drivers.memory.results import MemoryResults
+from celeriac.drivers.memory.schedules import MemorySchedules
+from celeriac.drivers.memory.store import MemoryStore
 from celeriac.exceptions import CeleriacError, DecodeError, ImproperlyConfigured, TimeoutError
 from celeriac.message import Claim, Fate, Outcome
 from celeriac.ports import ResultStore
