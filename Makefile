@@ -46,12 +46,14 @@ chaos: ## Kill, cut and starve workers for MINUTES=30 with SEED=1 (one row at fu
 	@PYTHONPATH=tests $(python) -m chaos --seed $(or $(SEED),1) $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(ROW),--row $(ROW)) $(if $(ACT),--act "$(ACT)") $(if $(FULL),--full) $(if $(SIZE),--size $(SIZE))
 
-flower: ## Let Flower watch and steer our worker (it is downloaded into .venv-flower)
+flower: ## Let Flower (in .venv-flower) watch and steer our worker in a true Chromium; pictures go to build/flower/
 	@scripts/setup dev
 	@scripts/setup interop
 	@scripts/setup flower
+	@scripts/setup browser
 	@scripts/ensure-redis
-	@$(python) -m pytest tests/interop/flower.py -q
+	@scripts/ensure-chromium
+	@$(python) -m pytest tests/interop/flower.py -q -n 0
 
 worker: ## Start a worker of examples/two_files by hand; Ctrl-C ends it
 	@scripts/setup run

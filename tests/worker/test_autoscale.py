@@ -70,6 +70,8 @@ def test_WRK_5_a_worker_grows_under_load_and_shrinks_without_touching_what_runs(
     long = stand.send("wait_for", str(last_gate), str(begun))
     until(lambda: lines(begun) == ["begun"] * 3, what="three at a time")
     assert len(family(worker)) == 3
+    (stats,) = (stand.client.control.inspect().stats() or {}).values()
+    assert stats["autoscaler"] == {"max": 3, "min": 1, "current": 3, "qty": 3}
     gate.touch()
     assert [result.get(timeout=20) for result in short] == ["seen"] * 2
     until(lambda: len(family(worker)) == 1, what="shrinking")

@@ -14,6 +14,7 @@ from celeriac.control import Inspect
 from celeriac.events.event import Fields
 from celeriac.exceptions import TaskRevokedError
 from celeriac.message import Depth
+from celeriac.worker.presence import UNHEARD
 from conftest import demand
 from services import PATIENCE, RedisServer
 from stand import Stand, lines, until
@@ -307,6 +308,18 @@ def test_EVT_3_it_tells_of_itself(node: Node, hearing: Hearing) -> None:
     assert beat["hostname"] == "n@test"
     assert beat.keys() >= {"freq", "active", "processed", "loadavg", "sw_ident", "sw_ver", "sw_sys", "pid"}
     assert beat["sw_ident"] == "py-celeriac"
+
+
+def test_EVT_3_a_monitor_that_asks_before_it_listens_hears_the_next_heartbeat(node: Node) -> None:
+    node.client.control.heartbeat()  # as Flower does: nobody hears the answer
+    node.say("ping")
+    came = time.monotonic()
+    hearing = Hearing(node)
+    try:
+        hearing.one("worker-heartbeat")
+        assert time.monotonic() - came < UNHEARD / 2
+    finally:
+        hearing.close()
 
 
 def test_events_are_turned_off_and_on(node: Node, hearing: Hearing) -> None:

@@ -20,7 +20,7 @@ from celeriac.worker.switchboard import Switchboard
 #: Seconds for which a node tells nothing after the store was away.
 PAUSE = 5.0
 #: Seconds between two heartbeats that no monitor hears. One that comes asks all nodes for one, as stock
-#: Celery's do.
+#: Celery's do; a stock one asks before it listens, so after that they stay frequent for as long.
 UNHEARD = 20.0
 
 
@@ -36,6 +36,8 @@ class Presence:
             app=node.app, hostname=node.hostname, pid=os.getpid(), buffer_while_offline=False
         )
         self._next_beat = 0.0
+        #: Until when somebody who asked may begin to listen.
+        self._awaited = 0.0
         self._online = False
 
     def fileno(self) -> int | None:
@@ -62,12 +64,19 @@ class Presence:
     def beat(self) -> None:
         """Tell that it is there."""
         kind = "worker-heartbeat" if self._online else "worker-online"
+        now = time.monotonic()
         if self._tell(kind):
             self._online = True
-            pause = (self._freq or PAUSE) if self._dispatcher.heard else max(self._freq, UNHEARD)
+            somebody = self._dispatcher.heard or now < self._awaited
+            pause = (self._freq or PAUSE) if somebody else max(self._freq, UNHEARD)
         else:
             pause = PAUSE
-        self._next_beat = time.monotonic() + pause
+        self._next_beat = now + pause
+
+    def answer_with_beat(self) -> None:
+        """A monitor has come."""
+        self._awaited = time.monotonic() + UNHEARD
+        self.beat()
 
     def stop(self) -> None:
         """Tell that it goes; may be called twice."""

@@ -222,7 +222,7 @@ class Solo:
         self._telling.turn(on)
 
     def tell_of_itself(self) -> None:
-        self._presence.beat()
+        self._presence.answer_with_beat()
 
     def more_stats(self) -> Mapping[str, Any]:
         return {"events_ever_lost": self._household.slots.slot(0).events_lost}

@@ -305,10 +305,15 @@ class Supervisor:
         self.tell("events", on, name="events")
 
     def tell_of_itself(self) -> None:
-        self._presence.beat()
+        self._presence.answer_with_beat()
 
     def more_stats(self) -> Mapping[str, Any]:
-        return {"events_ever_lost": sum(kin.slot.events_lost for kin in self._kin.values())}
+        stats: dict[str, Any] = {"events_ever_lost": sum(kin.slot.events_lost for kin in self._kin.values())}
+        scaler = self.autoscaler
+        if scaler is not None:
+            range_now = {"max": scaler.most, "min": scaler.least, "current": self._count, "qty": self.busy}
+            stats["autoscaler"] = range_now
+        return stats
 
     def _goes_on(self) -> bool:
         return bool(self._kin or self._estates) or not self._stopping
