@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -15,10 +15,11 @@ from celeriac.drivers.counting import ALONE
 from celeriac.drivers.redis import exchanges, scripts
 from celeriac.drivers.redis.bell import Bell
 from celeriac.drivers.redis.connection import Connection, pack
-from celeriac.drivers.redis.holding import Batch, Holding
+from celeriac.drivers.redis.holding import Holding
 from celeriac.drivers.redis.keys import SEPARATOR, Keys
 from celeriac.drivers.redis.lookout import RedisLookout
 from celeriac.drivers.redis.producer import Producer
+from celeriac.drivers.redis.settling import packed_outcomes
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import (
@@ -26,13 +27,10 @@ from celeriac.message import (
     PRIORITY_STEPS,
     Binding,
     Claim,
-    Count,
     Depth,
-    Fate,
     Letter,
     Message,
     Outcome,
-    Result,
 )
 from celeriac.ports import Lookout
 
@@ -47,9 +45,6 @@ MOST_REVOKED = 1000
 #: Seconds past the due time of a delayed message before an idle child looks by itself, where a lookout is
 #: there to wake one in time: the net for a lookout that died.
 LATE = 0.5
-
-#: Where the payloads begin among the arguments of turn.lua.
-FIRST_PAYLOAD = 6
 
 _SUFFIXES = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
 _encode = msgspec.msgpack.encode
@@ -299,7 +294,9 @@ class RedisBroker:
         number = self._turns.get(owner, 0) + 1
         first = self._claims.get(owner, 0) + 1
         self._served += 1
-        acks, others, payloads = self._packed_outcomes(owner, outcomes)
+        acks, others, flat = packed_outcomes(
+            self._keys, owner, self._holding(owner), outcomes, with_results=self._with_results
+        )
         packed = scripts.TURN.packed(
             [self._keys.claims + owner],
             self._names,
@@ -307,7 +304,7 @@ class RedisBroker:
             self._packed_queues[self._served % len(self._packed_queues)],
             acks,
             others,
-            *payloads,
+            *flat,
         )
         if want:
             packed += pack("LRANGE", f"{self._keys.batches}{owner}:{first}", 0, -1)
@@ -343,9 +340,7 @@ class RedisBroker:
         return claims
 
     def _claimed(self, owner: str, runs: Sequence[Sequence[Any]]) -> list[Claim]:
-        holding = self._holdings.get(owner)
-        if holding is None:
-            holding = self._holdings[owner] = Holding()
+        holding = self._holding(owner)
         last = self._claims.get(owner, 0)
         claims: list[Claim] = []
         for name, count, *payloads in runs:
@@ -371,107 +366,6 @@ class RedisBroker:
         ]
         return claims, list(flat[1::5])
 
-    def _packed_outcomes(
-        self, owner: str, outcomes: Sequence[Outcome]
-    ) -> tuple[bytes, bytes, list[str | bytes]]:
-        """The arguments 4, 5 and 6 to the last of turn.lua."""
-        holding = self._holdings.get(owner)
-        batches: Mapping[int, Batch] = holding.batches if holding is not None else {}
-        with_results, prefix = self._with_results, self._keys.result
-        seconds: float | None = None
-        flat: list[str | bytes] = []
-        others: list[Outcome] = []
-        settled: set[int] = set()
-        for outcome in outcomes:
-            number = outcome.number
-            if number not in batches or number in settled:
-                continue
-            if outcome.fate is not Fate.BEGUN:
-                settled.add(number)
-            if outcome.fate is not Fate.ACKED or outcome.follow_ups or outcome.counts or outcome.also:
-                others.append(outcome)
-                continue
-            result = outcome.result
-            if result is not None and with_results:
-                if not flat:
-                    seconds = result.ttl
-                elif seconds != result.ttl:
-                    others.append(outcome)
-                    continue
-                flat.append(prefix + result.task_id)
-                flat.append(result.payload)
-        ttl = str(int(seconds * 1000)) if seconds else ""
-        first = FIRST_PAYLOAD + len(flat)
-        payloads: list[bytes] = []
-        #: Where in `payloads` one stands, by its identity.
-        places: dict[int, int] = {}
-        chords: dict[tuple[str, int, int], Any] = {}
-        packed_others = [self._packed_outcome(owner, o, first, payloads, places, chords) for o in others]
-        packed = _encode((packed_others, list(chords.values())))
-        dropped = holding.settle(settled) if holding is not None else ((), (), ())
-        acks = _encode((len(flat) // 2, ttl, *dropped))
-        flat += payloads
-        return acks, packed, flat
-
-    def _packed_outcome(
-        self,
-        owner: str,
-        outcome: Outcome,
-        first: int,
-        payloads: list[bytes],
-        places: dict[int, int],
-        chords: dict[tuple[str, int, int], Any],
-    ) -> Any:
-        def put(payload: bytes) -> int:
-            # Members of one chord have the same body, which need not travel for each of them.
-            place = places.setdefault(id(payload), len(payloads))
-            if place == len(payloads):
-                payloads.append(payload)
-            return first + place
-
-        def stored(result: Result) -> tuple[str, int, int]:
-            return self._keys.meta(result.task_id), put(result.payload), int((result.ttl or 0) * 1000)
-
-        def sent(messages: Sequence[Message]) -> list[tuple[Any, ...]]:
-            return [
-                (
-                    m.queue,
-                    self._keys.ready(m.queue, m.priority),
-                    int((m.eta or 0) * 1000),
-                    put(m.payload),
-                    list(map(self._keys.members, m.members)),
-                )
-                for m in messages
-            ]
-
-        def place_of(count: Count) -> int:
-            # What all members of a chord say alike travels once.
-            which = count.chord, id(count.body), id(count.broken)
-            if which not in chords:
-                key, ttl = self._keys.group + count.chord, int((count.ttl or 0) * 1000)
-                chords[which] = (len(chords) + 1, key, count.size, ttl, sent(count.body), sent(count.broken))
-            return int(chords[which][0])
-
-        number, result = outcome.number, outcome.result if self._with_results else None
-        holding = self._holdings[owner]
-        if outcome.fate is Fate.BEGUN:
-            holding.begun.add(number)
-        return (
-            number,
-            *holding.place(number),
-            int(outcome.fate),
-            result is not None and stored(result),
-            sent(outcome.follow_ups),
-            int(outcome.eta * 1000),
-            outcome.reason,
-            outcome.id or f"{owner}:{number}",
-            [stored(result) for result in outcome.also] if self._with_results else [],
-            [
-                (place_of(count), count.member, count.root, count.index, put(count.item))
-                for count in outcome.counts
-            ],
-        )
-
     def _wait_and_claim(self, owner: str, want: int, deadline: float) -> list[Claim]:
         while True:
             seconds = deadline - time.monotonic()
@@ -490,6 +384,12 @@ class RedisBroker:
                 return claims
 
     # -- odds and ends
+
+    def _holding(self, owner: str) -> Holding:
+        holding = self._holdings.get(owner)
+        if holding is None:
+            holding = self._holdings[owner] = Holding()
+        return holding
 
     def _run(self, script: scripts.Script, keys: list[str], *arguments: Any) -> Any:
         packed = script.packed(keys, self._names, *arguments)

@@ -4,9 +4,10 @@
 -- .j  sorted set of items by index, an item is '[1, "<task id>", "<state>", <value>]'
 -- .d  set of "<task id>:<index>" that were counted    .s  how many members there are    .t  how many were added to them
 -- .c  is there when the chord is through, for a while: who comes late begins no new count
--- A chord is {its place among those of this turn, key of the group, size or 0 (then it is in .s), ttl in ms or 0, body, broken};
--- body and broken are messages whose payloads have holes (see message.py). A member is {place of its chord, id, root, index, item},
--- item is an index in ARGV. All members that a turn counts in one chord are counted with a handful of commands.
+-- A chord is {its place among those of this turn, key of the group, size or 0 (then it is in .s), ttl in ms or 0, body, broken ...};
+-- body and broken are messages whose payloads have holes (see message.py). Its members are told as a run of one list: first the
+-- names of all, "<task id>:<index>", then index and item of each. So a turn counts all members of one chord with a handful of
+-- commands, and where they come by themselves with their results, the list is ARGV and no table is made.
 
 local THROUGH = 300 -- seconds; Celery's
 
@@ -29,8 +30,13 @@ local function fill(payload, holes)
   return payload
 end
 
+-- Of the task whose item it is.
+local function id_of(item) return string.match(item, '^%[1, "([^"]*)"') or '' end
+
 -- A stock producer saves which members are a group of their own, as {"result": [[id, parent], [nodes]]}: their values come as a list.
-local function in_their_groups(saved, value_of)
+local function in_their_groups(saved, items, values)
+  local value_of = {}
+  for i, item in ipairs(items) do value_of[id_of(item)] = values[i] end
   local function text(node)
     if type(node[2]) ~= 'table' then return value_of[node[1][1]] or 'null' end
     local parts = {}
@@ -44,13 +50,13 @@ end
 -- A stock worker with result_chord_ordered off keeps a list.
 local function is_list(key) return redis.call('TYPE', key).ok == 'list' end
 
-local function keep(key, members)
-  local scored, items = {}, {}
-  for i, member in ipairs(members) do
-    items[i] = ARGV[member[5]]
-    scored[2 * i - 1], scored[2 * i] = member[4], items[i]
+-- The items with their indexes, in turn, from `from` to `upto`.
+local function keep(key, told, from, upto)
+  if is_list(key) then
+    for i = from + 1, upto, 2 do redis.call('RPUSH', key, told[i]) end
+  else
+    redis.call('ZADD', key, unpack(told, from, upto))
   end
-  if is_list(key) then redis.call('RPUSH', key, unpack(items)) else redis.call('ZADD', key, unpack(scored)) end
 end
 
 local function kept(key)
@@ -65,58 +71,63 @@ local function is_through(key, size)
   return how_many(key .. '.j') >= size + tonumber(redis.call('GET', key .. '.t') or 0)
 end
 
--- Those that were not counted before, each once.
-local function uncounted(key, members)
-  local names = {}
-  for i, member in ipairs(members) do names[i] = member[2] .. ':' .. member[4] end
-  local known = redis.call('SMISMEMBER', key .. '.d', unpack(names))
-  local fresh, new = {}, {}
-  for i, member in ipairs(members) do
-    if known[i] == 0 and not fresh[names[i]] then
-      fresh[names[i]] = true
-      new[#new + 1] = member
+-- Count these members, each once whatever was counted before; returns how many are new.
+local function add(key, told, from, size)
+  local known = redis.call('SMISMEMBER', key .. '.d', unpack(told, from, from + size - 1))
+  local added = redis.call('SADD', key .. '.d', unpack(told, from, from + size - 1))
+  if added == size then
+    keep(key .. '.j', told, from + size, from + 3 * size - 1)
+  elseif added > 0 then
+    local new, seen = {}, {}
+    for i = 0, size - 1 do
+      local name = told[from + i]
+      if known[i + 1] == 0 and not seen[name] then
+        seen[name] = true
+        new[#new + 1] = told[from + size + 2 * i]
+        new[#new + 1] = told[from + size + 2 * i + 1]
+      end
     end
+    keep(key .. '.j', new, 1, #new)
   end
-  return new
+  return added
 end
 
--- Count members; returns the messages that the last of them sets off, and what to put in their holes.
-local function count(chord, members)
+-- The value of an item as JSON, nil if its task failed.
+local function value_of(item)
+  local quote = string.find(item, '"', 7, true)
+  if quote and string.find(item, '", "SUCCESS", ', quote, true) == quote then return string.sub(item, quote + 14, -2) end
+end
+
+-- Count the members that `told` tells of from `from` on; returns the messages that the last of all sets off, and what to put in
+-- their holes. `last` is the id of the last of these, `root` that of its root.
+local function count(chord, told, from, size, last, root)
   local key, ttl = chord[2], chord[4]
-  if #members == 0 or redis.call('EXISTS', key .. '.c') == 1 then return {}, {} end
-  members = uncounted(key, members)
-  if #members == 0 then return {}, {} end
-  local names = {}
-  for i, member in ipairs(members) do names[i] = member[2] .. ':' .. member[4] end
-  redis.call('SADD', key .. '.d', unpack(names))
-  keep(key .. '.j', members)
+  if size == 0 or redis.call('EXISTS', key .. '.c') == 1 then return {}, {} end
+  if add(key, told, from, size) == 0 then return {}, {} end
   if ttl > 0 then
     redis.call('PEXPIRE', key .. '.d', ttl)
     redis.call('PEXPIRE', key .. '.j', ttl)
   end
   if not is_through(key, chord[3]) then return {}, {} end
 
-  local last = members[#members]
-  local values, value_of = {}, {}
-  local broken, failed
-  for _, item in ipairs(kept(key .. '.j')) do
-    local id, status, value = string.match(item, '^%[1, "([^"]*)", "(%u+)", (.*)%]$')
-    if status == 'SUCCESS' then
-      values[#values + 1] = value
-      value_of[id] = value
-    elseif not broken then
-      broken, failed = item, id or ''
+  local values, broken = {}, nil
+  local items = kept(key .. '.j')
+  for i, item in ipairs(items) do
+    values[i] = value_of(item)
+    if not values[i] then
+      broken = item
+      break
     end
   end
+  local saved = not broken and redis.call('GET', key)
+  local nested = saved and in_their_groups(saved, items, values)
   redis.call('SET', key .. '.c', 'done', 'EX', THROUGH)
-  redis.call('DEL', key .. '.j', key .. '.d', key .. '.s', key .. '.t')
-  local holes = {['\2'] = escaped(last[2]), ['\3'] = escaped(last[3])}
+  redis.call('UNLINK', key .. '.j', key .. '.d', key .. '.s', key .. '.t')
+  local holes = {['\2'] = escaped(last), ['\3'] = escaped(root)}
   if broken then
-    holes['\0'], holes['\1'] = escaped(broken), escaped(failed)
+    holes['\0'], holes['\1'] = escaped(broken), escaped(id_of(broken))
     return chord[6], holes
   end
-  local saved = redis.call('GET', key)
-  holes['\0'] = escaped(saved and in_their_groups(saved, value_of) or '[' .. table.concat(values, ', ') .. ']')
+  holes['\0'] = escaped(nested or '[' .. table.concat(values, ', ') .. ']')
   return chord[5], holes
 end
-

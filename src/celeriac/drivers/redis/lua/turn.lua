@@ -8,10 +8,14 @@
 --          told by its first claim, as text
 -- ARGV[5]  msgpack array of other outcomes: {number of the claim, batch, index in it, fate, result or false, follow-ups, due in ms,
 --          reason, id, more results, counts (count.lua)} with results {key, payload, ttl in ms or 0} and follow-ups as prelude's
---          send() takes them; a payload stands there as its index in ARGV, for payloads may be any bytes
--- ARGV[6..] key and payload of the results of plain acks, in turn; then the payloads of ARGV[5]
+--          send() takes them; a payload stands there as its index in ARGV, for payloads may be any bytes. Then an array of the chords
+--          in which something is counted (count.lua); a count is {place of its chord there, id, id of its root, index, item}.
+--          Behind what count.lua says a chord has {first index in ARGV of its members that come with plain acks, how many they are,
+--          id of the last of them, id of its root}
+-- ARGV[6..] key and payload of the results of plain acks, in turn; then the members that come with them; then the payloads of ARGV[5]
 -- The caller sends outcomes only of claims that it holds, and nobody but the owner can drop one, so it is enough to check
--- the owner. Plain acks go flat: tables and single deletes cost more than the commands that store the results.
+-- the owner. Plain acks go flat, and so do the members of chords that end with one: tables and single deletes cost more than the
+-- commands that store the results.
 -- Result   false: the owner is not known. Otherwise {due of the next delayed message in ms or 0 (only if nothing was claimed;
 --          below zero if no lookout will wake anybody for it), false or what is revoked, run, run ...} with a run for each list
 --          from which something was claimed; claims are numbered in this order. The first run is {queue, how many}: the caller
@@ -106,10 +110,16 @@ local function save(result)
   redis.call('PUBLISH', result[1], ARGV[result[2]])
 end
 
+-- Ready list -> {its queue, how many follow-ups went there}.
+local followed = {}
+
 local function follow(message, payload)
   sent = sent + 1
   for _, members in ipairs(message[5]) do redis.call('SET', members[1], members[2], 'PX', members[3]) end
-  send({message[1], message[2], message[3], payload}, owner .. ':' .. sequence .. ':' .. sent)
+  local queue, ready, due = message[1], message[2], message[3]
+  if due > 0 and may_be_delayed(queue) then return delay({queue, ready, due, payload}, owner .. ':' .. sequence .. ':' .. sent) end
+  redis.call('LPUSH', ready, payload)
+  followed[ready] = {queue, (followed[ready] and followed[ready][2] or 0) + 1}
 end
 
 local counted, others = {}, cmsgpack.unpack(ARGV[5])
@@ -144,9 +154,24 @@ for _, outcome in ipairs(others[1]) do
   end
 end
 
-for place, chord in ipairs(others[2]) do
-  local messages, holes = count(chord, counted[place] or {})
+-- Members as `count` wants them told, so many that Lua can spread them as arguments; what they set off is sent.
+local function tally(chord, told, from, size, last, root)
+  local messages, holes = count(chord, told, from, size, last, root)
   for _, message in ipairs(messages) do follow(message, fill(ARGV[message[4]], holes)) end
+end
+
+for place, chord in ipairs(others[2]) do
+  tally(chord, ARGV, chord[7], chord[8], chord[9], chord[10])
+  local members = counted[place] or {}
+  for from = 1, #members, 1000 do
+    local told, upto = {}, math.min(from + 999, #members)
+    for i = from, upto do told[#told + 1] = members[i][2] .. ':' .. members[i][4] end
+    for i = from, upto do
+      told[#told + 1] = members[i][4]
+      told[#told + 1] = ARGV[members[i][5]]
+    end
+    tally(chord, told, 1, upto - from + 1, members[upto][2], members[upto][3])
+  end
 end
 
 -- What goes back to the head of its queue goes last one first, so that the order there is the old one.
@@ -221,6 +246,12 @@ if want > 0 then
     end
     if due > 0 and redis.call('EXISTS', LOOKOUT) == 0 then due = -due end
   end
+end
+
+-- Only for what this turn has not claimed itself: the next step of a chain wakes nobody.
+for ready, follow_ups in pairs(followed) do
+  local waiting = redis.call('LLEN', ready)
+  if waiting > 0 then ring(follow_ups[1], math.min(waiting, follow_ups[2])) end
 end
 
 local record = {'s', sequence}

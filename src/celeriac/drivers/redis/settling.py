@@ -1,0 +1,157 @@
+"""The outcomes of a turn as turn.lua takes them: plain acks flat, everything else as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from celeriac.drivers.redis.holding import Holding
+from celeriac.drivers.redis.keys import Keys
+from celeriac.message import Count, Fate, Message, Outcome, Result
+
+#: Where what is not packed begins among the arguments of turn.lua.
+FIRST_FLAT = 6
+
+_encode = msgspec.msgpack.encode
+
+#: Keys, results, members of chords and payloads, as they are.
+Flat = list[str | bytes | int]
+
+
+def packed_outcomes(
+    keys: Keys, owner: str, holding: Holding, outcomes: Sequence[Outcome], *, with_results: bool
+) -> tuple[bytes, bytes, Flat]:
+    """The arguments 4, 5 and 6 to the last of turn.lua. What they settle is held no longer."""
+    batches, prefix = holding.batches, keys.result
+    seconds: float | None = None
+    flat: Flat = []
+    counted: list[Count] = []
+    others: list[Outcome] = []
+    settled: set[int] = set()
+    for outcome in outcomes:
+        number = outcome.number
+        if number not in batches or number in settled:
+            continue
+        if outcome.fate is not Fate.BEGUN:
+            settled.add(number)
+        counts = outcome.counts
+        if outcome.fate is not Fate.ACKED or outcome.follow_ups or outcome.also or len(counts) > 1:
+            others.append(outcome)
+            continue
+        result = outcome.result
+        if result is not None and with_results:
+            if not flat:
+                seconds = result.ttl
+            elif seconds != result.ttl:
+                others.append(outcome)
+                continue
+            flat.append(prefix + result.task_id)
+            flat.append(result.payload)
+        if counts:
+            counted.append(counts[0])
+    ttl = str(int(seconds * 1000)) if seconds else ""
+    results = len(flat) // 2
+    members = [(told[-1], _tell(told, flat), len(told)) for told in _by_chord(counted)]
+    tables = _Tables(keys, owner, holding, FIRST_FLAT + len(flat), with_results)
+    for last, place, number in members:
+        tables.chord(last)[-4:] = place, number, last.member, last.root
+    packed = _encode(([tables.outcome(outcome) for outcome in others], list(tables.chords.values())))
+    acks = _encode((results, ttl, *holding.settle(settled)))
+    flat += tables.payloads
+    return acks, packed, flat
+
+
+def _by_chord(counted: list[Count]) -> list[list[Count]]:
+    if not counted:
+        return []
+    chords: dict[tuple[str, int, int], list[Count]] = {}
+    for count in counted:
+        which = count.chord, id(count.body), id(count.broken)
+        known = chords.get(which)
+        if known is None:
+            chords[which] = [count]
+        else:
+            known.append(count)
+    return list(chords.values())
+
+
+def _tell(counted: list[Count], flat: Flat) -> int:
+    """Add members of one chord, as count.lua takes them; returns where the first stands."""
+    place = FIRST_FLAT + len(flat)
+    flat += [f"{count.member}:{count.index}" for count in counted]
+    for count in counted:
+        flat.append(count.index)
+        flat.append(count.item)
+    return place
+
+
+class _Tables:
+    """What of a turn's outcomes goes as tables, and the payloads that these name."""
+
+    def __init__(self, keys: Keys, owner: str, holding: Holding, first: int, with_results: bool) -> None:
+        self._keys = keys
+        self._owner = owner
+        self._holding = holding
+        self._with_results = with_results
+        #: Where the first payload stands among the arguments.
+        self._first = first
+        self.payloads: list[bytes] = []
+        #: Where in `payloads` one stands, by its identity.
+        self._places: dict[int, int] = {}
+        #: What all members of a chord say alike travels once.
+        self.chords: dict[tuple[str, int, int], list[Any]] = {}
+
+    def outcome(self, outcome: Outcome) -> Any:
+        number, result = outcome.number, outcome.result if self._with_results else None
+        if outcome.fate is Fate.BEGUN:
+            self._holding.begun.add(number)
+        return (
+            number,
+            *self._holding.place(number),
+            int(outcome.fate),
+            result is not None and self._stored(result),
+            self._sent(outcome.follow_ups),
+            int(outcome.eta * 1000),
+            outcome.reason,
+            outcome.id or f"{self._owner}:{number}",
+            [self._stored(result) for result in outcome.also] if self._with_results else [],
+            [
+                (self.chord(count)[0], count.member, count.root, count.index, self._put(count.item))
+                for count in outcome.counts
+            ],
+        )
+
+    def chord(self, count: Count) -> list[Any]:
+        """The chord of this member, in which nothing is counted with plain acks as yet."""
+        which = count.chord, id(count.body), id(count.broken)
+        chord = self.chords.get(which)
+        if chord is None:
+            key, ttl = self._keys.group + count.chord, int((count.ttl or 0) * 1000)
+            messages = self._sent(count.body), self._sent(count.broken)
+            chord = [len(self.chords) + 1, key, count.size, ttl, *messages, 0, 0, "", ""]
+            self.chords[which] = chord
+        return chord
+
+    def _put(self, payload: bytes) -> int:
+        # Members of one chord have the same body, which need not travel for each of them.
+        place = self._places.setdefault(id(payload), len(self.payloads))
+        if place == len(self.payloads):
+            self.payloads.append(payload)
+        return self._first + place
+
+    def _stored(self, result: Result) -> tuple[str, int, int]:
+        return self._keys.meta(result.task_id), self._put(result.payload), int((result.ttl or 0) * 1000)
+
+    def _sent(self, messages: Sequence[Message]) -> list[tuple[Any, ...]]:
+        return [
+            (
+                message.queue,
+                self._keys.ready(message.queue, message.priority),
+                int((message.eta or 0) * 1000),
+                self._put(message.payload),
+                list(map(self._keys.members, message.members)),
+            )
+            for message in messages
+        ]
