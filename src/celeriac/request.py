@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from celeriac.message import Message
-from celeriac.wire.task import NOTHING_FOLLOWS, TaskMessage
+from celeriac.wire.task import NOTHING_FOLLOWS, ChordAlone, TaskMessage
 
 _current: ContextVar[Request | None] = ContextVar("celeriac_request", default=None)
 
@@ -54,6 +54,16 @@ def _told(otherwise: T) -> T:
     return cast(T, _Told(otherwise))
 
 
+class _ChordOfMember:
+    """The body of the chord that it is a member of, decoded for who asks."""
+
+    def __get__(self, request: Request | None, owner: type) -> Any:
+        if request is None or request._embed is None:
+            return None
+        chord = request.chord = request._embed["chord"]
+        return chord
+
+
 class Request:
     """One call of a task, seen from inside: `task.request`.
 
@@ -72,7 +82,10 @@ class Request:
     expires: str | None = _told(None)
     group: str | None = None
     group_index: int | None = _told(None)
-    chord: Any = None
+    chord: Any = cast(Any, _ChordOfMember())
+    #: A member of a chord, as its message tells; cheaper to ask for than the chord.
+    in_chord: bool = False
+    _embed: ChordAlone | None = None
     chain: list[Any] | None = None
     callbacks: list[Any] | None = None
     errbacks: list[Any] | None = None
@@ -135,7 +148,7 @@ class Request:
         message: TaskMessage,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        embed: Mapping[str, Any],
+        embed: Mapping[str, Any] | ChordAlone,
         hostname: str | None = None,
         deliveries: int = 0,
     ) -> Request:
@@ -154,11 +167,15 @@ class Request:
         request.group = message.group
         request.ignore_result = message.ignore_result
         request.timelimit = message.timelimit
-        if embed is not NOTHING_FOLLOWS:
+        if isinstance(embed, ChordAlone):
+            request._embed = embed
+            request.in_chord = True
+        elif embed is not NOTHING_FOLLOWS:
             request.callbacks = embed.get("callbacks")
             request.errbacks = embed.get("errbacks")
             request.chain = embed.get("chain")
             request.chord = embed.get("chord")
+            request.in_chord = bool(request.chord)
         return request
 
     @property

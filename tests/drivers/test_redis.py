@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
+import msgspec
 import pytest
 
 from celeriac.drivers import opening
@@ -13,7 +14,7 @@ from celeriac.drivers.redis.address import parse
 from celeriac.drivers.redis.bell import Bell
 from celeriac.drivers.redis.connection import Connection
 from celeriac.drivers.redis.keys import Keys
-from celeriac.message import Claim, Depth, Fate, Message, Outcome
+from celeriac.message import Claim, Count, Depth, Fate, Message, Outcome
 from celeriac.ports import Broker
 from proxy import Proxy
 from services import RedisServer
@@ -51,6 +52,31 @@ def test_a_batch_that_is_settled_leaves_nothing_behind(redis_server: RedisServer
         broker.turn("owner", [Outcome(a.number), Outcome(b.number)], 0)
         assert redis_server.command("EXISTS celeriac:batch:owner:1") == ":0"
         assert redis_server.command("HLEN celeriac:claims:owner") == ":1"
+
+
+def test_who_sends_and_claims_a_message_in_one_turn_wakes_nobody(
+    redis_server: RedisServer, redis_db: str
+) -> None:
+    with closing(opening.open_broker(redis_db, None)) as broker:
+        a, _, _ = three(broker)
+        broker.turn("owner", (), 1)  # the queue is empty: what was in its bell is gone
+        follow_up = Outcome(a.number, follow_ups=(Message("next", "q", b"next"),))
+        assert [claim.payload for claim in broker.turn("owner", [follow_up], 1)] == [b"next"]
+        assert redis_server.command("EXISTS celeriac:bell:q") == ":0"
+        broker.turn("owner", [msgspec.structs.replace(follow_up, number=2)], 0)
+        assert redis_server.command("LLEN celeriac:bell:q") == ":1"
+
+
+def test_one_outcome_may_count_more_members_than_lua_can_spread(redis_db: str) -> None:
+    size = 9000
+    with closing(opening.open_broker(redis_db, None)) as broker:
+        a, _, _ = three(broker)
+        body = (Message("body", "q", b"body"),)
+        counts = tuple(
+            Count("chord", str(n), "root", n, size, b'[1, "%d", "SUCCESS", 1]' % n, body) for n in range(size)
+        )
+        (claim,) = broker.turn("owner", [Outcome(a.number, counts=counts)], 1)
+        assert claim.payload == b"body"
 
 
 def test_a_child_is_called_off_before_redis_has_heard_that_it_stands(redis_server: RedisServer) -> None:

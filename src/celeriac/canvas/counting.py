@@ -48,7 +48,7 @@ class _Template(NamedTuple):
 
 def is_counted(request: Request) -> bool:
     """It stands in the header of a chord."""
-    return bool(request.chord and request.group and request.id)
+    return bool((request.in_chord or request.chord) and request.group and request.id)
 
 
 def success(app: Any, request: Request, value: Any) -> tuple[Count, ...]:

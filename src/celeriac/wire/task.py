@@ -35,7 +35,7 @@ from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
 
 Limit = int | float | None
 Embed = Mapping[str, Any]
-Arguments = tuple[list[Any], dict[str, Any], Embed]
+Arguments = tuple[list[Any], dict[str, Any], "Embed | ChordAlone"]
 
 #: What most messages embed: no callbacks, no errbacks, no chain, no chord.
 NOTHING_FOLLOWS: Embed = MappingProxyType(dict.fromkeys(("callbacks", "errbacks", "chain", "chord")))
@@ -548,7 +548,10 @@ def _decode_arguments(message: TaskMessage, accept: Collection[str]) -> Argument
         # Nearly every body is of this kind and can be decoded in one go.
         try:
             args, kwargs, embed = _decode_body(message.body)
-            return args, kwargs, NOTHING_FOLLOWS if embed == _NOTHING_FOLLOWS_RAW else _decode_embed(embed)
+            if embed == _NOTHING_FOLLOWS_RAW:
+                return args, kwargs, NOTHING_FOLLOWS
+            raw = bytes(embed)
+            return args, kwargs, ChordAlone(raw) if raw.startswith(_CHORD_ALONE) else _decode_embed(raw)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             pass  # below it is read by those who can read more, or say what is wrong
     body = decompress(message.body, message.compression) if message.compression else message.body
@@ -563,7 +566,18 @@ def _decode_arguments(message: TaskMessage, accept: Collection[str]) -> Argument
 
 _decode_body = msgspec.json.Decoder(tuple[list[Any], dict[str, Any], msgspec.Raw]).decode
 _decode_embed = msgspec.json.Decoder(dict[str, Any]).decode
+#: So it begins where nothing but the body of a chord follows.
+_CHORD_ALONE = b'{"callbacks": null, "errbacks": null, "chain": null, "chord": {'
 _NOTHING_FOLLOWS_RAW = msgspec.Raw(NOTHING_FOLLOWS_JSON.encode("ascii"))
+
+
+class ChordAlone(msgspec.Struct, frozen=True, gc=False):
+    """What a member of a chord embeds: its chord, of which hardly anybody asks more than that it is there."""
+
+    raw: bytes
+
+    def __getitem__(self, name: str) -> Any:
+        return _decode_embed(self.raw)[name]
 
 
 def _checked(args: Any, kwargs: Any, embed: Any) -> Arguments:

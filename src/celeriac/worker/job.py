@@ -187,10 +187,12 @@ class Job:
                     return self._safely(self._judge(error))
                 if isinstance(value, _NOT_YET_A_VALUE):
                     return self._safely(self._story(self._awaited(value)))
-                if made.chain or made.callbacks or made.chord or made.follow_ups:
+                if made.chain or made.callbacks or made.follow_ups:
                     return self._safely(self._succeeded(value))
                 try:
-                    return Outcome(self.claim.number, Fate.ACKED, self._endings.success(made, value))
+                    counts = counting.success(self._around.app, made, value) if made.in_chord else ()
+                    result = self._endings.success(made, value)
+                    return Outcome(self.claim.number, Fate.ACKED, result, (), (), counts)
                 except Exception as error:
                     return self._safely(self._failed(_as_encode_error(error)))
             finally:
@@ -281,7 +283,7 @@ class Job:
         made, habits = self.request, self._habits
         try:
             follow_ups = canvas.follow_ups(self._around.app, made, value)
-            counts = counting.success(self._around.app, made, value) if made.chord else ()
+            counts = counting.success(self._around.app, made, value) if made.in_chord else ()
             result = self._endings.success(made, value)
         except Exception as error:
             return (yield from self._failed(_as_encode_error(error)))

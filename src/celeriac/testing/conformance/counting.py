@@ -91,6 +91,30 @@ class Counting(Opened):
         (body,) = child.turn(Outcome(claims[3].number, counts=(counted(1, 2),)), want=9)
         assert told(body)["values"] == [0, 10]
 
+    def test_a_member_counts_once_among_many_that_are_counted_in_one_turn(self, child: Child) -> None:
+        claims = members(child, 12)
+        indexes = [3, 1, 0, 1, 2, 4, 3, 6, 5, 1, 7, 7]
+        counts = [counted(index, 8, value=f'"{n}"') for n, index in enumerate(indexes)]
+        outcomes = [
+            Outcome(claim.number, counts=(count,)) for claim, count in zip(claims, counts, strict=True)
+        ]
+        child.settle(*outcomes[:2])
+        (body,) = child.turn(*outcomes[2:], want=9)
+        assert told(body)["values"] == ["2", "1", "4", "0", "5", "8", "7", "10"]
+
+    def test_members_are_counted_whatever_else_ends_in_their_turn(self, child: Child) -> None:
+        claims = members(child, 4)
+        outcomes = [
+            Outcome(claim.number, result=Result(f"member {n}", b"done"), counts=(counted(n, 4),))
+            for n, claim in enumerate(claims)
+        ]
+        outcomes[1] = msgspec.structs.replace(outcomes[1], follow_ups=(message("follow-up"),))
+        outcomes[2] = msgspec.structs.replace(outcomes[2], fate=Fate.DEAD, id="dead")
+        claims = child.turn(*outcomes, want=9)
+        (body,) = [claim for claim in claims if name_of(claim.payload) == "body"]
+        assert told(body)["values"] == [0, 10, 20, 30]
+        assert sorted(name_of(claim.payload) for claim in claims) == ["body", "follow-up"]
+
     def test_who_comes_when_the_chord_is_through_begins_no_new_count(self, child: Child) -> None:
         claims = members(child, 3)
         for claim in claims:
@@ -191,8 +215,8 @@ def counted(
         index=index,
         size=size,
         item=f'[1, "member {index}", "{status}", {said}]'.encode(),
-        body=(template("body"),),
-        broken=(template("broken"),),
+        body=BODY,
+        broken=BROKEN,
         failed=failed,
         ttl=60.0,
     )
@@ -203,6 +227,10 @@ def template(name: str, queue: str = "celery") -> Message:
     payload = b'{"name": "%s", "body": "%s", "failed": "%s", "parent": "%s", "root": "%s"}'
     holes = (VALUES_HOLE, FAILED_HOLE if name == "broken" else b"", PARENT_HOLE, ROOT_HOLE)
     return Message(name, queue, payload % (name.encode(), *holes))
+
+
+#: The same objects for all members, as a worker has them.
+BODY, BROKEN = (template("body"),), (template("broken"),)
 
 
 def told(claim: Claim) -> dict[str, object]:

@@ -71,23 +71,26 @@ local function is_through(key, size)
   return how_many(key .. '.j') >= size + tonumber(redis.call('GET', key .. '.t') or 0)
 end
 
+-- Whether a member has left its item.
+local function is_kept(key, name, index)
+  local head = '[1, "' .. string.sub(name, 1, -#index - 2) .. '"'
+  for _, item in ipairs(is_list(key) and kept(key) or redis.call('ZRANGEBYSCORE', key, index, index)) do
+    if string.sub(item, 1, #head) == head then return true end
+  end
+  return false
+end
+
 -- Count these members, each once whatever was counted before; returns how many are new.
 local function add(key, told, from, size)
-  local known = redis.call('SMISMEMBER', key .. '.d', unpack(told, from, from + size - 1))
   local added = redis.call('SADD', key .. '.d', unpack(told, from, from + size - 1))
   if added == size then
     keep(key .. '.j', told, from + size, from + 3 * size - 1)
   elseif added > 0 then
-    local new, seen = {}, {}
+    -- Some were delivered twice, which is rare: only then it is worth finding out which.
     for i = 0, size - 1 do
-      local name = told[from + i]
-      if known[i + 1] == 0 and not seen[name] then
-        seen[name] = true
-        new[#new + 1] = told[from + size + 2 * i]
-        new[#new + 1] = told[from + size + 2 * i + 1]
-      end
+      local at = from + size + 2 * i
+      if not is_kept(key .. '.j', told[from + i], told[at]) then keep(key .. '.j', told, at, at + 1) end
     end
-    keep(key .. '.j', new, 1, #new)
   end
   return added
 end

@@ -167,7 +167,7 @@ for place, chord in ipairs(others[2]) do
     local told, upto = {}, math.min(from + 999, #members)
     for i = from, upto do told[#told + 1] = members[i][2] .. ':' .. members[i][4] end
     for i = from, upto do
-      told[#told + 1] = members[i][4]
+      told[#told + 1] = string.format('%.0f', members[i][4])
       told[#told + 1] = ARGV[members[i][5]]
     end
     tally(chord, told, 1, upto - from + 1, members[upto][2], members[upto][3])
