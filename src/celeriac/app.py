@@ -24,6 +24,7 @@ from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
 from celeriac.connections import Connections, Ground
 from celeriac.control import Control
+from celeriac.declaring import task_class
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, EncodeError
 from celeriac.importing import discovered, import_object, import_task_module
 from celeriac.message import Binding, Message
@@ -39,7 +40,7 @@ from celeriac.shared import BoundTaskDecorator, TaskDecorator
 from celeriac.signals import Signal
 from celeriac.spreading import spread
 from celeriac.stepping import Stepper
-from celeriac.task import AsyncTask, Task, task_class
+from celeriac.task import AsyncTask, Task
 from celeriac.waiting import Waiting
 from celeriac.wire.codecs import in_units
 from celeriac.wire.result import is_end

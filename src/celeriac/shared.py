@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from celeriac import current
-from celeriac.task import AsyncTask, Task, task_class
+from celeriac.declaring import task_class
+from celeriac.task import AsyncTask, Task
 
 P = ParamSpec("P")
 R = TypeVar("R")

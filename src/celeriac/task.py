@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-import random
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
@@ -19,12 +18,11 @@ from celeriac.canvas.replacing import replacement_of
 from celeriac.converting import Converter, converter_of
 from celeriac.current import App, get_current_app
 from celeriac.eager import run_eagerly
-from celeriac.exceptions import EncodeError, Ignore, MaxRetriesExceededError, Reject, Retry, TaskPredicate
+from celeriac.exceptions import EncodeError, Ignore, MaxRetriesExceededError, Reject, Retry
 from celeriac.message import STREAM_MARK, Message, Result
-from celeriac.nearest import nearest
-from celeriac.rates import interval_of
 from celeriac.request import Request
 from celeriac.result import AsyncResult, EagerResult
+from celeriac.retrying import errors_named, retrying
 from celeriac.sending import Constants, batches, compose, send_through, told_before
 from celeriac.streaming import streaming, yields
 from celeriac.wire import codecs
@@ -509,13 +507,13 @@ class Task(Generic[P, R]):
     def bind(self, app: Any) -> Task[P, R]:
         """Belong to this app; done once, by registering it."""
         self._app = app
-        self.autoretry_for = _several(self.autoretry_for)
-        self.dont_autoretry_for = _several(self.dont_autoretry_for)
-        self.throws = _several(self.throws)
+        self.autoretry_for = errors_named(self.autoretry_for)
+        self.dont_autoretry_for = errors_named(self.dont_autoretry_for)
+        self.throws = errors_named(self.throws)
         if yields(self.run):
             self.__dict__["run"] = streaming(self, self.run)
         if self.autoretry_for and not hasattr(self.run, "__autoretry__"):
-            self.__dict__["run"] = _retrying(self, self.run)
+            self.__dict__["run"] = retrying(self, self.run)
         type(self).on_bound(app)
         return self
 
@@ -616,93 +614,6 @@ class AsyncTask(Task[P, R]):
 
 #: Attributes that are options of every call.
 _CALL_OPTIONS = frozenset(("expires", "time_limit", "soft_time_limit", "compression"))
-#: Other names for attributes.
-_OTHER_NAMES = {"auto_retry": "autoretry_for"}
-
-
-def task_class(
-    function: Callable[..., Any],
-    name: str,
-    base: type[Task[Any, Any]],
-    bind: bool,
-    options: Mapping[str, Any],
-) -> type[Task[Any, Any]]:
-    """The class of a function's task. One class for all apps that share it; each app has its own instance."""
-    attributes = dict(options)
-    for other, real in _OTHER_NAMES.items():
-        if other in attributes:
-            if real in attributes:
-                raise TypeError(f"{other} is another name of {real}: give one of them")
-            attributes[real] = attributes.pop(other)
-    if inspect.iscoroutinefunction(function) and not issubclass(base, AsyncTask):
-        bases: tuple[type, ...] = (base, AsyncTask) if base is not Task else (AsyncTask,)
-    else:
-        bases = (base,)
-    _check_attributes(name, attributes, base)
-    soft, hard = attributes.get("soft_time_limit"), attributes.get("time_limit")
-    if soft and hard and soft > hard:
-        raise ValueError("soft_time_limit must be less than or equal to time_limit")
-    return type(
-        function.__name__,
-        bases,
-        {
-            **attributes,
-            "name": name,
-            "abstract": False,
-            "run": function if bind else staticmethod(function),
-            "__doc__": function.__doc__,
-            "__module__": function.__module__,
-            "__name__": function.__name__,
-            "__qualname__": function.__qualname__,
-            "__wrapped__": function if bind else staticmethod(function),
-        },
-    )
-
-
-def backoff_delay(factor: float, retries: int, longest: float, jitter: bool) -> int:
-    """Seconds before the next try: doubled each time, never over `longest`."""
-    # 2 ** 64 seconds are longer than any limit; the power of a large count would take long by itself.
-    seconds = int(min(longest, int(max(1, factor)) * 2 ** min(retries, 64)))
-    return random.randrange(seconds + 1) if jitter else max(0, seconds)
-
-
-def _retrying(task: Task[Any, Any], run: Callable[..., Any]) -> Callable[..., Any]:
-    """run() that retries by itself after the errors of `autoretry_for`."""
-
-    def judge(error: BaseException) -> None:
-        """Raise Retry, or return: then the error is raised as it is."""
-        if isinstance(error, (TaskPredicate, *task.dont_autoretry_for)):
-            return
-        options = dict(task.retry_kwargs)
-        request = task.request
-        if task.retry_backoff:
-            options["countdown"] = backoff_delay(
-                task.retry_backoff, request.retries, task.retry_backoff_max, task.retry_jitter
-            )
-        if request.max_retries_said is not None:
-            options["max_retries"] = request.max_retries_said
-        if isinstance(error, Exception):
-            task.retry(exc=error, **options)
-
-    @functools.wraps(run)
-    def run_and_retry(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return run(*args, **kwargs)
-        except task.autoretry_for as error:
-            judge(error)
-            raise
-
-    @functools.wraps(run)
-    async def run_and_retry_async(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return await cast(Coroutine[Any, Any, Any], run(*args, **kwargs))
-        except task.autoretry_for as error:
-            judge(error)
-            raise
-
-    chosen: Any = run_and_retry_async if task.is_async else run_and_retry
-    chosen.__autoretry__ = True
-    return cast(Callable[..., Any], chosen)
 
 
 def _enters_first(request: Request | None, name: str) -> bool:
@@ -727,41 +638,6 @@ def _as_arguments(args: Iterable[Any] | None) -> Sequence[Any]:
     if isinstance(args, str | bytes | Mapping) or not isinstance(args, Iterable):
         raise TypeError(f"args must be a tuple or list of arguments, not {type(args).__name__}")
     return args if isinstance(args, tuple | list) else tuple(args)
-
-
-def _several(classes: Any) -> tuple[type[BaseException], ...]:
-    if not classes:
-        return ()
-    several = (classes,) if isinstance(classes, type | str) else tuple(classes)
-    for kind in several:
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise TypeError(
-                f"autoretry_for, dont_autoretry_for and throws hold classes of exceptions, as in "
-                f"autoretry_for=(ConnectionError,), not {kind!r}"
-            )
-    return several
-
-
-#: Attributes that are numbers, or None.
-_NUMBERS = (
-    *("max_retries", "default_retry_delay", "time_limit", "soft_time_limit", "priority"),
-    *("retry_backoff", "retry_backoff_max"),
-)
-
-
-def _check_attributes(name: str, attributes: Mapping[str, Any], base: type[Task[Any, Any]]) -> None:
-    """What is wrong in a declaration is told there, and not when the task runs."""
-    interval_of(attributes.get("rate_limit"))
-    for number in _NUMBERS:
-        value = attributes.get(number)
-        if value is not None and not isinstance(value, int | float):
-            raise TypeError(f"{number} of task {name} is a number or None, not {value!r}")
-    for attribute in attributes:
-        if not hasattr(base, attribute) and attribute not in _OTHER_NAMES:
-            # Attributes of the user's own are welcome.
-            meant = nearest(attribute, (known for known in vars(Task) if not known.startswith("_")))
-            if meant is not None:
-                raise TypeError(f"tasks have no option {attribute!r}: did you mean {meant!r}? (task {name})")
 
 
 def _task_named(name: str) -> Any:

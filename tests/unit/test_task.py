@@ -28,8 +28,8 @@ from celeriac.exceptions import (
 )
 from celeriac.message import Message
 from celeriac.request import Request
+from celeriac.retrying import backoff_delay
 from celeriac.sending import MANY_MESSAGES
-from celeriac.task import backoff_delay
 from celeriac.wire.task import TaskMessage, pack, unpack
 
 
