@@ -14,6 +14,7 @@ from celeriac.worker import originals
 from celeriac.worker.child import Plan
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.slots import Slots
+from celeriac.worker.stacks import open_sheet
 
 #: Where a spawned child finds its order.
 ORDER = "CELERIAC_CHILD"
@@ -26,6 +27,16 @@ class Lines(msgspec.Struct, frozen=True):
     down: int
     up: int
     sheet: int
+
+
+def open_lines() -> tuple[Lines, Lines]:
+    """The ends of a child that is to be born, and those of its parent."""
+    down_reader, down_writer = os.pipe()
+    # A child that never listens must not hold its parent up.
+    os.set_blocking(down_writer, False)
+    up_reader, up_writer = os.pipe()
+    sheet = open_sheet()
+    return Lines(down_reader, up_writer, sheet), Lines(down_writer, up_reader, sheet)
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import platform
-import resource
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from importlib import import_module, reload
 from sys import modules as imported
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from celeriac import revoking
 from celeriac.exceptions import CeleriacError, ImproperlyConfigured
@@ -23,6 +19,7 @@ from celeriac.message import Claim
 from celeriac.panel import Handler, Panel, nok, ok
 from celeriac.rates import interval_of
 from celeriac.wire.task import TaskMessage, unpack
+from celeriac.worker import described
 from celeriac.worker.child import resident_kib
 from celeriac.worker.node import Node, Running, reserved, running
 from celeriac.worker.orders import set_limits
@@ -61,19 +58,19 @@ def ping(node: Node, **_: Any) -> Any:
 @inspect(alias="dump_active")
 def active(node: Node, safe: object = None, **_: Any) -> Any:
     """List of tasks currently being executed."""
-    return [_info_of_running(node, one) for one in running(node)]
+    return [described.running_task(node, one) for one in running(node)]
 
 
 @inspect(alias="dump_reserved")
 def reserved_(node: Node, **_: Any) -> Any:
     """List of currently reserved tasks, not including scheduled/active."""
-    return [info for claim in reserved(node) if (info := _info(node, claim.payload)) is not None]
+    return [info for claim in reserved(node) if (info := described.task_in(node, claim.payload)) is not None]
 
 
 @inspect(alias="dump_schedule")
 def scheduled(node: Node, **_: Any) -> Any:
     """List of currently scheduled ETA/countdown tasks."""
-    return list(_scheduled(node))
+    return list(described.scheduled_tasks(node, MOST_LISTED))
 
 
 @inspect(alias="dump_revoked")
@@ -89,7 +86,7 @@ def registered(
     """List of registered tasks."""
     names = sorted(name for name in node.app.tasks if builtins or not name.startswith("celery."))
     wanted = taskinfoitems or _TASK_INFO
-    return [_with_attributes(node, name, wanted) for name in names]
+    return [described.registered_task(node, name, wanted) for name in names]
 
 
 commands["registered_tasks"] = registered
@@ -101,12 +98,12 @@ def query_task(node: Node, ids: Any, **_: Any) -> Any:
     wanted = {ids} if isinstance(ids, str) else set(ids)
     found: dict[str, Any] = {}
     for one in running(node):
-        info = _info_of_running(node, one)
+        info = described.running_task(node, one)
         found[info["id"]] = ["active", info]
     for info in reserved_(node):
         found.setdefault(info["id"], ["reserved", info])
     if wanted - found.keys():
-        for entry in _scheduled(node):
+        for entry in described.scheduled_tasks(node, MOST_LISTED):
             info = entry["request"]
             found.setdefault(info["id"], ["scheduled", info])
     return {id: found[id] for id in wanted if id in found}
@@ -115,21 +112,22 @@ def query_task(node: Node, ids: Any, **_: Any) -> Any:
 @inspect()
 def active_queues(node: Node, **_: Any) -> Any:
     """List the task queues a worker is currently consuming from."""
-    return [_queue(name) for name in node.queues]
+    return [described.queue(name) for name in node.queues]
 
 
 @inspect()
 def stats(node: Node, **_: Any) -> Any:
     """Request worker statistics/information."""
+    at_once = 1 if node.options.pool in ("prefork", "solo") else described.rooms(node)
     return {
         "total": node.totals.all(),
         "pid": os.getpid(),
         "clock": str(clock.value),
         "uptime": int(time.time() - node.started_at),
-        "pool": _pool(node),
-        "broker": _broker(node),
-        "prefetch_count": node.size * (1 if node.options.pool in ("prefork", "solo") else _rooms(node)),
-        "rusage": _rusage(),
+        "pool": described.pool(node),
+        "broker": described.broker(node),
+        "prefetch_count": node.size * at_once,
+        "rusage": described.usage(),
         **node.more_stats(),
     }
 
@@ -365,57 +363,6 @@ commands.meta["reserved"] = commands.meta.pop("reserved_")._replace(name="reserv
 # --- what they are made of --------------------------------------------------------------------------------
 
 
-def _info_of_running(node: Node, one: Running) -> dict[str, Any]:
-    info = _info(node, one.claim.payload) or {"id": None, "name": None}
-    return {
-        **info,
-        "time_start": one.since or time.time(),
-        "acknowledged": one.claim.begun,
-        "worker_pid": one.place.pid,
-    }
-
-
-def _info(node: Node, payload: bytes) -> dict[str, Any] | None:
-    """A message as Celery shows a request; None for bytes that are none."""
-    try:
-        message = unpack(payload)
-        args, kwargs, _ = message.arguments(node.app.conf.accept_content)
-    except CeleriacError:
-        return None
-    return {
-        "id": message.id,
-        "name": message.name,
-        "args": args,
-        "kwargs": kwargs,
-        "type": message.name,
-        "hostname": node.hostname,
-        "time_start": None,
-        "acknowledged": False,
-        "delivery_info": {
-            "exchange": message.exchange,
-            "routing_key": message.routing_key,
-            "priority": message.priority,
-            "redelivered": message.redelivered,
-        },
-        "worker_pid": None,
-    }
-
-
-def _scheduled(node: Node) -> Iterator[dict[str, Any]]:
-    for queue in node.queues:
-        for eta, payload in node.broker.delayed(queue, MOST_LISTED):
-            info = _info(node, payload)
-            if info is not None:
-                when = datetime.fromtimestamp(eta, UTC).isoformat()
-                yield {"eta": when, "priority": 6, "request": info}
-
-
-def _with_attributes(node: Node, name: str, wanted: Sequence[str]) -> str:
-    task = node.app.tasks[name]
-    told = [f"{word}={value}" for word in wanted if (value := getattr(task, word, None)) is not None]
-    return f"{name} [{' '.join(told)}]" if told else name
-
-
 def _message(claim: Claim) -> TaskMessage | None:
     try:
         return unpack(claim.payload)
@@ -429,13 +376,9 @@ def _id(claim: Claim) -> str | None:
 
 
 def _stamps(claim: Claim) -> set[str]:
-    message = _message(claim)
-    return set() if message is None else set(stamps_of(message))
-
-
-def stamps_of(message: TaskMessage) -> Iterable[str]:
     """Under which ids a revoke of one of its stamps would be kept."""
-    return revoking.stamps_as_ids(message.stamps or {})
+    message = _message(claim)
+    return set() if message is None else set(revoking.stamps_as_ids(message.stamps or {}))
 
 
 def _terminate(node: Node, found: Sequence[Running], said: Any) -> list[str]:
@@ -459,97 +402,8 @@ def _signal(said: Any) -> int:
     return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
 
 
-def _queue(name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        "exchange": {
-            "name": name,
-            "type": "direct",
-            "arguments": None,
-            "durable": True,
-            "passive": False,
-            "auto_delete": False,
-            "delivery_mode": None,
-            "no_declare": False,
-        },
-        "routing_key": name,
-        "queue_arguments": None,
-        "binding_arguments": None,
-        "consumer_arguments": None,
-        "durable": True,
-        "exclusive": False,
-        "auto_delete": False,
-        "no_ack": False,
-        "alias": None,
-        "bindings": [],
-        "no_declare": None,
-        "expires": None,
-        "message_ttl": None,
-        "max_length": None,
-        "max_length_bytes": None,
-        "max_priority": None,
-    }
-
-
-def _rooms(node: Node) -> int:
-    places = node.places()
-    return places[0].rooms if places else 1
-
-
 def _autoscales(node: Node) -> bool:
     return getattr(node, "autoscaler", None) is not None
-
-
-def _pool(node: Node) -> dict[str, Any]:
-    options, places = node.options, node.places()
-    done = [place.slot.done for place in places]
-    total = sum(done)
-    shares = [100 * one / total for one in done] if total else [0.0 for _ in done]
-    return {
-        "implementation": f"celeriac.worker:{options.pool}",
-        "max-concurrency": node.size * _rooms(node),
-        "processes": [place.pid for place in places],
-        "max-tasks-per-child": options.max_tasks_per_child or "N/A",
-        "put-guarded-by-semaphore": False,
-        "timeouts": [options.soft_time_limit or 0, options.time_limit or 0],
-        "writes": {
-            "total": total,
-            "avg": f"{sum(shares) / len(shares) if shares else 0.0:.2f}%",
-            "all": ", ".join(f"{share:.2f}%" for share in shares),
-            "raw": ", ".join(map(str, done)),
-            "strategy": "fair",
-            "inqueues": {"total": len(places), "active": sum(place.slot.busy for place in places)},
-        },
-    }
-
-
-def _broker(node: Node) -> dict[str, Any]:
-    url = urlsplit(node.app.broker_url)
-    try:
-        port = url.port
-    except ValueError:
-        port = None
-    return {
-        "hostname": url.hostname,
-        "userid": unquote(url.username) if url.username else None,
-        "virtual_host": url.path.lstrip("/") or "0" if url.scheme.startswith("redis") else url.path or "/",
-        "port": port or (6379 if url.scheme.startswith("redis") else None),
-        "insist": False,
-        "ssl": url.scheme.startswith("rediss"),
-        "transport": url.scheme,
-        "connect_timeout": node.app.conf.seconds("broker_connection_timeout") or 4,
-        "transport_options": node.app.conf.table(True)["broker_transport_options"] or {},
-        "login_method": None,
-        "uri_prefix": None,
-        "heartbeat": 0,
-        "failover_strategy": "round-robin",
-        "alternates": [],
-    }
-
-
-def _rusage() -> Mapping[str, float]:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return {name.removeprefix("ru_"): getattr(used, name) for name in dir(used) if name.startswith("ru_")}
 
 
 def _import(name: str, *, again: bool) -> None:
@@ -557,7 +411,3 @@ def _import(name: str, *, again: bool) -> None:
         reload(imported[name])
     else:
         import_module(name)
-
-
-#: What heartbeats tell of this software; `sw_ident` is compared by monitors that know only stock workers.
-SOFTWARE = {"sw_ident": "py-celeriac", "sw_sys": platform.system()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import time
 from typing import Any
 
@@ -13,10 +14,11 @@ from celeriac.exceptions import OperationalError
 from celeriac.request import Request
 from celeriac.version import __version__
 from celeriac.wire.saferepr import safe_repr
-from celeriac.worker.commands import SOFTWARE
 from celeriac.worker.node import Node
 from celeriac.worker.switchboard import Switchboard
 
+#: Who we are to monitors; those that know only stock workers compare it.
+SOFTWARE = "py-celeriac"
 #: Seconds for which a node tells nothing after the store was away.
 PAUSE = 5.0
 #: Seconds between two heartbeats that no monitor hears. One that comes asks all nodes for one, as stock
@@ -114,7 +116,7 @@ class Presence:
             "active": sum(len(place.slot.running) for place in places),
             "processed": sum(self._node.totals.all().values()),
             "loadavg": [round(load, 2) for load in os.getloadavg()],
-            "sw_ident": SOFTWARE["sw_ident"],
+            "sw_ident": SOFTWARE,
             "sw_ver": __version__,
-            "sw_sys": SOFTWARE["sw_sys"],
+            "sw_sys": platform.system(),
         }

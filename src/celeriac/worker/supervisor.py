@@ -19,17 +19,16 @@ from celeriac.ports import Broker
 from celeriac.wire.task import age_of
 from celeriac.worker import autoscale, banner, births, originals, stacks
 from celeriac.worker.autoscale import Autoscaler
-from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import PAUSE, Heartbeat
+from celeriac.worker.kin import Kin
 from celeriac.worker.living import FENCED, LIMITS, READY, RESTART, Household, meaning_of
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.node import Place, Running
-from celeriac.worker.orders import DISTRUST, STACKS, STOP, packed
+from celeriac.worker.orders import DISTRUST, STACKS, packed
 from celeriac.worker.presence import Presence
-from celeriac.worker.relief import Relief
-from celeriac.worker.slots import Slot, State
+from celeriac.worker.slots import State
 from celeriac.worker.stacks import Inquiry
 
 #: Seconds between two looks at hard limits, once a task with one has run.
@@ -39,42 +38,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
 
 logger = logging.getLogger("celery.worker")
 pool_logger = logging.getLogger("celery.pool")
-
-
-class Kin:
-    """One child as its parent sees it."""
-
-    __slots__ = (
-        "begun",
-        "index",
-        "leaving",
-        "lines",
-        "overran",
-        "pid",
-        "plan",
-        "ready",
-        "relief",
-        "slot",
-        "terminated",
-    )
-
-    def __init__(self, pid: int, index: int, plan: Plan, slot: Slot, lines: Lines) -> None:
-        self.pid = pid
-        self.index = index
-        self.plan = plan
-        self.slot = slot
-        #: The parent's ends of the two pipes.
-        self.lines = lines
-        self.relief = Relief(plan.owner, slot)
-        self.ready = False
-        #: It was told to end, and nobody takes its place.
-        self.leaving = False
-        #: The hard limit, in seconds, that it was killed for.
-        self.overran: float | None = None
-        #: The signal by which somebody wished the end of its task, when it was killed for that.
-        self.terminated: int | None = None
-        #: How far it had come when it died; None while it lives.
-        self.begun: int | None = None
 
 
 class Supervisor:
@@ -223,7 +186,7 @@ class Supervisor:
             if gone >= n or (only_idle and kin.slot.busy):
                 break
             kin.leaving = True
-            self._stop(kin)
+            kin.stop()
             gone += 1
         self._count -= gone
         return gone
@@ -231,21 +194,11 @@ class Supervisor:
     def pool_restart(self) -> None:
         """Every child ends when what it runs is done, and another takes its place."""
         for kin in self._kin.values():
-            self._stop(kin)
-
-    def _stop(self, kin: Kin) -> None:
-        """It begins nothing from now on, and ends when what it runs is done."""
-        kin.slot.say_enough()
-        self._tell(kin, STOP)
-
-    def _tell(self, kin: Kin, word: bytes) -> None:
-        # It may have died just now, or not have listened for very long.
-        with contextlib.suppress(OSError):
-            os.write(kin.lines.down, word)
+            kin.stop()
 
     def _tell_distrust(self) -> None:
         for kin in self._kin.values():
-            self._tell(kin, DISTRUST)
+            kin.tell(DISTRUST)
 
     # -- for remote control, see node.py
 
@@ -267,7 +220,7 @@ class Supervisor:
     def tell(self, *order: Any, name: str) -> None:
         self._standing[name] = word = packed(*order)
         for kin in self._kin.values():
-            self._tell(kin, word)
+            kin.tell(word)
 
     def serve(self, queues: Sequence[str]) -> None:
         self._queues = tuple(queues)
@@ -282,15 +235,11 @@ class Supervisor:
         if kin is None:
             return
         if self._rooms > 1 or self._options.pool != "prefork":
-            self._tell(kin, packed("strike", running.claim.number))
+            kin.tell(packed("strike", running.claim.number))
             return
-        # As _strike: stop it, look again, then kill it or let it go on.
         with contextlib.suppress(ProcessLookupError):
-            os.kill(kin.pid, signal.SIGSTOP)
-            if kin.slot.begun == running.claim.number:
+            if kin.strike(lambda: kin.slot.begun == running.claim.number):
                 kin.terminated = signum
-                os.kill(kin.pid, signal.SIGKILL)
-            os.kill(kin.pid, signal.SIGCONT)
 
     def shut_down(self) -> None:
         if not self._stopping:
@@ -348,12 +297,7 @@ class Supervisor:
         slot.clear()
         if signals.worker_before_create_process.receivers:
             signals.worker_before_create_process.send(household.worker)
-        down_reader, down_writer = os.pipe()
-        # A child that never listens must not hold us up.
-        os.set_blocking(down_writer, False)
-        up_reader, up_writer = os.pipe()
-        sheet = stacks.open_sheet()
-        theirs, ours = Lines(down_reader, up_writer, sheet), Lines(down_writer, up_reader, sheet)
+        theirs, ours = births.open_lines()
         if options.start_method == "spawn":
             pid = births.spawn(
                 plan,
@@ -366,15 +310,15 @@ class Supervisor:
                 household.totals.descriptor,
             )
         else:
-            inherited = [down_writer, up_reader, *self._lines()]
+            inherited = [ours.down, ours.up, *self._lines()]
             if household.health is not None:
                 inherited.append(household.health.descriptor)
             pid = births.fork(household.live, plan, index, theirs, inherited)
-        os.close(down_reader)
-        os.close(up_writer)
+        os.close(theirs.down)
+        os.close(theirs.up)
         self._kin[pid] = kin = Kin(pid, index, plan, slot, ours)
         for word in self._standing.values():
-            self._tell(kin, word)
+            kin.tell(word)
 
     # -- orders
 
@@ -422,7 +366,7 @@ class Supervisor:
     def _tell_to_stop(self) -> None:
         """Before anybody is told that we stop."""
         for kin in self._kin.values():
-            self._stop(kin)
+            kin.stop()
 
     def _stop_cold(self, number: int) -> None:
         if self._cold:
@@ -451,10 +395,7 @@ class Supervisor:
 
     def _bury(self, kin: Kin, status: int) -> None:
         self._hear(kin)
-        os.close(kin.lines.down)
-        os.close(kin.lines.up)
-        os.close(kin.lines.sheet)
-        kin.begun = kin.slot.begun
+        kin.bury()
         state, code = kin.slot.state, os.waitstatus_to_exitcode(status)
         orderly = state in (State.STOPPED, State.RETIRING) and code == 0
         if not orderly:
@@ -517,19 +458,15 @@ class Supervisor:
                 self._strike(kin, deadline)
 
     def _strike(self, kin: Kin, deadline: float) -> None:
-        """Stop it, look again, then kill it or let it go on: any other order could hit the next task."""
-        os.kill(kin.pid, signal.SIGSTOP)
-        if kin.slot.deadline == deadline:
+        if kin.strike(lambda: kin.slot.deadline == deadline):
             kin.overran = kin.slot.time_limit
-            os.kill(kin.pid, signal.SIGKILL)
-        os.kill(kin.pid, signal.SIGCONT)
 
     # -- watching
 
     def _ask_for_stacks(self) -> None:
         logger.warning("Stacks of the supervisor (pid %d):\n%s", os.getpid(), stacks.here())
         for kin in self._kin.values():
-            self._tell(kin, STACKS)
+            kin.tell(STACKS)
         self._inquiry = Inquiry(
             (f"Worker-{kin.index + 1}", kin.pid, kin.lines.sheet) for kin in self._kin.values()
         )
@@ -581,18 +518,13 @@ class Supervisor:
                 self._hear(heard[descriptor])
 
     def _hear(self, kin: Kin) -> None:
-        while select.select([kin.lines.up], [], [], 0)[0]:
-            words = os.read(kin.lines.up, 64)
-            if not words:
-                # It closed its end; its death comes as a signal. Do not poll a closed pipe until then.
-                time.sleep(0.001)
-                return
-            if READY in words:
-                kin.ready = True
-                self._stillborn = 0
-                self._say_ready()
-            if LIMITS in words:
-                self._limits_in_use = True
+        words = kin.hear()
+        if READY in words:
+            kin.ready = True
+            self._stillborn = 0
+            self._say_ready()
+        if LIMITS in words:
+            self._limits_in_use = True
 
     def _say_ready(self) -> None:
         if not self._said_ready and all(kin.ready for kin in self._kin.values()) and not self._vacant:
