@@ -173,6 +173,12 @@ def _compose(
     return _compose_in_full(app, name, args, kwargs, options, task, own, parent)
 
 
+def plain_way(app: Sender, name: str, task: Any = None) -> Plain | None:
+    """How calls of this task go that say nothing but their arguments; None where each may go another way."""
+    own = _of_a_name(app, name) if task is None else task.constants(app)
+    return None if own.options else own.plain or _plain(app, name, task, own)
+
+
 def _plain(app: Sender, name: str, task: Any, own: Constants) -> Plain | None:
     conf = app.conf
     if app.router.asks_functions or conf.task_compression or own.serializer != "json":

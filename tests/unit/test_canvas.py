@@ -11,10 +11,11 @@ from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from celeriac import Celery, Signature, canvas, chain, chord, group, maybe_signature, signature
-from celeriac.exceptions import IncompleteStream
+from celeriac.exceptions import EncodeError, IncompleteStream
 from celeriac.request import Request
 from celeriac.task import Task
 from celeriac.testing.worker import start_worker
@@ -289,6 +290,34 @@ def test_a_generator_is_gone_through_when_a_group_is_sent(app: Celery, add: Task
     with pytest.raises(RuntimeError, match="used up"):
         tasks.delay()
     assert len(group(calls())) == 3
+
+
+def test_members_that_say_nothing_more_go_as_those_that_do(app: Celery, add: Task[..., int]) -> None:
+    def members() -> list[Signature]:
+        return [add.s(1), add.si(2), add.s(3).set(task_id="own"), add.s("ä")]
+
+    def shown(message: TaskMessage) -> tuple[Any, ...]:
+        ours = {"delivery_tag": None, "_payload": None, "_headers": None}
+        return msgspec.structs.astuple(msgspec.structs.replace(message, **ours))
+
+    group(members()).apply_async((0,), task_id="g", root_id="r")
+    chord(members(), add.s().set(task_id="b")).apply_async((0,), task_id="b")
+    quick = sent(app)
+    app.broker.purge("celery")
+    group(members()).apply_async((0,), task_id="g", root_id="r", retries=0)
+    chord(members(), add.s().set(task_id="b"), retries=0).apply_async((0,), task_id="b")
+    slow = sent(app)
+    assert [shown(message) for message in quick[:4]] == [shown(message) for message in slow[:4]]
+    for one, other in zip(quick[4:], slow[4:], strict=True):
+        assert (arguments(one), one.group_index) == (arguments(other), other.group_index)
+        assert embed(one)["chord"]["chord_size"] == embed(other)["chord"]["chord_size"] == 4
+    assert [message.root_id for message in quick[:4]] == ["r"] * 4
+    assert quick[6].id == "own"
+
+
+def test_what_a_member_cannot_carry_is_named(add: Task[..., int]) -> None:
+    with pytest.raises(EncodeError, match="argument 2 of add is an object"):
+        group(add.s(1), add.s(1, object())).delay()
 
 
 def test_links_of_a_group_and_of_a_chord(app: Celery, add: Task[..., int]) -> None:

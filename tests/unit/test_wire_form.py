@@ -53,6 +53,34 @@ def test_a_filled_form_is_the_envelope_that_pack_writes(
     assert without_tag(payload) == without_tag(whole)
 
 
+CHORD = {"task": "té", "args": [], "kwargs": {"n": 1.5}, "options": {"task_id": "b"}, "chord_size": 12}
+
+
+@given(
+    st.lists(VALUES, max_size=4),
+    st.dictionaries(st.text(), VALUES, max_size=3),
+    st.text(min_size=1),
+    st.none() | st.text(min_size=1),
+    st.integers(0, 99999),
+    st.none() | st.just(CHORD),
+)
+def test_the_form_of_a_member_is_the_envelope_that_pack_writes(
+    args: list[Any], kwargs: dict[str, Any], text: str, parent_id: str | None, index: int, chord: Any
+) -> None:
+    form = Form(**WAY).of_group(text, chord)
+    payload = form.fill(tuple(args), kwargs, text, index, None, parent_id)
+    member: dict[str, Any] = {"group": text, "group_index": index, "chord": chord}
+    whole = pack(**WAY, id=text, args=tuple(args), kwargs=kwargs, parent_id=parent_id, **member)
+    assert without_tag(payload) == without_tag(whole)
+
+
+def test_what_pack_would_compress_no_form_fills() -> None:
+    form = Form(**WAY).of_group("g", CHORD)
+    with pytest.raises(ValueError, match="compressed"):
+        form.fill(("x" * 5000,), {}, "id", 0)
+    assert len(Form(**WAY).of_group("g").fill(("x" * 5000,), {}, "id", 0)) > 5000
+
+
 @pytest.mark.parametrize("text", ["x" * 900, "x" * 1100, "ä" * 3000])
 def test_long_arguments_are_shown_as_pack_shows_them(text: str) -> None:
     id, payload = Form(**WAY).fill([text], {"also": text})

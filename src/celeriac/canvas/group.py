@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
 from celeriac.canvas.later import Later
+from celeriac.canvas.membership import Membership
 from celeriac.canvas.publishing import send
 from celeriac.canvas.signature import (
     Call,
@@ -94,18 +96,26 @@ class group(Signature):
             of_members, index = {"group_id": group_id}, 0
             own.pop("chord", None)
         result: GroupResult[Any] = GroupResult(group_id, [], app=self.app)
-        args = tuple(args or ())
+        args, kwargs = tuple(args or ()), kwargs or {}
+        own.update(of_members)
+        counted = bool(own.get("chord"))
+        membership = Membership(self.app, of_members["group_id"], own)
 
         def calls() -> Iterator[Call]:
             position = index
             tasks = self.tasks.stream() if isinstance(self.tasks, Later) else self.tasks
             for number, task in enumerate(flattened(tasks, self.app)):
+                own.pop("task_id", None)
                 if is_single(task):
-                    own["task_id"] = task.id or id_of_member(group_id, number)
-                else:
-                    own.pop("task_id", None)
-                made = task.prepare(args, kwargs, **own, **of_members, group_index=position)
-                position += task.members() if own.get("chord") else 1
+                    task_id = own["task_id"] = task.id or id_of_member(group_id, number)
+                    call = membership.call(task, args, kwargs, task_id, position)
+                    if call is not None:
+                        position += 1
+                        result.results.append(AsyncResult[Any](task_id, None, call.task, task.app))
+                        yield call
+                        continue
+                made = task.prepare(args, kwargs, **own, group_index=position)
+                position += task.members() if counted else 1
                 if made.result is not None:
                     result.results.append(made.result)
                 yield from made.calls
@@ -210,14 +220,20 @@ def is_single(task: Signature) -> bool:
 
 def id_of_member(group_id: str, number: int) -> str:
     """The id of a single task of a group, as far as it has no other: whoever knows the group knows it."""
-    digits = blake2b(f"{group_id}:{number}".encode(), digest_size=16).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+    return f"{_head_of_members(group_id)}{number:012x}"
+
+
+@lru_cache(maxsize=64)
+def _head_of_members(group_id: str) -> str:
+    """How the ids of all members begin: a UUID of version 8, whose last part is theirs."""
+    digits = blake2b(group_id.encode(), digest_size=10).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:]}-"
 
 
 def flattened(tasks: Iterable[Any], app: Any) -> Iterator[Signature]:
     """The tasks, those of groups among them in the place of the group."""
     for task in tasks:
-        made = as_signature(task, app if not isinstance(task, Signature) else None)
+        made = task if isinstance(task, Signature) else as_signature(task, app)
         if isinstance(made, group):
             yield from flattened(made.tasks, app)
         else:

@@ -43,7 +43,7 @@ def message_of(app: Any, call: Call) -> Message:
     sizes = options.pop("chord_sizes", ())
     if task is not None:
         task.check_arguments(call.args, call.kwargs)
-    message = compose(app, call.task, call.args, call.kwargs, options, task)
+    message = call.message or compose(app, call.task, call.args, call.kwargs, options, task)
     if sizes:
         keep = app.conf.seconds("result_chord_expires") or app.conf.seconds("result_expires") or None
         members = tuple(Members(chord, size, keep) for chord, size in sizes)

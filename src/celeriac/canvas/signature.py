@@ -7,6 +7,7 @@ from copy import deepcopy
 from typing import Any, ClassVar, NamedTuple
 
 from celeriac.current import get_current_app
+from celeriac.message import Message
 from celeriac.result import AsyncResult
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import new_id
@@ -21,6 +22,8 @@ class Call(NamedTuple):
     options: dict[str, Any]
     #: The task itself, where this process knows it.
     known: Any = None
+    #: How it goes, where that is composed already.
+    message: Message | None = None
 
 
 class Prepared(NamedTuple):

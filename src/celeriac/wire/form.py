@@ -12,9 +12,17 @@ from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celeriac.wire.codecs import json_string, json_text
+from celeriac.wire.codecs import is_own_json, json_string, json_text
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
-from celeriac.wire.task import NOTHING_FOLLOWS_JSON, default_origin, id_of, new_id, new_tag, pack
+from celeriac.wire.task import (
+    LONG_WORKFLOW,
+    NOTHING_FOLLOWS_JSON,
+    default_origin,
+    id_of,
+    new_id,
+    new_tag,
+    pack,
+)
 
 #: In whose place each call writes its own, in the order of the envelope.
 _HOLES = ("id", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "id")
@@ -23,6 +31,8 @@ _BODY = '{"body": "'
 _TAG, _CLOSING = 36, '"}}'
 #: Characters of arguments in a body that is not too long for Python's own repr, as in `pack`.
 _SMALL = LIMIT - len(NOTHING_FOLLOWS_JSON) - 2
+#: Stands in the envelope of what is in no group.
+_NO_GROUP = '"group": null, "group_index": null'
 
 
 class Form:
@@ -66,11 +76,34 @@ class Form:
     ) -> tuple[str, bytes]:
         """(a new id, the envelope of this call). What cannot travel raises as json does; `pack` says it
         better."""
+        random = os.urandom(21).hex()
+        id = id_of(random)
+        return id, self._filled(
+            args, kwargs, f'"{id}"', random[30:], self._pieces[1], NOTHING_FOLLOWS_JSON, root_id, parent_id
+        )
+
+    def of_group(self, group_id: str, chord: Any = None) -> MemberForm:
+        """The form of this task's calls as members of a group, or of a chord's header."""
+        return MemberForm(self, group_id, chord)
+
+    def _filled(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        quoted: str,
+        random: str,
+        after_id: str,
+        embedded: str,
+        root_id: str | None,
+        parent_id: str | None,
+    ) -> bytes:
         if type(args) is not tuple and type(args) is not list:
             args = list(args)
         if type(kwargs) is not dict:
             kwargs = dict(kwargs)
         arguments = json_text((args, kwargs))
+        if embedded is not NOTHING_FOLLOWS_JSON and len(arguments) + len(embedded) + 2 > LONG_WORKFLOW:
+            raise ValueError("it would be compressed")
         small = len(arguments) <= _SMALL
         shown = repr(args) if small and SCALARS.issuperset(map(type, args)) else safe_repr(args)
         if kwargs:
@@ -78,20 +111,17 @@ class Form:
             shown_kwargs = json_string(repr(kwargs) if plain else safe_repr(kwargs))
         else:
             shown_kwargs = '"{}"'
-        random = os.urandom(21).hex()
-        id = id_of(random)
-        quoted = f'"{id}"'
         millisecond = time.time_ns() // 1_000_000
         tag = self._tag
         if tag[0] != millisecond:
             # In one piece, for other threads fill this form too.
             tag = self._tag = (millisecond, new_tag(millisecond)[:-12])
-        a, b, c, d, e, f, g, h = self._pieces
+        a, _, c, d, e, f, g, h = self._pieces
         rest = "".join(
             (
                 a,
                 quoted,
-                b,
+                after_id,
                 quoted if root_id is None else json_string(root_id),
                 c,
                 "null" if parent_id is None else json_string(parent_id),
@@ -105,9 +135,51 @@ class Form:
                 quoted,
                 h,
                 tag[1],
-                random[30:],
+                random,
                 _CLOSING,
             )
         )
-        body = b2a_base64(f"{arguments[:-1]}, {NOTHING_FOLLOWS_JSON}]".encode("ascii"), newline=False)
-        return id, b"".join((b'{"body": "', body, rest.encode("ascii")))
+        body = b2a_base64(f"{arguments[:-1]}, {embedded}]".encode("ascii"), newline=False)
+        return b"".join((b'{"body": "', body, rest.encode("ascii")))
+
+
+def _with_chord(chord: Any) -> str:
+    if not is_own_json():
+        raise ValueError("somebody else writes JSON")
+    return json_text({"callbacks": None, "errbacks": None, "chain": None, "chord": chord})
+
+
+class MemberForm:
+    """The form of a task within one group: all members say the same group, and carry the same chord."""
+
+    __slots__ = ("_embedded", "_form", "_group")
+
+    def __init__(self, form: Form, group_id: str, chord: Any) -> None:
+        self._form = form
+        before, after = form._pieces[1].split(_NO_GROUP)
+        said = f'"group": {json_string(group_id)}, "group_index": '
+        #: What stands around the index.
+        self._group = f"{before}{said}", after
+        self._embedded = _with_chord(chord) if chord else NOTHING_FOLLOWS_JSON
+
+    def fill(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        id: str,
+        index: int,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+    ) -> bytes:
+        """The envelope of one member. What cannot travel raises, and what would be compressed."""
+        before, after = self._group
+        return self._form._filled(
+            args,
+            kwargs,
+            json_string(id),
+            os.urandom(6).hex(),
+            f"{before}{index}{after}",
+            self._embedded,
+            root_id,
+            parent_id,
+        )
