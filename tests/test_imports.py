@@ -32,7 +32,7 @@ LAYERS = (
     "eager task",
     "registry declaring",
     "builtin purging",
-    "shared current_task",
+    "shared current_task copies",
     "app",
     "checking bars",
     "__init__",

@@ -24,6 +24,7 @@ from celeriac.clock import Clock
 from celeriac.config import Settings, read_source
 from celeriac.connections import Connections, Ground
 from celeriac.control import Control
+from celeriac.copies import made_again, parts_of, place_of, unpickled
 from celeriac.declaring import task_class
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, EncodeError
 from celeriac.importing import discovered, import_object, import_task_module
@@ -113,6 +114,8 @@ class Celery:
         self._task_cls = task_cls
         self._lock = threading.RLock()
         self._tasks = TaskRegistry()
+        #: Names of tasks that other apps shall not have.
+        self._unshared: set[str] = set()
         self._to_discover: list[tuple[Any, str | None]] = []
         self._periodic: list[tuple[str, dict[str, Any]]] = []
         self._source: tuple[Any, bool, str | None] | None = None
@@ -166,7 +169,7 @@ class Celery:
     def task(self, *, bind: Literal[False] = False, **options: Any) -> TaskDecorator: ...
 
     def task(self, *function: Any, **options: Any) -> Any:
-        """Declare a task, bare or with options: every attribute of Task, and name, base, bind.
+        """Declare a task, bare or with options: every attribute of Task, and name, base, bind, shared.
 
         @app.task(bind=True, auto_retry=[ConnectionError], max_retries=5)
         def fetch(self, url: str) -> str: ...
@@ -203,6 +206,8 @@ class Celery:
                     stacklevel=3,
                 )
             return known
+        if not shared:
+            self._unshared.add(name)
         task = task_class(function, name, base or self._base_class, bind, options)()
         return self._adopt(task)
 
@@ -257,8 +262,8 @@ class Celery:
                 )
             self.finalized = True
             builtin.register(self)
-            for register in list(current.shared):
-                register(self)
+            for shared in list(current.shared):
+                shared.register(self)
             for task in list(self._tasks.values()):
                 annotate(task, self.conf.task_annotations)
             for key, entry in self._periodic:
@@ -266,6 +271,15 @@ class Celery:
             self.on_configure.send(self)
             self.on_after_configure.send(self, source=self.conf)
             self.on_after_finalize.send(self)
+
+    def adopt_shared(self) -> None:
+        """Take in what other apps of this process declare, but for `shared=False`: a worker runs it too."""
+        for other in list(current.apps):
+            if other is self or not isinstance(other, Celery):
+                continue
+            for name, task in list(other._tasks.items()):
+                if name not in self.tasks and name not in other._unshared and hasattr(task, "__wrapped__"):
+                    self._adopt(type(task)())
 
     # --- sending ------------------------------------------------------------------------------------------
 
@@ -660,6 +674,19 @@ class Celery:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __copy__(self) -> Self:
+        """An app of its own with the same settings and tasks; it is not made the current one."""
+        twin: Self = made_again(parts_of(self), [type(task) for task in self._tasks.values()])
+        return twin
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self.__copy__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As Python pickles functions: by where they are found. What is found nowhere stays behind.
+        found = [place for task in self._tasks.values() if (place := place_of(task)) is not None]
+        return unpickled, (parts_of(self), found)
 
     def __class_getitem__(cls, _item: object) -> type[Self]:
         return cls

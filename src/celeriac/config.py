@@ -45,6 +45,10 @@ class _Rank(IntEnum):
     PINNED = 4
 
 
+#: Of each setting that was set: its value, who set it, and where.
+Saved = Mapping[str, tuple[Any, int, str]]
+
+
 class Settings(MutableMapping[str, Any]):
     """All settings by attribute and by item. They lie in the instance's own dict: reading costs nothing."""
 
@@ -155,6 +159,18 @@ class Settings(MutableMapping[str, Any]):
         twin._ranks.update(self._ranks)
         twin._origins.update(self._origins)
         return twin
+
+    def saved(self) -> Saved:
+        """All that was set, to be set again in another app or process."""
+        return {
+            name: (_own(vars(self)[name]), int(rank), self._origins[name])
+            for name, rank in self._ranks.items()
+        }
+
+    def restore(self, saved: Saved) -> None:
+        """Set what `saved` gave, by those who set it."""
+        for name, (value, rank, origin) in saved.items():
+            self._put({name: value}, _Rank(rank), origin)
 
     # --- a mapping and an object ----------------------------------------------------------------------
 

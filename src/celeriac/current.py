@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from weakref import WeakSet
 
 from celeriac.clock import Clock
@@ -87,8 +87,17 @@ _fallback: Any = None
 #: How to make an app where there is none; set by the module that knows apps.
 make_default: Callable[[], Any] | None = None
 
-#: Registers each shared task in an app; every app that is finalized goes through them.
-shared: list[Callable[[Any], object]] = []
+
+class Shared(NamedTuple):
+    """A function that is a task of every app."""
+
+    function: Callable[..., Any]
+    #: Declares it in an app.
+    register: Callable[[Any], object]
+
+
+#: Every app that is finalized goes through them.
+shared: list[Shared] = []
 
 #: All apps that live, for tasks that are shared by all of them.
 apps: WeakSet[Any] = WeakSet()
@@ -116,6 +125,23 @@ def only(app: Any) -> Iterator[None]:
         yield
     finally:
         _thread.app, _default, _latest, _fallback = before
+
+
+def forget_shared(kept: Sequence[Shared]) -> None:
+    """Take the shared tasks that are not among these out of all apps, if a function of a test declares them.
+
+    Those of modules stay: a module is imported once, and its tasks are wanted by the tests that follow.
+    """
+    for one in [one for one in shared if one not in kept and "<locals>" in one.function.__qualname__]:
+        shared.remove(one)
+        for app in [app for app in apps if app.finalized]:
+            for name in [name for name, task in app.tasks.items() if _runs(task, one.function)]:
+                del app.tasks[name]
+
+
+def _runs(task: Any, function: Callable[..., Any]) -> bool:
+    wrapped = getattr(task, "__wrapped__", None)
+    return getattr(wrapped, "__func__", wrapped) is function
 
 
 def forget_app(app: Any) -> None:

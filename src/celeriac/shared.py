@@ -71,7 +71,7 @@ def _declare(
     def register(app: Any) -> object:
         return app.task(name=name, base=base, bind=bind, **options)(function)
 
-    current.shared.append(register)
+    current.shared.append(current.Shared(function, register))
     for app in list(current.apps):
         if app.finalized:
             register(app)

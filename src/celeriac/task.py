@@ -8,7 +8,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from importlib import import_module
+from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 
 from celeriac import aio, exceptions, signals, states
 from celeriac import request as requests
@@ -533,7 +534,14 @@ class Task(Generic[P, R]):
         return f"<@task: {self.name} of {getattr(self._app, 'main', None) or 'no app'}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _task_named, (self.name,)
+        return _task_named, (self.name, type(self).__module__)
+
+    # A task is one thing in its app: who copies what holds one means the task itself.
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -640,7 +648,9 @@ def _as_arguments(args: Iterable[Any] | None) -> Sequence[Any]:
     return args if isinstance(args, tuple | list) else tuple(args)
 
 
-def _task_named(name: str) -> Any:
+def _task_named(name: str, module: str) -> Any:
+    if name not in get_current_app().tasks:
+        import_module(module)
     return get_current_app().tasks[name]
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import signal
 import sys
 import threading
 import types
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from celeriac import Celery, current_app
+from celeriac import Celery, Task, current_app
 from celeriac.current import get_current_app
 from celeriac.exceptions import ImproperlyConfigured
 from services import Program, clean_environment
@@ -148,3 +152,68 @@ def test_APP_19_a_program_is_its_own_worker(tmp_path: Path) -> None:
         assert worker.wait() == 0
     finally:
         worker.stop()
+
+
+# --- copies, and other apps -------------------------------------------------------------------------------
+
+
+class Doubling(Task[Any, Any]):
+    name = "doubling"
+
+    def run(self, x: int) -> int:
+        return 2 * x
+
+
+_LASTING = Celery("lasting", broker="memory://lasting", set_as_current=False, task_default_queue="mail")
+_LASTING.register_task(Doubling)
+
+
+@_LASTING.task(name="tripled", max_retries=7)
+def tripled(x: int) -> int:
+    return 3 * x
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda app: pickle.loads(pickle.dumps(app))],
+    ids=["copy", "deep", "pickle"],
+)
+def test_APP_19_a_copied_app_has_the_settings_and_tasks_of_the_first(
+    copied: Callable[[Celery], Celery],
+) -> None:
+    before = get_current_app()
+    twin = copied(_LASTING)
+    assert get_current_app() is before
+    assert (twin.main, twin.conf.task_default_queue, twin.broker_url) == (
+        "lasting",
+        "mail",
+        "memory://lasting",
+    )
+    assert {"doubling", "tripled"} <= twin.tasks.keys()
+    assert twin.tasks["tripled"] is not tripled
+    assert (twin.tasks["tripled"](2), twin.tasks["doubling"](2), twin.tasks["tripled"].max_retries) == (
+        6,
+        4,
+        7,
+    )
+    twin.conf.task_default_queue = "other"
+    assert _LASTING.conf.task_default_queue == "mail"
+    assert twin.conf.origin("broker_url") == _LASTING.conf.origin("broker_url")
+
+
+def test_APP_19_a_copied_task_is_the_task(app: Celery) -> None:
+    add = app.task(name="add")(sum)
+    assert copy.copy(add) is add
+    assert copy.deepcopy({"call": [add]}) == {"call": [add]}
+    assert pickle.loads(pickle.dumps(add)) is add
+
+
+def test_APP_10_what_another_app_shares_a_worker_takes_in(app: Celery) -> None:
+    other = Celery("other", broker="memory://", set_as_current=False)
+    other.task(name="other.shared")(sum)
+    other.task(name="other.own", shared=False)(sum)
+    assert "other.shared" not in app.tasks
+    app.adopt_shared()
+    assert "other.shared" in app.tasks
+    assert "other.own" not in app.tasks
+    assert app.tasks["other.shared"].app is app

@@ -83,6 +83,29 @@ def test_the_app_of_the_test_is_the_current_one(celery_app, depends_on_current_a
     assert current_app.conf is celery_app.conf
 
 
+def test_a_shared_task_of_a_test(celery_app):
+    from CELERY import shared_task
+
+    @shared_task(name="whose")
+    def whose():
+        return "the first test's"
+
+    assert "whose" in celery_app.tasks
+
+
+def test_a_shared_task_of_a_test_is_no_task_of_the_next(celery_app, celery_session_app):
+    from CELERY import shared_task
+
+    assert "whose" not in celery_app.tasks
+    assert "whose" not in celery_session_app.tasks
+
+    @shared_task(name="whose")
+    def whose():
+        return "the second test's"
+
+    assert celery_app.tasks["whose"]() == "the second test's"
+
+
 def test_steps(celery_app, celery_stepper):
     @celery_app.task
     def add(x, y):
@@ -108,7 +131,7 @@ def test_TST_1_the_plugin_gives_celerys_fixtures(package: str, tmp_path: Path) -
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "7 passed" in done.stdout
+    assert "9 passed" in done.stdout
 
 
 # --- the app ------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ def check(invocation: Invocation, as_json: bool) -> None:
     app = invocation.app
     broken = list(import_all(app))
     app.finalize()
+    app.adopt_shared()
     found = [*broken, *findings(app)]
     queues = served(app)
     failed = any(finding.grade == "error" for finding in found)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from celeriac import current
 from celeriac.app import Celery
 from celeriac.stepping import Stepper
 from celeriac.testing.app import TestApp, setup_default_app
@@ -109,6 +110,14 @@ def celery_session_app(
     """An app for all tests."""
     with _test_app(celery_config, celery_parameters, use_celery_app_trap) as app:
         yield app
+
+
+@pytest.fixture(autouse=True)
+def _celery_forgets() -> Iterator[None]:
+    """What a test declares with `shared_task` is no task of the tests after it."""
+    before = list(current.shared)
+    yield
+    current.forget_shared(before)
 
 
 @pytest.fixture

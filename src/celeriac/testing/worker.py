@@ -76,7 +76,7 @@ class ThreadWorker:
         if self._threads:
             return
         self._household = household = Household(self.app, self._options, Slots(1, self._rooms))
-        household.import_app()
+        household.import_app(alone=True)
         household.served = Router(self.app.conf).served(self._asked, (), self.hostname)
         self.queues = queues = tuple(household.served.queues)
         node = node_name(self.hostname)

@@ -107,8 +107,9 @@ class Household:
             no_color=options.no_color,
         )
 
-    def import_app(self) -> None:
-        """Import what declares tasks; an ImportError of the user's goes on as it is."""
+    def import_app(self, *, alone: bool = False) -> None:
+        """Import what declares tasks; an ImportError of the user's goes on as it is. With `alone`, tasks that
+        other apps share are not taken in."""
         app, options = self.app, self.options
         if options.time_limit is not None:
             app.conf.pin("task_time_limit", options.time_limit)
@@ -118,6 +119,8 @@ class Household:
             app.conf.pin("include", (*(app.conf.include or ()), *options.include))
         app.import_modules()
         app.finalize()
+        if not alone:
+            app.adopt_shared()
         if any(task.is_async for task in app.tasks.values()):
             import_module("asyncio")  # once here, and not in every child
         #: Of all children together; it needs the names of the tasks.

@@ -1,0 +1,61 @@
+"""An app again: as a copy beside the first, or read from a pickle in another process."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from copy import copy
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from celeriac.config import Saved
+from celeriac.task import Task
+
+#: What an app has noted beside its settings and tasks.
+_NOTED = ("_middleware", "_to_discover", "_periodic", "_unshared")
+
+
+class Parts(NamedTuple):
+    """All that makes an app but its tasks."""
+
+    kind: type[Any]
+    arguments: dict[str, Any]
+    settings: Saved
+    noted: dict[str, Any]
+
+
+def parts_of(app: Any) -> Parts:
+    arguments = {
+        "main": app.main,
+        "set_as_current": False,
+        "task_cls": app._task_cls,
+        "autofinalize": app.autofinalize,
+        "namespace": app.namespace,
+        "strict_typing": app.strict_typing,
+    }
+    return Parts(type(app), arguments, app.conf.saved(), {name: copy(getattr(app, name)) for name in _NOTED})
+
+
+def place_of(task: Task[Any, Any]) -> tuple[str, str] | None:
+    """Module and name under which a task lies, or its class; None if it is found nowhere."""
+    kind = type(task)
+    module = sys.modules.get(kind.__module__)
+    found = getattr(module, kind.__qualname__, None)
+    return (kind.__module__, kind.__qualname__) if found is kind or isinstance(found, Task) else None
+
+
+def made_again(parts: Parts, tasks: Iterable[type[Task[Any, Any]]]) -> Any:
+    """A new app of these parts, with its own instance of each task."""
+    app = parts.kind(**parts.arguments)
+    app.conf.restore(parts.settings)
+    vars(app).update(parts.noted)
+    app._lay_passage()
+    for task in tasks:
+        app._adopt(task())
+    return app
+
+
+def unpickled(parts: Parts, places: Iterable[tuple[str, str]]) -> Any:
+    """The same, whose tasks are imported from where they lie."""
+    found = [getattr(import_module(module), name) for module, name in places]
+    return made_again(parts, [thing if isinstance(thing, type) else type(thing) for thing in found])
