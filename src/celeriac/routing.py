@@ -346,7 +346,12 @@ def _kind(queue: str, said: Any) -> str:
     kind = said or "direct"
     if kind not in _KINDS:
         raise ImproperlyConfigured(
-            f"task_queues: the exchange of {queue!r} is of type {kind!r}; there are {', '.join(_KINDS)}"
+            f"task_queues: the exchange of {queue!r} is of type {kind!r}; there are {', '.join(_KINDS)}. "
+            + (
+                "Celery on Redis has none of that type either: let a function in task_routes choose the queue"
+                if kind == "headers"
+                else "The type stands in Exchange(..., type=)"
+            )
         )
     return str(kind)
 

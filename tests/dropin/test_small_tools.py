@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
 import pytest
 
+from celeriac import Celery, Task
+from celeriac.compat import containers, defaults, functional, imports, platforms, serialization, texts, times
 from celeriac.compat.local import PromiseProxy, Proxy, maybe_evaluate, try_import
+from celeriac.compat.manager import Manager, Sentinel
+from celeriac.compat.migrate import StopFiltering, move, move_by_taskmap, move_direct_by_id, move_task_by_id
 from celeriac.compat.nodenames import (
     anon_nodename,
     default_nodename,
@@ -13,8 +23,15 @@ from celeriac.compat.nodenames import (
     node_format,
     nodename,
     nodesplit,
+    worker_direct,
 )
+from celeriac.compat.saferepr import saferepr
+from celeriac.compat.state import connect_on_app_finalize, get_current_worker_task
 from celeriac.compat.utils import LOG_LEVELS, chunks, noop, uuid
+from celeriac.current import shared
+from celeriac.entities import Queue
+from celeriac.testing.worker import start_worker
+from celeriac.wire.task import unpack
 
 
 def test_node_names_are_split_and_joined() -> None:
@@ -88,3 +105,187 @@ def test_a_proxy_asks_anew_and_a_promise_asks_once() -> None:
 def test_a_module_that_is_not_there_is_the_default() -> None:
     assert try_import("json").loads("1") == 1
     assert try_import("no_module_of_this_name", 5) == 5
+
+
+class Unreadable(Exception):
+    pass
+
+
+SMALL: dict[str, tuple[Callable[[], Any], Any]] = {
+    "maybe_list": (
+        lambda: [functional.maybe_list(x) for x in (None, 1, "a", (1,))],
+        [None, [1], ["a"], (1,)],
+    ),
+    "is_list": (lambda: [functional.is_list(x) for x in (None, "a", {}, [], ())], [False] * 3 + [True] * 2),
+    "first": (lambda: [functional.first(None, [None, 3]), functional.first(str, [])], [3, None]),
+    "uniq": (lambda: list(functional.uniq([1, 2, 1])), [1, 2]),
+    "padlist": (lambda: functional.padlist("ab", 3, "z"), ["a", "b", "z"]),
+    "dictfilter": (lambda: functional.dictfilter({"a": None, "b": 1}, c=2), {"b": 1, "c": 2}),
+    "lookahead": (lambda: list(functional.lookahead([1, 2])), [(1, 2), (2, None)]),
+    "seq": (
+        lambda: [functional.seq_concat_item((1,), 2), functional.seq_concat_seq([1], (2,))],
+        [(1, 2), [1, 2]],
+    ),
+    "mlazy": (lambda: list(functional.evaluate_promises([functional.mlazy(int, "3"), 4])), [3, 4]),
+    "firstmethod": (lambda: functional.firstmethod("upper")([object(), "a"]), "A"),
+    "arity": (lambda: [functional.arity_greater(lambda a, b: 1, n) for n in (1, 2)], [True, False]),
+    "fun_accepts": (
+        lambda: [functional.fun_accepts_kwargs(f) for f in (dict.fromkeys, lambda **k: 1)],
+        [False, True],
+    ),
+    "numeric": (
+        lambda: [functional.is_numeric_value(x) for x in (1, 1.5, True, "1")],
+        [True, True, False, False],
+    ),
+    "abbr": (lambda: [texts.abbr("abcdefgh", 4), texts.truncate("abcdefgh", 5)], ["a...", "abcde..."]),
+    "texts": (
+        lambda: [texts.pluralize(2, "task"), texts.join(["a", None, "b"]), texts.indent("a", 2)],
+        ["tasks", "a\nb", "  a"],
+    ),
+    "simple_format": (lambda: texts.simple_format("%n@%h%%", {"n": "a", "h": lambda: "b"}), "a@b%"),
+    "str_to_list": (lambda: [texts.str_to_list(x) for x in ("a,b", ["a"])], [["a", "b"], ["a"]]),
+    "qualname": (
+        lambda: [imports.qualname(x) for x in (timedelta, 1)],
+        ["datetime.timedelta", "builtins.int"],
+    ),
+    "instantiate": (lambda: imports.instantiate("datetime:timedelta", seconds=3), timedelta(seconds=3)),
+    "symbol": (lambda: imports.symbol_by_name("nope:x", default=4), 4),
+    "strtobool": (lambda: [serialization.strtobool(x) for x in ("Yes", 1, "0")], [True, 1, False]),
+    "b64": (lambda: [serialization.b64encode(b"ab"), serialization.b64decode("YWI=")], ["YWI=", b"ab"]),
+    "jsonify": (
+        lambda: serialization.jsonify({"a": datetime(2020, 1, 1, tzinfo=UTC), "b": (timedelta(0), None)}),
+        {"a": "2020-01-01T00:00:00Z", "b": ["0:00:00", None]},
+    ),
+    "ensure": (lambda: serialization.ensure_serializable((1, int), pickle.loads), ("1", "<class 'int'>")),
+    "exception": (lambda: serialization.create_exception_cls("X", "m", ValueError).__mro__[1], ValueError),
+    "rate": (lambda: [times.rate(x) for x in ("30/m", 5, "2/s", None)], [0.5, 5, 2, 0]),
+    "backoff": (lambda: times.get_exponential_backoff_interval(2, 9, 100), 100),
+    "iso": (lambda: times.maybe_iso8601("2020-01-01T03:04:05Z"), datetime(2020, 1, 1, 3, 4, 5, tzinfo=UTC)),
+    "remaining": (
+        lambda: times.remaining(datetime(2020, 1, 1), timedelta(hours=1), datetime(2020, 1, 1)),
+        timedelta(hours=1),
+    ),
+    "days": (lambda: [times.weekday("Monday"), times.yearmonth("january")], [1, 1]),
+    "to_utc": (lambda: times.to_utc(datetime(2020, 1, 1)), datetime(2020, 1, 1, tzinfo=UTC)),
+    "saferepr": (lambda: saferepr(["x" * 99], 20), "['xxxxxxxxxxxxxxx..."),
+    "platforms": (
+        lambda: [platforms.EX_USAGE, platforms.signal_name(15), platforms.get_errno_name("ENOENT")],
+        [64, "TERM", 2],
+    ),
+    "find": (
+        lambda: [defaults.find("CELERY_ACKS_LATE")[:2], defaults.find("broker_url").key],
+        [("task", "acks_late"), "url"],
+    ),
+    "lpmerge": (lambda: containers.lpmerge({"a": 1}, {"a": None, "b": 2}), {"a": 1, "b": 2}),
+    "force_mapping": (lambda: containers.force_mapping(containers.Bunch(x=1))["x"], 1),
+    "worker_direct": (lambda: worker_direct("a@b").name, "a@b.dq2"),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_MOD_6_to_8_small_tools_give_what_celerys_give(name: str) -> None:
+    do, expected = SMALL[name]
+    assert do() == expected
+
+
+def test_MOD_7_a_cache_forgets_what_was_not_looked_at_for_longest() -> None:
+    cache: functional.LRUCache[str, int] = functional.LRUCache(limit=2)
+    cache["a"], cache["b"] = 1, 2
+    assert cache["a"] == 1
+    cache["c"] = 3
+    assert list(cache.items()) == [("a", 1), ("c", 3)]
+    assert containers.AttributeDict(a=1).a == 1
+    with pytest.raises(AttributeError, match="'b'"):
+        _ = containers.AttributeDict(a=1).b
+
+
+def test_APP_21_functions_hear_of_apps_and_the_task_that_runs_is_known(app: Celery) -> None:
+    heard: list[str | None] = []
+    connect_on_app_finalize(lambda app: heard.append(app.main))
+    try:
+        assert get_current_worker_task() is None
+
+        @app.task(name="outer")
+        def outer() -> str:
+            return inner()
+
+        @app.task(name="inner")
+        def inner() -> str:
+            return str(get_current_worker_task().name)
+
+        with app.testing():
+            assert outer.delay().get() == "outer"
+        assert heard == ["proj"]
+    finally:
+        shared.pop()
+
+
+# --- celery.contrib ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def app() -> Any:
+    url = f"memory://{uuid4().hex}"
+    with Celery("proj", broker=url, backend=url) as app:
+        yield app
+
+
+@pytest.fixture
+def add(app: Celery) -> Task[..., int]:
+    return app.task(name="add")(lambda *numbers: sum(numbers))
+
+
+def names(app: Celery, queue: str) -> list[str]:
+    return [unpack(payload).id for payload in app.broker.peek(queue, 100)]
+
+
+def test_CTB_1_messages_are_moved_by_id_name_or_content(app: Celery, add: Task[..., int]) -> None:
+    ids = [add.delay(n).id for n in range(4)]
+    app.send_task("pay", task_id="pay")
+    assert move_task_by_id(ids[1], "other", app=app).filtered == 1
+    assert move_by_taskmap({"pay": Queue("money")}, app=app).filtered == 1
+    assert move_direct_by_id(ids[3], "w@host", app=app).count == 3
+    assert (names(app, "money"), names(app, "other"), names(app, "w@host.dq2")) == (
+        ["pay"],
+        [ids[1]],
+        [ids[3]],
+    )
+    assert sorted(names(app, "celery")) == sorted([ids[0], ids[2]])
+    moved = unpack(app.broker.peek("other", 1)[0])
+    assert (moved.routing_key, moved.arguments({"json"})[0]) == ("other", [1])
+
+
+def test_CTB_1_a_predicate_says_where_to_and_when_it_has_seen_enough(
+    app: Celery, add: Task[..., int]
+) -> None:
+    for n in range(4):
+        add.apply_async((n,), task_id=f"id{n}")
+    seen: list[str] = []
+
+    def first_two(body: Any, message: Any) -> Any:
+        if len(seen) == 2:
+            raise StopFiltering
+        seen.append(message.headers["id"])
+        return ("", f"queue{body[0][0]}")
+
+    told: list[int] = []
+    state = move(first_two, app=app, callback=lambda state, body, message: told.append(state.filtered))
+    assert (state.filtered, told) == (2, [1, 2])
+    assert [names(app, f"queue{id[2:]}") for id in seen] == [[id] for id in seen]
+    assert len(names(app, "celery")) == 2
+    assert move(lambda body, message: True, app=app, limit=1, exchange="", routing_key="rest").filtered == 1
+    assert len(names(app, "rest")) == 1
+
+
+def test_TST_3_a_manager_waits_for_tasks_of_a_worker(app: Celery, add: Task[..., int]) -> None:
+    manager = Manager(app)
+    with start_worker(app):
+        results = [add.delay(n) for n in range(3)]
+        assert [manager.join(result) for result in results] == [[0], [1], [2]]
+        manager.assert_result_tasks_in_progress_or_completed(results)
+    with pytest.raises(Sentinel):
+        manager.wait_for(
+            lambda: manager.true_or_raise(list), Sentinel, max_retries=1, interval_start=0, interval_step=0
+        )
+    with pytest.raises(AssertionError, match="should not have happened"):
+        manager.ensure_not_for_a_while(list, Sentinel, max_retries=1)

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 import logging
+from multiprocessing import get_logger as get_multiprocessing_logger
+
+from celeriac.compat.utils import LOG_LEVELS
+
+__all__ = [
+    "LOG_LEVELS",
+    "base_logger",
+    "get_logger",
+    "get_multiprocessing_logger",
+    "mlevel",
+    "task_logger",
+    "worker_logger",
+]
 
 base_logger = logging.getLogger("celery")
 task_logger = logging.getLogger("celery.task")

@@ -19,15 +19,24 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.app": ("celeriac.compat.app",),
     "celery.app.base": ("celeriac.compat.app",),
     "celery.app.control": ("celeriac.control",),
+    "celery.app.defaults": ("celeriac.compat.defaults",),
+    "celery.app.events": ("celeriac.events.access",),
+    "celery.app.log": ("celeriac.log",),
     "celery.app.registry": ("celeriac.compat.app",),
     "celery.app.task": ("celeriac.compat.task",),
+    "celery.app.utils": (
+        "celeriac.compat.app",
+        "celeriac.config",
+    ),
     "celery.beat": ("celeriac.compat.beat",),
     "celery.canvas": ("celeriac.canvas",),
     "celery.contrib": ("celeriac.compat",),
     "celery.contrib.abortable": ("celeriac.compat.abortable",),
+    "celery.contrib.migrate": ("celeriac.compat.migrate",),
     "celery.contrib.pytest": ("celeriac.testing.plugin",),
     "celery.contrib.testing": ("celeriac.testing",),
     "celery.contrib.testing.app": ("celeriac.testing.app",),
+    "celery.contrib.testing.manager": ("celeriac.compat.manager",),
     "celery.contrib.testing.tasks": ("celeriac.testing.tasks",),
     "celery.contrib.testing.worker": ("celeriac.testing.worker",),
     "celery.events": ("celeriac.events",),
@@ -39,17 +48,57 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.events.state": ("celeriac.events.state",),
     "celery.exceptions": ("celeriac.exceptions",),
     "celery.local": ("celeriac.compat.local",),
-    "celery.result": ("celeriac.result", "celeriac.resultset"),
+    "celery.platforms": ("celeriac.compat.platforms",),
+    "celery.result": (
+        "celeriac.result",
+        "celeriac.resultset",
+    ),
     "celery.schedules": ("celeriac.schedules",),
     "celery.signals": ("celeriac.signals",),
     "celery.states": ("celeriac.states",),
     "celery.utils": ("celeriac.compat.utils",),
+    "celery.utils.abstract": ("celeriac.compat.abstract",),
+    "celery.utils.collections": (
+        "celeriac.compat.containers",
+        "celeriac.compat.functional",
+    ),
+    "celery.utils.dispatch": ("celeriac.signals",),
+    "celery.utils.dispatch.signal": ("celeriac.signals",),
+    "celery.utils.functional": ("celeriac.compat.functional",),
     "celery.utils.graph": ("celeriac.graph",),
-    "celery.utils.log": ("celeriac.log", "celeriac.compat.loggers"),
+    "celery.utils.imports": ("celeriac.compat.imports",),
+    "celery.utils.iso8601": ("celeriac.compat.times",),
+    "celery.utils.log": (
+        "celeriac.log",
+        "celeriac.compat.loggers",
+    ),
     "celery.utils.nodenames": ("celeriac.compat.nodenames",),
+    "celery.utils.objects": ("celeriac.compat.containers",),
+    "celery.utils.saferepr": ("celeriac.compat.saferepr",),
+    "celery.utils.serialization": ("celeriac.compat.serialization",),
+    "celery.utils.text": ("celeriac.compat.texts",),
     "celery.utils.time": ("celeriac.compat.times",),
     "celery.worker": ("celeriac.compat",),
     "celery.worker.control": ("celeriac.compat.remote",),
+}
+
+#: What stands in the place of Celery's modules that have no likeness here.
+INSTEAD: dict[str, str] = {
+    "celery.app.amqp": "there is no AMQP inside: app.router.route(...) tells where a task goes",
+    "celery.app.trace": "code around tasks is middleware (docs/middleware.md)",
+    "celery.backends": "result stores are drivers, found by the URL in result_backend",
+    "celery.bin": "the command line is celeriac's own; commands are added by the entry point celery.commands",
+    "celery.bootsteps": "a worker is not put together from named classes; signals tell of its life",
+    "celery.concurrency": "a pool is chosen by -P: prefork, threads, gevent, asyncio, solo",
+    "celery.contrib.django": "Django's fixup is not there yet",
+    "celery.contrib.rdb": "SIGUSR1 shows where every thread of a worker stands",
+    "celery.contrib.sphinx": "tasks are documented by sphinx.ext.autodoc as the functions that they wrap",
+    "celery.contrib.testing.mocks": "app.testing() runs true messages (docs/testing.md)",
+    "celery.fixups": "Django's fixup is not there yet",
+    "celery.loaders": "what declares tasks is named by include, imports and autodiscover_tasks",
+    "celery.security": "signed messages are not there yet",
+    "celery.utils.timer2": "what waits for a time waits in the broker",
+    "celery.worker": "a worker is started by app.worker_main([...]); in tests by celeriac.testing.worker",
 }
 
 
@@ -125,9 +174,7 @@ class NameFinder(MetaPathFinder, Loader):
             return ModuleSpec(fullname, self, is_package=True)
         if fullname in ("celery", "celery.__main__"):
             return None
-        raise ImportError(
-            f"celeriac does not offer {fullname} yet; see docs/celery-differences.md", name=fullname
-        )
+        raise ImportError(_not_offered(fullname), name=fullname)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = Alias(spec.name)
@@ -166,6 +213,12 @@ def _import_target(name: str, asked: str) -> ModuleType:
     except ModuleNotFoundError as missing:
         if missing.name != name:
             raise
-        raise ImportError(
-            f"celeriac does not offer {asked} yet; see docs/celery-differences.md", name=asked
-        ) from missing
+        raise ImportError(_not_offered(asked), name=asked) from missing
+
+
+def _not_offered(name: str) -> str:
+    parts = name.split(".")
+    paths = (".".join(parts[:length]) for length in range(len(parts), 1, -1))
+    instead = next((INSTEAD[path] for path in paths if path in INSTEAD), None)
+    why = f": {instead}" if instead else " yet"
+    return f"celeriac does not offer {name}{why}; see docs/celery-differences.md"

@@ -7,6 +7,9 @@ import re
 import socket
 from functools import cache
 
+from celeriac.entities import Exchange, Queue
+from celeriac.routing import DIRECT_EXCHANGE
+
 #: The name of a node that was given none.
 NODENAME_DEFAULT = "celery"
 
@@ -49,6 +52,13 @@ def node_format(pattern: str, name: str, **extra: str) -> str:
     """The same for a node's name: %n is what stands before the @, %h what stands after it."""
     before, host = nodesplit(name)
     return host_format(pattern, host, before or NODENAME_DEFAULT, **({"p": name} | extra))
+
+
+def worker_direct(hostname: str | Queue) -> Queue:
+    """The queue of this worker alone (`worker_direct`)."""
+    if isinstance(hostname, Queue):
+        return hostname
+    return Queue(f"{hostname}.dq2", Exchange(DIRECT_EXCHANGE), routing_key=hostname)
 
 
 def _filled(pattern: str, keys: dict[str, str]) -> str:

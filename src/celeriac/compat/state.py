@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from celeriac.current import current_app, current_task, get_current_app, set_default_app
+from celeriac import request as requests
+from celeriac.compat.app import app_or_default, default_app
+from celeriac.current import Shared, current_app, current_task, get_current_app, set_default_app, shared
 from celeriac.result import task_join_will_block
 
 __all__ = [
+    "app_or_default",
+    "connect_on_app_finalize",
     "current_app",
     "current_task",
+    "default_app",
     "get_current_app",
     "get_current_task",
+    "get_current_worker_task",
     "set_default_app",
     "task_join_will_block",
 ]
@@ -20,3 +27,17 @@ __all__ = [
 def get_current_task() -> Any:
     """The task that runs here; None outside of tasks."""
     return get_current_app().current_task
+
+
+def get_current_worker_task() -> Any:
+    """The task that the worker runs here, also from within a task that it calls as a function."""
+    request = requests.current()
+    while request is not None and request._below is not None:
+        request = request._below
+    return None if request is None or request.called_directly else get_current_app().tasks.get(request.task)
+
+
+def connect_on_app_finalize(callback: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Decorator: have each app that is made ready from now on handed to this function."""
+    shared.append(Shared(callback, callback))
+    return callback

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
-__all__ = ["humanize_seconds", "is_naive", "make_aware", "maybe_make_aware", "maybe_timedelta"]
+from celeriac.rates import interval_of
+
+__all__ = [
+    "get_exponential_backoff_interval",
+    "humanize_seconds",
+    "is_naive",
+    "localize",
+    "make_aware",
+    "maybe_iso8601",
+    "maybe_make_aware",
+    "maybe_timedelta",
+    "parse_iso8601",
+    "rate",
+    "remaining",
+    "to_utc",
+    "weekday",
+    "yearmonth",
+]
 
 _UNITS = (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0))
 
@@ -43,3 +61,63 @@ def humanize_seconds(
     if seconds >= 1 or (microseconds and seconds > 0):
         return f"{prefix}{sep}{seconds:.2f} second{'' if seconds == 1 else 's'}"
     return now
+
+
+def to_utc(dt: datetime) -> datetime:
+    """The same moment as UTC shows it; one without offset was UTC."""
+    return maybe_make_aware(dt, UTC)
+
+
+def localize(dt: datetime, tz: tzinfo) -> datetime:
+    """The same moment as this zone's clock shows it."""
+    return dt.astimezone(tz)
+
+
+def parse_iso8601(datestring: str) -> datetime:
+    """A date, or a date and time; ValueError if it is none."""
+    return datetime.fromisoformat(datestring)
+
+
+def maybe_iso8601(dt: str | datetime | None) -> datetime | None:
+    """The same; what is no text as it is."""
+    return parse_iso8601(dt) if isinstance(dt, str) else dt
+
+
+def rate(r: Any) -> float:
+    """How often in a second: of `10/m`, `2/s`, or a number."""
+    interval = interval_of(r)
+    return 0 if not interval else 1 / interval
+
+
+def remaining(start: datetime, ends_in: timedelta, now: Any = None, relative: bool = False) -> timedelta:
+    """How long it is until `start` + `ends_in`; negative if that is over."""
+    moment = now() if callable(now) else now or datetime.now(start.tzinfo)
+    end = start + ends_in
+    if relative:
+        end = end.replace(hour=0, minute=0, second=0, microsecond=0)
+    return end - moment
+
+
+def get_exponential_backoff_interval(
+    factor: int, retries: int, maximum: int, full_jitter: bool = False
+) -> int:
+    """Seconds before the next try: doubled each time, never over `maximum`."""
+    seconds = min(maximum, factor * 2**retries)
+    return max(0, random.randrange(seconds + 1) if full_jitter else seconds)
+
+
+def weekday(name: str) -> int:
+    """The number of a day: sunday is 0."""
+    return _index("sun mon tue wed thu fri sat", name)
+
+
+def yearmonth(name: str) -> int:
+    """The number of a month: january is 1."""
+    return _index("jan feb mar apr may jun jul aug sep oct nov dec", name) + 1
+
+
+def _index(names: str, name: str) -> int:
+    short = name[:3].lower()
+    if short not in names.split():
+        raise KeyError(name)
+    return names.split().index(short)

@@ -17,13 +17,16 @@ from celeriac.canvas import (
     xmap,
     xstarmap,
 )
+from celeriac.compat.app import bugreport
 from celeriac.compat.utils import uuid
-from celeriac.current import current_app, current_task, get_current_app
+from celeriac.current import current_app, current_task
 from celeriac.shared import shared_task
 from celeriac.task import Task
 
 __all__ = [
+    "SERIES",
     "VERSION",
+    "VERSION_BANNER",
     "Celery",
     "Signature",
     "Task",
@@ -45,12 +48,6 @@ __all__ = [
 ]
 
 
-def bugreport(app: Celery | None = None) -> str:
-    """What to tell somebody who shall help you, of this app or the current one."""
-    found: Celery = get_current_app() if app is None else app
-    return found.bugreport()
-
-
 class _Version(NamedTuple):
     major: int
     minor: int
@@ -63,3 +60,5 @@ class _Version(NamedTuple):
 #: Our own version is celeriac.__version__.
 version_info = VERSION = _Version(5, 7, 0, "", "")
 __version__ = "5.7.0"
+SERIES = "celeriac"
+VERSION_BANNER = f"{__version__} ({SERIES})"

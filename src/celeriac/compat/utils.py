@@ -9,18 +9,28 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from celeriac.compat.nodenames import nodename, nodesplit
+from celeriac.compat.imports import gen_task_name, import_from_cwd, instantiate, qualname, symbol_by_name
+from celeriac.compat.nodenames import nodename, nodesplit, worker_direct
 
 __all__ = [
     "LOG_LEVELS",
     "cached_property",
     "chunks",
+    "gen_task_name",
     "gen_unique_id",
+    "get_cls_by_name",
+    "get_full_cls_name",
+    "import_from_cwd",
+    "instantiate",
     "nodename",
     "nodesplit",
     "noop",
     "uuid",
+    "worker_direct",
 ]
+
+get_cls_by_name = symbol_by_name
+get_full_cls_name = qualname
 
 T = TypeVar("T")
 

@@ -1,0 +1,67 @@
+"""`celery.platforms`: codes with which programs end, and where they run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = [
+    "EX_CANTCREAT",
+    "EX_FAILURE",
+    "EX_OK",
+    "EX_UNAVAILABLE",
+    "EX_USAGE",
+    "IS_WINDOWS",
+    "SYSTEM",
+    "IS_macOS",
+    "get_errno_name",
+    "ignore_errno",
+    "isatty",
+    "pyimplementation",
+    "signal_name",
+]
+
+EX_OK = 0
+EX_FAILURE = 1
+EX_USAGE = os.EX_USAGE
+EX_UNAVAILABLE = os.EX_UNAVAILABLE
+EX_CANTCREAT = os.EX_CANTCREAT
+
+SYSTEM = platform.system()
+IS_macOS = SYSTEM == "Darwin"
+IS_WINDOWS = SYSTEM == "Windows"
+
+
+def pyimplementation() -> str:
+    return platform.python_implementation()
+
+
+def isatty(fh: Any) -> bool | None:
+    """Whether a person sits there."""
+    return bool(fh.isatty()) if hasattr(fh, "isatty") else None
+
+
+def signal_name(num: int) -> str:
+    """15 is TERM."""
+    return signal.Signals(num).name.removeprefix("SIG")
+
+
+def get_errno_name(n: str | int) -> int:
+    """The number of an errno by its name."""
+    return int(getattr(errno, n)) if isinstance(n, str) else n
+
+
+@contextmanager
+def ignore_errno(*errnos: str | int, **kwargs: Any) -> Iterator[None]:
+    """Inside, these errors of the system are none."""
+    ignored = tuple(map(get_errno_name, errnos))
+    try:
+        yield
+    except kwargs.get("types", (OSError,)) as error:
+        if error.errno not in ignored:
+            raise
