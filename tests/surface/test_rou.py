@@ -151,7 +151,7 @@ def test_ROU_4_an_exchange_that_is_declared_elsewhere_is_known_from_the_store(ap
 def test_ROU_4_a_type_that_is_not_emulated_is_said() -> None:
     queues = [Queue("x", Exchange("h", type="headers"))]
     with pytest.raises(
-        ImproperlyConfigured, match="'headers'; there are .*let a function in task_routes choose"
+        ImproperlyConfigured, match=r"'headers'; there are .*let a function in task_routes choose"
     ):
         Router(Settings({"task_queues": queues}, environ={}))
 
