@@ -89,13 +89,22 @@ class Broker(Protocol):
     def peek(self, queue: str, n: int) -> list[bytes]:
         """The first n payloads that would be claimed, next one first. Nothing is moved."""
 
+    def firsts(self, queue: str) -> dict[int, bytes]:
+        """The first payload of each priority step of which a message is ready. Nothing is moved."""
+
     def purge(self, queue: str) -> int:
         """Remove what is ready or delayed; returns how many. Nobody who waits for it hears of that."""
 
-    def seize(self, queue: str, owner: str, most: int) -> int:
+    def seize(self, queue: str, owner: str, most: int, *, every: bool = False) -> int:
         """Take up to `most` messages, ready or delayed, out of a queue, also a paused one: those after
-        which nothing comes are removed (`counting.is_alone`), the others become claims of this owner, for
-        `adopt`. Returns how many were taken in all. `Fenced` if the owner is not known."""
+        which nothing comes are removed (`counting.is_alone`), the others, or with `every` all of them,
+        become claims of this owner, for `adopt`. Returns how many were taken in all. `Fenced` if the owner
+        is not known."""
+
+    def foreign_claims(self, *, put_back: bool = False) -> int:
+        """How many messages stock Celery's workers hold in this store, for an ETA too, or left behind when
+        they were killed. `put_back`: they go to the heads of their queues. In a store that has no such
+        workers there are none."""
 
     def letters(self, n: int) -> list[Letter]:
         """Up to n dead letters, the newest first."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+from celeriac import Celery
 from celeriac.cli.logtool import Entry, event_of
 from celeriac.cli.nodes import nodes, read
 from celeriac.cli.upgrade import renamed
 from celeriac.drivers.opening import open_broker
-from celeriac.message import Message
+from celeriac.message import Depth, Message
 from services import clean_environment
 from stand import alive, until
 
@@ -111,19 +113,30 @@ def test_CLI_7_migrate_copies_or_moves_between_brokers_in_order(run: Run, projec
     for word in "abcd":
         payload = json.dumps({"word": word}).encode()
         broker.publish([Message(word, "mail" if word == "d" else "celery", payload)])
-    broker.publish([Message("later", "celery", b"{}", eta=9e9)])
+    with Celery("client", broker=source, set_as_current=False) as client:
+        client.send_task("later", task_id="later", countdown=3600)
+        client.control.pause("celery")
 
     copied = run("migrate", source, there, "-Q", "celery", "-n", "2")
     assert copied.stdout == "Copied 2 messages.\n", copied.stderr
-    assert "1 that wait for an ETA stay at the source" in copied.stderr
-    assert broker.depth(["celery"])["celery"].ready == 3
+    assert broker.depth(["celery"])["celery"] == Depth(ready=3, delayed=1)
     assert other.purge("celery") == 2
+    assert run("migrate", source, there).stdout == "Copied 5 messages.\n"
+    assert (
+        broker.depth(["celery"])["celery"] == other.depth(["celery"])["celery"] == Depth(ready=3, delayed=1)
+    )
+    assert other.purge("celery") + other.purge("mail") == 5
 
-    moved = run("migrate", source, there, "-a", "--json")
-    assert json.loads(moved.stdout) == {"migrated": 4, "delayed at the source": 1}
+    only = run("migrate", source, there, "-a", "-T", "later", "--json")
+    assert json.loads(only.stdout) == {"migrated": 1, "put back": 0, "held by stock workers": 0}
+    moved = run("migrate", source, there, "-a")
+    assert moved.stdout == "Moved 4 messages.\n", moved.stderr
     assert [json.loads(payload)["word"] for payload in other.peek("celery", 9)] == ["a", "b", "c"]
-    assert (broker.depth(["celery"])["celery"].ready, other.depth(["mail"])["mail"].ready) == (0, 1)
+    ((eta, _),) = other.delayed("celery", 9)
+    assert 3500 < eta - time.time() < 3600
+    assert (broker.queues(), other.depth(["mail"])["mail"].ready) == ([], 1)
     assert run("migrate", source, there, "-F").returncode == 2
+    assert "the same broker" in run("migrate", source, source).stderr
     broker.close()
     other.close()
 

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from celeriac import signals
+from celeriac.exceptions import TaskRevokedError, TimeLimitExceeded
 from celeriac.request import Request, pop, push
 from celeriac.worker.diagnosis import AWAY, STUCK, not_alive, not_ready
 from celeriac.worker.meters import OTHER, Meters
@@ -81,6 +82,9 @@ def test_meters_of_many_children_are_added_up_and_never_go_down() -> None:
     assert (add.task, add.ends["SUCCESS"], add.ends["FAILURE"], sum(add.ran.counts)) == ("main.add", 1, 1, 2)
     assert 0 < add.ran.total < 5
     assert (other.task, other.ends["RETRY"]) == (OTHER, 1)
+    main = Meters(["main.add"], meters.descriptor)
+    main.count("main.add", "FAILURE")
+    assert next(meters.tallies(2)).ends["FAILURE"] == 2
 
 
 @pytest.fixture
@@ -105,8 +109,16 @@ def test_the_numbers_are_exact_and_the_health_process_is_kept_and_never_left_beh
     with pytest.raises(Exception, match="no"):
         failed.get(timeout=20)
     gate, begun = stand.path("gate"), stand.path("begun")
-    running = [stand.send("wait_for", str(gate), str(begun)) for _ in range(2)]
+    overrun = stand.send("wait_for", str(gate), str(begun), time_limit=0.1)
+    with pytest.raises(TimeLimitExceeded):
+        overrun.get(timeout=20)
+    terminated = stand.send("wait_for", str(gate), str(begun))
     until(lambda: lines(begun) == ["begun"] * 2)
+    terminated.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError):
+        terminated.get(timeout=20)
+    running = [stand.send("wait_for", str(gate), str(begun)) for _ in range(2)]
+    until(lambda: lines(begun) == ["begun"] * 4)
     stand.send("f", 1)
     stand.send("f", 1, countdown=3600)
     stand.send("f", 1, queue="other")
@@ -117,9 +129,11 @@ def test_the_numbers_are_exact_and_the_health_process_is_kept_and_never_left_beh
     }
     assert places == {"ready": 1, "claimed": 2, "delayed": 1}
     assert found["celeriac_queue_messages", "other", "ready"] == 1
-    assert found["celeriac_queue_oldest_seconds", "celery"] > 0
+    assert found["celeriac_queue_oldest_seconds", "0", "celery"] > 0
     assert found["celeriac_tasks_total", "SUCCESS", "main.f"] == 3
     assert found["celeriac_tasks_total", "FAILURE", "main.fail"] == 1
+    assert found["celeriac_tasks_total", "FAILURE", "main.wait_for"] == 1
+    assert found["celeriac_tasks_total", "REVOKED", "main.wait_for"] == 1
     assert found["celeriac_task_runtime_seconds_count", "main.f"] == 3
     assert found["celeriac_task_waiting_seconds_count", "main.f"] == 3
     assert found["celeriac_children", "ready"] == 2

@@ -100,11 +100,17 @@ class Paired:
     def peek(self, queue: str, n: int) -> list[bytes]:
         return self._broker.peek(queue, n)
 
+    def firsts(self, queue: str) -> dict[int, bytes]:
+        return self._broker.firsts(queue)
+
     def purge(self, queue: str) -> int:
         return self._broker.purge(queue)
 
-    def seize(self, queue: str, owner: str, most: int) -> int:
-        return self._broker.seize(queue, owner, most)
+    def seize(self, queue: str, owner: str, most: int, *, every: bool = False) -> int:
+        return self._broker.seize(queue, owner, most, every=every)
+
+    def foreign_claims(self, *, put_back: bool = False) -> int:
+        return self._broker.foreign_claims(put_back=put_back)
 
     def letters(self, n: int) -> list[Letter]:
         return self._broker.letters(n)

@@ -115,18 +115,20 @@ class Probe:
                 self._up = False
             time.sleep(max(0.0, began + PROBE - time.monotonic()))
 
-    def look(self) -> tuple[Mapping[str, Depth] | None, Mapping[str, float]]:
-        """The depths of all queues and the age of the first message of each; None while the store is away."""
+    def look(self) -> tuple[Mapping[str, Depth] | None, Mapping[str, Mapping[int, float]]]:
+        """The depths of all queues and the age of the first message of each priority; None while the store is
+        away."""
         if not self._up:
             return None, {}
         try:
             names = sorted({*self._broker.queues(), *self._queues})
-            return self._broker.depth(names), {name: self._age(name) for name in names}
+            return self._broker.depth(names), {name: self._ages(name) for name in names}
         except OperationalError:
             return None, {}
 
-    def _age(self, queue: str) -> float:
-        return max((age_of(payload, time.time()) for payload in self._broker.peek(queue, 1)), default=0.0)
+    def _ages(self, queue: str) -> Mapping[int, float]:
+        now = time.time()
+        return {step: age_of(payload, now) for step, payload in self._broker.firsts(queue).items()}
 
 
 def _verdict(reasons: list[str]) -> tuple[int, str, bytes]:

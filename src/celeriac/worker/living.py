@@ -16,7 +16,7 @@ from functools import partial
 from importlib import import_module
 from typing import Literal
 
-from celeriac import signals
+from celeriac import signals, states
 from celeriac.app import Celery
 from celeriac.exceptions import (
     DecodeError,
@@ -206,7 +206,20 @@ class Household:
 
     def _endings(self) -> Endings:
         """For the dead, in the main process."""
-        return Endings(self.app, self.options.hostname, time.time, runs_user_code=False, lost=self.lost)
+        lost = self._tell_of_lost
+        return Endings(self.app, self.options.hostname, time.time, runs_user_code=False, lost=lost)
+
+    def _tell_of_lost(self, request: Request, error: BaseException) -> None:
+        if self.meters is not None:
+            self.meters.count(request.task or "", states.FAILURE)
+        if self.lost is not None:
+            self.lost(request, error)
+
+    def _tell_of_terminated(self, request: Request, signum: int) -> None:
+        if self.meters is not None:
+            self.meters.count(request.task or "", states.REVOKED)
+        if self.terminated is not None:
+            self.terminated(request, signum)
 
     def judge(self, claims: list[Claim], begun: int | None, rooms: int, how: str) -> list[Outcome]:
         """What becomes of the claims of a dead owner; all up to the number `begun` had begun."""
@@ -245,7 +258,7 @@ class Household:
 
         def judge(claims: list[Claim], begun: int | None, rooms: int, how: str) -> list[Outcome]:
             return [
-                endings.terminated(claim, signum, self.terminated)
+                endings.terminated(claim, signum, self._tell_of_terminated)
                 if claim.number == begun
                 else _unless_begun(endings, claim, how)
                 for claim in claims

@@ -1,8 +1,9 @@
 """What children count for /metrics: how many tasks ended how, how long they waited and ran.
 
 They listen to the signals around a task and add to pages of shared memory, one for each child, which the
-health process adds up. Where nobody asked for it there is no listener and no page. A page stays when its
-child dies and the next one goes on in it, so what was counted never goes down.
+health process adds up. The main process has a page too, for tasks whose end it had to say. Where nobody asked
+for it there is no listener and no page. A page stays when its child dies and the next one goes on in it, so
+what was counted never goes down.
 
 page of one child, for each task, 8 bytes a field: ends by state | seconds run, runs by bucket | seconds
 waited, waits by bucket
@@ -29,7 +30,8 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 
 STATES = (states.SUCCESS, states.FAILURE, states.RETRY, states.REJECTED, states.IGNORED, states.REVOKED)
 #: Tasks that were declared after the worker had started.
 OTHER = "(other)"
-#: Children that have a page. The memory of pages that are not touched costs nothing.
+#: Processes that have a page: the first is the main process's. The memory of pages that are not touched costs
+#: nothing.
 PLACES = 1024
 
 _HISTOGRAM = 2 + len(BUCKETS)
@@ -67,14 +69,14 @@ class Meters:
         memory = memoryview(mmap.mmap(self.descriptor, size))
         self._integers = memory.cast("q")
         self._floats = memory.cast("d")
-        #: Where the page of this process begins.
+        #: Where the page of this process begins; who does not listen is the main process.
         self._start = 0
         #: Threads of one child add to the same page.
         self._lock = threading.Lock()
 
     def listen(self, index: int) -> None:
         """From now on the tasks of this process are counted, in the page of the child with that number."""
-        self._start = (index % PLACES) * len(self._names) * _FIELDS
+        self._start = (1 + index % (PLACES - 1)) * len(self._names) * _FIELDS
         signals.task_prerun.connect(self._begins, weak=False)
         signals.task_postrun.connect(self._ends, weak=False)
         signals.task_revoked.connect(self._is_revoked, weak=False)
@@ -86,9 +88,10 @@ class Meters:
         signals.task_revoked.disconnect(self._is_revoked)
 
     def tallies(self, children: int) -> Iterator[Tally]:
-        """Of every task that has ended once, over the pages of so many children."""
+        """Of every task that has ended once, over the pages of the main process and of so many children."""
+        processes = range(min(1 + children, PLACES))
         for place, name in enumerate(self._names):
-            starts = [(child * len(self._names) + place) * _FIELDS for child in range(min(children, PLACES))]
+            starts = [(process * len(self._names) + place) * _FIELDS for process in processes]
             ends = {
                 state: sum(self._integers[start + number] for start in starts)
                 for number, state in enumerate(STATES)
@@ -121,12 +124,13 @@ class Meters:
         began = None if made is None else made.__dict__.get("metered")
         if began is not None:
             self._add(sender.name, _RAN, time.perf_counter() - began)
-        self._count(sender.name, state)
+        self.count(sender.name, state)
 
     def _is_revoked(self, sender: Any, **_: Any) -> None:
-        self._count(getattr(sender, "name", OTHER), states.REVOKED)
+        self.count(getattr(sender, "name", OTHER), states.REVOKED)
 
-    def _count(self, name: str, state: str) -> None:
+    def count(self, name: str, state: str) -> None:
+        """One more task of this name has ended so."""
         if state in STATES:
             with self._lock:
                 self._integers[self._page(name) + STATES.index(state)] += 1

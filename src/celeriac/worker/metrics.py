@@ -38,8 +38,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     answered: float
     #: None while the store is away: old numbers would be taken for true.
     depths: Mapping[str, Depth] | None
-    #: Queue -> seconds that its first message has been waiting.
-    ages: Mapping[str, float]
+    #: Queue -> priority step -> seconds that the first message of that step has been waiting.
+    ages: Mapping[str, Mapping[int, float]]
 
 
 def as_text(facts: Facts) -> bytes:
@@ -105,10 +105,14 @@ def _queues(facts: Facts) -> Iterator[Any]:
             messages.add_metric([queue, state], getattr(depth, state))
     yield messages
     ages = GaugeMetricFamily(
-        "celeriac_queue_oldest_seconds", "How long the first message has been waiting.", labels=["queue"]
+        "celeriac_queue_oldest_seconds",
+        "How long the first message of this priority has been waiting.",
+        labels=["queue", "priority"],
     )
     for queue in facts.depths:
-        ages.add_metric([queue], facts.ages.get(queue, 0.0))
+        # An empty queue has an age too, so that who watches it does not miss it.
+        for step, age in (facts.ages.get(queue) or {0: 0.0}).items():
+            ages.add_metric([queue, str(step)], age)
     yield ages
 
 

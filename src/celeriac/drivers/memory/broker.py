@@ -110,13 +110,20 @@ class MemoryBroker:
         with self._open() as store:
             return [parcel.message.payload for parcel in islice(store.line(queue).in_order(), max(n, 0))]
 
+    def firsts(self, queue: str) -> dict[int, bytes]:
+        with self._open() as store:
+            return {step: line[0].message.payload for step, line in store.line(queue).ready.items() if line}
+
     def purge(self, queue: str) -> int:
         with self._open() as store:
             return store.line(queue).clear()
 
-    def seize(self, queue: str, owner: str, most: int) -> int:
+    def foreign_claims(self, *, put_back: bool = False) -> int:
+        return 0
+
+    def seize(self, queue: str, owner: str, most: int, *, every: bool = False) -> int:
         with self._open() as store:
-            return store.seize(queue, owner, most)
+            return store.seize(queue, owner, most, every=every)
 
     def letters(self, n: int) -> list[Letter]:
         with self._open() as store:

@@ -129,12 +129,12 @@ class MemoryStore:
         held = {} if holder is None else holder.held
         return [parcel.claim(number) for number, parcel in sorted(held.items(), key=_by_number)]
 
-    def seize(self, queue: str, owner: str, most: int) -> int:
+    def seize(self, queue: str, owner: str, most: int, *, every: bool) -> int:
         holder, line = self._known(owner), self.line(queue)
         taken = 0
         while taken < most and (parcel := line.pop() or line.pop_delayed()) is not None:
             taken += 1
-            if not is_alone(parcel.message.payload):
+            if every or not is_alone(parcel.message.payload):
                 holder.take(parcel)
         return taken
 

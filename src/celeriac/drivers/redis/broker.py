@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from celeriac.drivers.counting import ALONE
-from celeriac.drivers.redis import exchanges, scripts
+from celeriac.drivers.redis import exchanges, foreign, scripts
 from celeriac.drivers.redis.bell import Bell
 from celeriac.drivers.redis.connection import Connection, pack
 from celeriac.drivers.redis.holding import Holding
@@ -209,15 +209,26 @@ class RedisBroker:
                 payloads += reversed(tail)
         return payloads
 
+    def firsts(self, queue: str) -> dict[int, bytes]:
+        heads = (
+            (step, self._operate("LINDEX", self._keys.ready(queue, step), -1)) for step in PRIORITY_STEPS
+        )
+        return {step: head for step, head in heads if head is not None}
+
     def purge(self, queue: str) -> int:
         return int(self._run(scripts.PURGE, [*self._keys.ready_steps(queue), self._keys.delayed + queue]))
 
-    def seize(self, queue: str, owner: str, most: int) -> int:
+    def seize(self, queue: str, owner: str, most: int, *, every: bool = False) -> int:
         keys = [*self._keys.ready_steps(queue), self._keys.delayed + queue, self._keys.claims + owner]
-        taken = self._run(scripts.SEIZE, keys, most, owner, *ALONE)
+        taken = self._run(scripts.SEIZE, keys, most, owner, *(() if every else ALONE))
         if taken is None:
             raise Fenced(owner)
         return int(taken)
+
+    def foreign_claims(self, *, put_back: bool = False) -> int:
+        if put_back:
+            return foreign.put_back(self._operate, self._run, self._keys)
+        return int(self._operate("HLEN", self._keys.foreign))
 
     def letters(self, n: int) -> list[Letter]:
         if n < 1:

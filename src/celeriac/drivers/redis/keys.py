@@ -51,6 +51,8 @@ class Keys:
         #: per group of schedulers: .plans hash name -> "<version>:<packed plan>", .due sorted set name ->
         #: epoch milliseconds, .leader with a TTL, .term, .history:<name> list of notes
         self.beat = ours + "beat:"
+        #: stock Celery's hash tag -> [envelope, exchange, key] of what its workers hold, and its index
+        self.foreign, self.foreign_index = prefix + "unacked", prefix + "unacked_index"
         self.lasting_bindings = prefix + "_kombu.binding_permanent."
         #: sorted set of an exchange's bindings that end: kind, key, queue -> until when, epoch milliseconds
         self.our_bindings = ours + "bindings:"

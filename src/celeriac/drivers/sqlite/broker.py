@@ -289,6 +289,9 @@ class SqliteBroker:
 
         return self.read(work)
 
+    def firsts(self, queue: str) -> dict[int, bytes]:
+        return dict(self.read(lambda db: db.execute(sql.FIRSTS, (queue,)).fetchall()))
+
     def purge(self, queue: str) -> int:
         def work(db: sqlite3.Connection) -> int:
             removed = db.execute(sql.PURGE_READY_MESSAGES, (queue,)).rowcount
@@ -299,12 +302,15 @@ class SqliteBroker:
 
         return self.write(work)
 
-    def seize(self, queue: str, owner: str, most: int) -> int:
+    def foreign_claims(self, *, put_back: bool = False) -> int:
+        return 0
+
+    def seize(self, queue: str, owner: str, most: int, *, every: bool = False) -> int:
         def work(db: sqlite3.Connection) -> int:
             known = db.execute(sql.OWNER, (owner,)).fetchone()
             if known is None:
                 raise Fenced(owner)
-            return moves.seize(db, known[0], queue, most)
+            return moves.seize(db, known[0], queue, most, every=every)
 
         return self.write(work)
 

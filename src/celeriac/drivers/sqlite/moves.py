@@ -79,8 +79,8 @@ def claim(
     return claims, gave
 
 
-def seize(db: sqlite3.Connection, owner: int, queue: str, most: int) -> int:
-    """Take messages out of a queue: for the owner, or for nobody if nothing comes after them."""
+def seize(db: sqlite3.Connection, owner: int, queue: str, most: int, *, every: bool) -> int:
+    """Take messages out of a queue: for the owner, or (but for `every`) for nobody if nothing comes after."""
     rows = db.execute(sql.FIRST_READY, (queue, most)).fetchall()
     ready = [(row[2], row[3]) for row in rows]
     delayed = db.execute(sql.FIRST_DELAYED, (queue, most - len(ready))).fetchall()
@@ -89,7 +89,7 @@ def seize(db: sqlite3.Connection, owner: int, queue: str, most: int) -> int:
         db.execute(sql.DELETE_FIRST_READY, (queue, last[0], last[1]))
     db.execute(sql.DELETE_DELAYED, (as_json([message for message, _ in delayed]),))
     taken = ready + delayed
-    kept = [message for message, payload in taken if not is_alone(payload)]
+    kept = [message for message, payload in taken if every or not is_alone(payload)]
     gone = {message for message, _ in taken}.difference(kept)
     db.execute(sql.DELETE_MESSAGES, (as_json(list(gone)),))
     held = len(db.execute(sql.ALL_HELD, (owner,)).fetchall())

@@ -267,6 +267,12 @@ SELECT m.payload FROM ready r CROSS JOIN message m ON m.id = r.message
 WHERE r.queue = ? ORDER BY r.step, r.position LIMIT ?
 """
 
+# queue -> (step, payload) of the first of each step
+FIRSTS = """
+SELECT r.step, m.payload FROM ready r CROSS JOIN message m ON m.id = r.message
+WHERE r.queue = ?1 AND r.position = (SELECT min(position) FROM ready WHERE queue = ?1 AND step = r.step)
+"""
+
 # queue, now, limit -> payloads that are due and not promoted yet
 PEEK_DUE = """
 SELECT m.payload FROM delayed d CROSS JOIN message m ON m.id = d.message

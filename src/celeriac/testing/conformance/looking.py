@@ -120,6 +120,23 @@ class Looking(Opened):
         with pytest.raises(Fenced):
             child.broker.seize("celery", "seizer", 10)
 
+    def test_seizing_every_message_holds_them_all(self, child: Child) -> None:
+        sent = [alone("a"), followed("b"), alone("d", eta=time.time() + 3600)]
+        child.send(*sent)
+        child.broker.enlist("seizer", "seizers", 30.0)
+        assert child.broker.seize("celery", "seizer", 10, every=True) == 3
+        claims = child.broker.adopt("seizer", "heir", "seizers")
+        assert [claim.payload for claim in claims] == [one.payload for one in sent]
+        child.broker.dismiss("heir")
+        assert child.depth() == Depth(ready=3)
+
+    def test_the_first_message_of_each_priority_is_shown(self, child: Child) -> None:
+        assert child.broker.firsts("celery") == {}
+        child.send(*(message(name, priority=step) for step in (6, 0) for name in (f"a{step}", f"b{step}")))
+        firsts = child.broker.firsts("celery")
+        assert {step: name_of(payload) for step, payload in firsts.items()} == {0: "a0", 6: "a6"}
+        assert child.depth() == Depth(ready=4)
+
     def test_a_closed_broker_says_so_and_may_be_closed_again(self, child: Child) -> None:
         child.broker.close()
         child.broker.close()
