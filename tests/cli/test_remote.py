@@ -21,8 +21,16 @@ import pytest
 
 from cli.conftest import Run
 from services import PATIENCE, Program, clean_environment
+from stand import alive, until
 
 Start = Callable[..., Program]
+
+CAMERA = (
+    "from celeriac.events.snapshot import Polaroid\n"
+    "class Camera(Polaroid):\n"
+    "    def on_shutter(self, state):\n"
+    "        print('picture of', len(state.workers), flush=True)\n"
+)
 
 
 @pytest.fixture
@@ -34,11 +42,7 @@ def worker(project: Path, worker_process: Start) -> Program:
             "@inspect_command(args=[('word', str)], signature='[WORD]')\n"
             "def echo(state, word='nothing'):\n"
             "    'Says it again.'\n"
-            "    return word\n"
-            "from celeriac.events.snapshot import Polaroid\n"
-            "class Camera(Polaroid):\n"
-            "    def on_shutter(self, state):\n"
-            "        print('picture of', len(state.workers), flush=True)\n"
+            "    return word\n" + CAMERA
         )
     worker = worker_process("main", project, "-P", "solo", "-E", "-n", "w@cli", "-l", "info")
     worker.wait_for_line(r" ready\.")
@@ -114,6 +118,31 @@ def test_CLI_6_events_are_dumped_and_shown_to_cameras(
     camera.wait_for_line("picture of 1")
     lines.signal(signal.SIGINT)
     assert lines.wait() == 0
+
+
+@pytest.mark.parametrize("words", [("events", "-c", "main.Camera", "-F", "0.1"), ("beat",)], ids=" ".join)
+def test_CLI_6_a_camera_and_a_scheduler_go_to_the_background(
+    run: Run, project: Path, words: tuple[str, ...]
+) -> None:
+    with (project / "main.py").open("a") as file:
+        file.write(CAMERA)
+    daemon = ("-D", "-l", "info", "-f", "d.log", "--pidfile", "d.pid")
+    done = run("-A", "main", *words, *daemon)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    pid = int((project / "d.pid").read_text())
+    try:
+        assert os.getsid(pid) not in (os.getsid(0), pid)
+        said = "picture of 0" if words[0] == "events" else "leads"
+        until(lambda: said in (project / "d.log").read_text(), what=said)
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: not alive(pid))
+    assert not (project / "d.pid").exists()
+
+
+def test_CLI_6_what_is_wrong_with_a_camera_is_told_before_it_goes_away(run: Run) -> None:
+    done = run("-A", "main", "events", "-c", "main.Nothing", "-D", "-f", "d.log")
+    assert (done.returncode, "there is no camera 'main.Nothing'" in done.stderr) == (1, True)
 
 
 class Terminal:

@@ -267,6 +267,8 @@ def hearing(node: Node) -> Iterator[Hearing]:
 
 
 def test_EVT_2_every_kind_of_end_is_told(node: Node, hearing: Hearing) -> None:
+    quiet = node.send("unnoticed")
+    quiet.get(timeout=PATIENCE)
     well = node.send("f", "v")
     bad = node.send("fail", "no")
     again = node.send("second_time_lucky", str(node.path("ledger")), 0.01)
@@ -289,6 +291,7 @@ def test_EVT_2_every_kind_of_end_is_told(node: Node, hearing: Hearing) -> None:
     assert hearing.one("task-revoked", late.id)["expired"] is True
     clocks = [event["clock"] for event in hearing.events if event.get("uuid") == well.id]
     assert clocks == sorted(clocks)
+    assert hearing.of(quiet.id) == []
 
 
 def test_EVT_2_a_terminated_task_is_told(node: Node, hearing: Hearing) -> None:

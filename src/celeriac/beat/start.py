@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -49,8 +49,14 @@ class Service(Protocol):
     def stop(self) -> None: ...
 
 
-def run(app: Celery, options: BeatOptions, service: Service | None = None) -> int:
-    """Schedule until told to stop; returns the exit code of the process."""
+def run(
+    app: Celery,
+    options: BeatOptions,
+    service: Service | None = None,
+    settled: Callable[[], None] = lambda: None,
+) -> int:
+    """Schedule until told to stop; returns the exit code of the process. `settled` is called when all is
+    well."""
     app.import_modules()
     app.finalize()
     service = service or Beat(app, options.max_interval, hostname=options.hostname)
@@ -66,6 +72,7 @@ def run(app: Celery, options: BeatOptions, service: Service | None = None) -> in
         with pidfile(options.pidfile, "scheduler"), _stopped_by_signals(service):
             if not options.quiet:
                 print(block(app, options, service), file=sys.__stdout__, flush=True)
+            settled()
             service.start()
     finally:
         log.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -53,9 +54,10 @@ def beat(invocation: Invocation, /, **said: Any) -> None:
     """
     hostname = host_format(said["hostname"] or "celerybeat@%h")
     logfile = said["logfile"] and node_format(said["logfile"], hostname)
+    settled: Callable[[], None] = lambda: None
     if said["detach"]:
         detachable(logfile)
-        detach()
+        settled = detach()
     become(said["uid"], said["gid"], said["umask"])
     app = invocation.app
     if said["remote_control"] is not None:
@@ -76,7 +78,8 @@ def beat(invocation: Invocation, /, **said: Any) -> None:
         invocation.remark(
             "-s/--schedule has no effect here because the schedule is kept in the broker's store."
         )
-    sys.exit(run(app, options, _service_of(invocation, theirs, said) if theirs else None))
+    service = _service_of(invocation, theirs, said) if theirs else None
+    sys.exit(run(app, options, service, settled))
 
 
 def _theirs(scheduler: Any) -> Any:

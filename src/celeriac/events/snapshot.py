@@ -20,6 +20,7 @@ from typing import Any, Self
 from celeriac.control import Speaker
 from celeriac.events.receiver import EventReceiver
 from celeriac.events.state import State
+from celeriac.exceptions import ImproperlyConfigured
 from celeriac.rates import interval_of
 from celeriac.signals import Signal
 
@@ -123,12 +124,18 @@ def evcam(
     """Hear events and let a camera look, for ever. `camera` is a class, or its name with its module's."""
     assert app is not None, "of which app?"
     state = State()
-    kind = _named(camera) if isinstance(camera, str) else camera
+    kind = camera_named(camera) if isinstance(camera, str) else camera
     receiver = EventReceiver(handlers={"*": state.event}, app=app)
     with kind(state, app=app, freq=freq, maxrate=maxrate):
         receiver.capture()
 
 
-def _named(path: str) -> Any:
+def camera_named(path: str) -> Any:
+    """The class that `module.Class` or `module:Class` names."""
     module, _, name = path.replace(":", ".").rpartition(".")
-    return getattr(import_module(module), name)
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"there is no camera {path!r} ({error}): give module.Class, as in proj.monitoring.Camera"
+        ) from error

@@ -92,38 +92,48 @@ class Announcer:
     # -- receivers
 
     def _received(self, request: Request, **_named: Any) -> None:
-        self.tell("task-received", **received(request))
+        if _is_told(self._app.tasks.get(request.task or "")):
+            self.tell("task-received", **received(request))
 
-    def _started(self, task_id: str, **_named: Any) -> None:
-        self._task("task-started", task_id)
+    def _started(self, sender: Any, task_id: str, **_named: Any) -> None:
+        self._task("task-started", sender, task_id)
 
-    def _succeeded(self, result: Any, runtime: float = 0.0, **_named: Any) -> None:
+    def _succeeded(self, sender: Any, result: Any, runtime: float = 0.0, **_named: Any) -> None:
         made = request.current()
         if made is not None:
-            self._task("task-succeeded", made.id, result=safe_repr(result), runtime=runtime)
+            self._task("task-succeeded", sender, made.id, result=safe_repr(result), runtime=runtime)
 
-    def _failed(self, task_id: str, exception: BaseException, einfo: Any = None, **_named: Any) -> None:
+    def _failed(
+        self, sender: Any, task_id: str, exception: BaseException, einfo: Any = None, **_named: Any
+    ) -> None:
         traceback = "" if einfo is None else str(einfo.traceback)
-        self._task("task-failed", task_id, exception=safe_repr(exception), traceback=traceback)
+        self._task("task-failed", sender, task_id, exception=safe_repr(exception), traceback=traceback)
 
-    def _retried(self, request: Request, reason: Any, einfo: Any = None, **_named: Any) -> None:
+    def _retried(self, sender: Any, request: Request, reason: Any, einfo: Any = None, **_named: Any) -> None:
         cause = getattr(reason, "exc", None) or reason
         traceback = "" if einfo is None else str(einfo.traceback)
-        self._task("task-retried", request.id, exception=safe_repr(cause), traceback=traceback)
+        self._task("task-retried", sender, request.id, exception=safe_repr(cause), traceback=traceback)
 
     def _revoked(
-        self, request: Request, terminated: bool, signum: object, expired: bool, **_named: Any
+        self, sender: Any, request: Request, terminated: bool, signum: object, expired: bool, **_named: Any
     ) -> None:
-        self._task("task-revoked", request.id, terminated=terminated, signum=signum, expired=expired)
+        told = {"terminated": terminated, "signum": signum, "expired": expired}
+        self._task("task-revoked", sender, request.id, **told)
 
     def _rejected(self, message: Any, exc: BaseException, **_named: Any) -> None:
         id = getattr(message, "id", None)
         if id is not None:
             requeue = bool(exc.requeue) if isinstance(exc, Reject) else False
-            self._task("task-rejected", id, requeue=requeue)
+            self._task("task-rejected", self._app.tasks.get(message.name), id, requeue=requeue)
 
-    def _task(self, type: str, id: str | None, **fields: Any) -> None:
-        self.tell(type, uuid=id, **fields)
+    def _task(self, type: str, task: Any, id: str | None, **fields: Any) -> None:
+        if _is_told(task):
+            self.tell(type, uuid=id, **fields)
+
+
+def _is_told(task: Any) -> bool:
+    """Nobody but its author knows that a task is of no interest; one that is not known here is told of."""
+    return task is None or bool(task.send_events)
 
 
 def received(made: Request) -> Fields:

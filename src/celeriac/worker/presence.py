@@ -90,13 +90,17 @@ class Presence:
 
     def tell_of_lost(self, request: Request, error: BaseException) -> None:
         """A task of a child that died."""
-        if self._node.tells_events:
+        if self._is_told(request):
             self._say("task-failed", uuid=request.id, exception=safe_repr(error), traceback="")
 
     def tell_of_terminated(self, request: Request, signum: int) -> None:
         """A task that was ended because somebody wished it."""
-        if self._node.tells_events:
+        if self._is_told(request):
             self._say("task-revoked", uuid=request.id, terminated=True, signum=signum, expired=False)
+
+    def _is_told(self, request: Request) -> bool:
+        task = self._node.app.tasks.get(request.task or "")
+        return self._node.tells_events and (task is None or bool(task.send_events))
 
     def _tell(self, kind: str) -> bool:
         return self._say(kind, **self._facts())

@@ -39,6 +39,11 @@ def f(value: Any = None) -> Any:
     return value
 
 
+@app.task(send_events=False)
+def unnoticed() -> None:
+    pass
+
+
 @app.task
 async def af(value: Any = None) -> Any:
     await asyncio.sleep(0)
