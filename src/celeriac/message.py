@@ -68,6 +68,10 @@ class Message(msgspec.Struct, frozen=True):
     fanout: tuple[str, str] | None = None
 
 
+#: A message that nothing stops from killing would grow with each death otherwise.
+MOST_DEATHS = 8
+
+
 class Claim(msgspec.Struct, frozen=True):
     """A message that an owner holds. Nobody else sees it until the owner settles or loses it."""
 
@@ -79,6 +83,8 @@ class Claim(msgspec.Struct, frozen=True):
     deliveries: int = 0
     #: Marked BEGUN by an earlier outcome: it must never run again.
     begun: bool = False
+    #: How they died, the last of them last: no more than MOST_DEATHS.
+    deaths: tuple[str, ...] = ()
 
 
 class Fate(IntEnum):
@@ -150,7 +156,7 @@ class Outcome(msgspec.Struct, frozen=True):
     counts: tuple[Count, ...] = ()
     #: DEFERRED: epoch seconds.
     eta: float = 0.0
-    #: DEAD: why, in words for a person.
+    #: DEAD: why, in words for a person. LOST: how its owner died.
     reason: str = ""
     #: DEAD: the name of the letter, normally the task's id.
     id: str = ""

@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from chaos.length import Full, Length
 from chaos.report import assert_flat, growth
 from chaos.stage import QUEUE, RedisStore, Sample, Stage, group, kill, until
 from chaos.storm import resources
+from chaos.terminating import race
 from services import free_port
 
 #: Our keys that may stay without a TTL: there are as many as queues, workers and exchanges.
@@ -328,6 +330,19 @@ def revokes_race(stage: Stage, dice: random.Random, length: Length) -> str:
     return f"{count} tasks: {ended[states.REVOKED]} revoked and never run, {ended[states.SUCCESS]} ran once"
 
 
+def terminations_race(stage: Stage, dice: random.Random, length: Length) -> str:
+    """Row 11: the wish to terminate races with the end of its task, mostly where processes are killed."""
+    became = {pool: Counter[str]() for pool in POOLS}
+    count = 0
+    while length.lasts(count):
+        count += 100
+        for pool in POOLS:
+            share, size = (100, "1") if pool == "prefork" else (25, "2")
+            became[pool] += race(stage, dice, share, pool, "-c", size)
+    told = (f"{pool} {ends[states.REVOKED]} and {ends[states.SUCCESS]}" for pool, ends in became.items())
+    return f"REVOKED and SUCCESS, no task both and no neighbour hit: {', '.join(told)}"
+
+
 def health(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 3: a black hole turns the health check red within 15 s, and its end green again."""
     store = redis_of(stage)
@@ -375,6 +390,7 @@ TRIALS = (
     Trial("Restarts", 9, Full(1_000, "restarts"), 2.0, restarts),
     Trial("Soak", 9, Full(10_000_000), 30.0, soak, redis=("--appendonly", "no")),
     Trial("Revokes race", 11, Full(2_000), 30.0, revokes_race),
+    Trial("Terminations race", 11, Full(2_000), 30.0, terminations_race),
     Trial("Health", 3, Full(1, "black holes"), 30.0, health),
     Trial("Decoders", 13, Full(600, "seconds"), 30.0, decoders),
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import socket
 import threading
@@ -71,12 +72,38 @@ def hold(self: Any, word: str) -> str:
 
 @app.task(bind=True)
 def poison(self: Any, word: str) -> str:
-    """Kills its process until somebody repairs it."""
+    """Kills its process, each time in another way, until somebody repairs it."""
     note(word, "begin", self.request.deliveries)
     if not (FOLDER / "repaired").exists():
-        os.kill(os.getpid(), signal.SIGKILL)
+        if self.request.deliveries == 0:
+            os._exit(70)
+        if self.request.deliveries == 1:
+            ctypes.string_at(0)
+        if not with_little_memory(lambda: ctypes.PyDLL(None).malloc(MUCH)):
+            os.abort()  # as C++ does
     note(word, "end", self.request.deliveries)
     return word
+
+
+@app.task(bind=True)
+def gorge(self: Any, word: str) -> None:
+    """Wants more memory than its process may have."""
+    note(word, "begin", self.request.deliveries)
+    with_little_memory(lambda: bytes(MUCH))
+
+
+#: Bytes that nobody has who has little memory.
+MUCH = 1 << 30
+
+
+def with_little_memory(work: Callable[[], Any]) -> Any:
+    """True work in a process that the system gives no more than it has."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (MUCH // 2, before[1]))
+    try:
+        return work()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @app.task(bind=True)

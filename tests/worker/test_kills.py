@@ -293,12 +293,19 @@ def test_a_poisonous_task_costs_three_children_and_nobody_else_and_can_be_replay
     told = scene.app.signature("killed_app.told", queue=scene.queue)
     result = scene.send("poison", "poison", link_error=told)
     crowd += [scene.send("work", word) for word in behind]
+    gorged = scene.send("gorge", "gorge")
+    neighbour = scene.send("hold", "neighbour", priority=0)
     scene.start("-c", "2")
 
     with pytest.raises(WorkerLostError, match="3 worker processes died while running this task"):
         result.get(timeout=10)
     scene.wait_for("told", "begin")
+    with pytest.raises(MemoryError):
+        gorged.get(timeout=10)
+    scene.open_gate("neighbour")
+    assert neighbour.get(timeout=10) == "neighbour"
     assert scene.wait_until_nothing_waits() == Depth(dead=1)
+    assert scene.runs("neighbour") == (1, 1)
     assert [entry.deliveries for entry in scene.entries("poison", "begin")] == [0, 1, 2]
     assert len(scene.entries("told", "begin")) == 1
     assert {one.get(timeout=10) for one in crowd} == {*before, *behind}
@@ -306,7 +313,7 @@ def test_a_poisonous_task_costs_three_children_and_nobody_else_and_can_be_replay
     assert {scene.runs(word) for word in before + behind} <= {(n, n) for n in (1, 2, 3, 4)}
     (letter,) = scene.broker.letters(10)
     assert letter.id == result.id
-    assert "signal 9 (SIGKILL)" in letter.reason
+    assert letter.reason.endswith(": exitcode 70; signal 11 (SIGSEGV); signal 6 (SIGABRT)")
 
     scene.repair()
     assert scene.broker.replay([letter.id]) == 1

@@ -79,10 +79,11 @@ def test_a_message_costs_at_most_so_many_lives(deliveries: int, limit: int, fate
     assert fates(judged(claim(1, deliveries), begun={1}, limit=limit)) == [(1, fate)]
 
 
-def test_the_reason_of_a_dead_letter_counts_the_lives_and_names_the_last_death() -> None:
+def test_the_reason_of_a_dead_letter_counts_the_lives_and_names_the_deaths_that_are_known() -> None:
     (outcome,) = judged(claim(1, deliveries=2), begun={1})
     assert outcome.reason == (
-        "WorkerLostError: 3 worker processes died while running this task; the last one: signal 9 (SIGKILL)"
+        "WorkerLostError: 3 worker processes died while running this task; the last of them: "
+        "signal 9 (SIGKILL)"
     )
 
 

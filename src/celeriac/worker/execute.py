@@ -230,7 +230,7 @@ class Executor:
         return self.endings.fail(claim, error, reason)
 
     def _killer(self, claim: Claim) -> Outcome:
-        error = WorkerLostError(death_note(claim.deliveries))
+        error = WorkerLostError(death_note(claim.deliveries, claim.deaths))
         return self.endings.fail(claim, error, f"WorkerLostError: {error}")
 
     def _revoked(self, claim: Claim, message: TaskMessage, why: str) -> Outcome:

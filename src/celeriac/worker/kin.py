@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 
+from celeriac.worker import originals
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.orders import STOP
@@ -76,7 +77,7 @@ class Kin:
     def strike(self, still: Callable[[], bool]) -> bool:
         """Stop it, look again, then kill it or let it go on: any other order could hit its next task. Whether
         it was killed."""
-        os.kill(self.pid, signal.SIGSTOP)
+        originals.halt(self.pid)
         hit = still()
         if hit:
             os.kill(self.pid, signal.SIGKILL)

@@ -53,8 +53,8 @@ def _judge_begun(claim: Claim, max_deliveries: int, how: str, fail: Fail) -> Out
         return fail(claim, lost_error(how), "")
     lives = claim.deliveries + 1
     if not killed_too_often(lives, max_deliveries):
-        return Outcome(claim.number, Fate.LOST)
-    error = WorkerLostError(f"{death_note(lives)}; the last one: {how}")
+        return Outcome(claim.number, Fate.LOST, reason=how)
+    error = WorkerLostError(death_note(lives, (*claim.deaths, how)))
     return fail(claim, error, f"WorkerLostError: {error}")
 
 
@@ -67,6 +67,9 @@ def lost_error(how: str) -> WorkerLostError:
     return WorkerLostError(f"Worker exited prematurely: {how}.")
 
 
-def death_note(lives: int) -> str:
-    """Why a message is a dead letter. Earlier deaths are known by their number only."""
-    return f"{lives} worker process{'es' if lives != 1 else ''} died while running this task"
+def death_note(lives: int, deaths: Sequence[str]) -> str:
+    """Why a message is a dead letter: how many died over it, and how, as far as that is known."""
+    note = f"{lives} worker process{'es' if lives != 1 else ''} died while running this task"
+    if not deaths:
+        return note
+    return f"{note}{': ' if len(deaths) == lives else '; the last of them: '}{'; '.join(deaths)}"

@@ -6,13 +6,18 @@ for: gevent's versions reap them behind our back and keep the signals to themsel
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Container
 from types import FrameType, ModuleType
 from typing import Any
+
+#: Seconds in which a process halts, if it does not stand still in the kernel anyway.
+HALTING = 1.0
 
 
 def original(module: ModuleType, name: str) -> Any:
@@ -45,6 +50,18 @@ def wait_for(pid: int) -> tuple[int, int]:
     """(pid, status) of a child that has ended, (0, 0) while it lives."""
     ended: tuple[int, int] = original(os, "waitpid")(pid, os.WNOHANG)
     return ended
+
+
+def halt(pid: int) -> None:
+    """SIGSTOP, and wait until it has taken hold of all threads of this child: on another processor it goes on
+    for a moment after the signal was sent."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + HALTING
+    with contextlib.suppress(ChildProcessError):
+        while os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+            if time.monotonic() > deadline:
+                return
+            original(time, "sleep")(0.0001)
 
 
 def reap_strangers(known: Container[int]) -> None:

@@ -33,6 +33,8 @@ from celeriac.worker.stacks import Inquiry
 
 #: Seconds between two looks at hard limits, once a task with one has run.
 TICK = 0.05
+#: Seconds that a child has, before it is killed for one task, to settle what it did before.
+SETTLED = 0.25
 #: Seconds until a child that died before it was ready is replaced: doubled each time, up to the second one.
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0
 
@@ -237,9 +239,21 @@ class Supervisor:
         if self._rooms > 1 or self._options.pool != "prefork":
             kin.tell(packed("strike", running.claim.number))
             return
+        number = running.claim.number
+        self._wait_for_settling(kin, number)
         with contextlib.suppress(ProcessLookupError):
-            if kin.strike(lambda: kin.slot.begun == running.claim.number):
+            if kin.strike(lambda: kin.slot.begun == number):
                 kin.terminated = signum
+
+    def _wait_for_settling(self, kin: Kin, number: int) -> None:
+        """While this claim runs, what was done before it is settled within milliseconds, and then it need not
+        be done again because of our killing. A task that holds the GIL keeps its child from that."""
+        deadline = time.monotonic() + SETTLED
+        with contextlib.suppress(OperationalError):
+            while kin.slot.begun == number and time.monotonic() < deadline:
+                if all(claim.number >= number for claim in self._broker.held(kin.plan.owner)):
+                    return
+                time.sleep(0.002)
 
     def shut_down(self) -> None:
         if not self._stopping:

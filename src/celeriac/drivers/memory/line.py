@@ -65,6 +65,8 @@ class Parcel(msgspec.Struct, eq=False):
     message: Message
     deliveries: int = 0
     begun: bool = False
+    deaths: tuple[str, ...] = ()
 
     def claim(self, number: int) -> Claim:
-        return Claim(number, self.message.queue, self.message.payload, self.deliveries, self.begun)
+        message = self.message
+        return Claim(number, message.queue, message.payload, self.deliveries, self.begun, self.deaths)

@@ -18,7 +18,18 @@ from celeriac.drivers.memory.line import Line, Parcel
 from celeriac.drivers.memory.schedules import Group
 from celeriac.drivers.memory.shelf import Shelf
 from celeriac.exceptions import Fenced
-from celeriac.message import LEFT_BEGUN, Binding, Claim, Count, Depth, Fate, Letter, Message, Outcome
+from celeriac.message import (
+    LEFT_BEGUN,
+    MOST_DEATHS,
+    Binding,
+    Claim,
+    Count,
+    Depth,
+    Fate,
+    Letter,
+    Message,
+    Outcome,
+)
 
 #: Seconds after which a wait looks again by itself: a wall clock set forward hides no due message for long.
 LONGEST_PAUSE = 60.0
@@ -104,6 +115,8 @@ class MemoryStore:
             elif outcome.fate in (Fate.GIVEN_BACK, Fate.LOST):
                 if outcome.fate is Fate.LOST:
                     parcel.deliveries += 1
+                    if outcome.reason:
+                        parcel.deaths = (*parcel.deaths, outcome.reason)[-MOST_DEATHS:]
                 else:
                     parcel.begun = False
                 back.append((outcome.number, parcel))

@@ -361,7 +361,7 @@ class RedisBroker:
             holding.add(first, numbers)
             # Payloads normally end in "}}": only what was delivered before ends in a digit and "}".
             claims += [
-                Claim(number, queue, payload, _deliveries(payload) if payload[-2:-1].isdigit() else 0)
+                _claim(number, queue, payload) if payload[-2:-1].isdigit() else Claim(number, queue, payload)
                 for number, payload in zip(numbers, payloads, strict=True)
             ]
         self._claims[owner] = last
@@ -370,7 +370,7 @@ class RedisBroker:
     def _told(self, flat: Sequence[Any]) -> tuple[list[Claim], list[int]]:
         """The claims of an owner as a script tells of them, and the batch of each."""
         claims = [
-            Claim(number, self._keys.queue_of(ready.decode()), payload, _deliveries(payload), bool(begun))
+            _claim(number, self._keys.queue_of(ready.decode()), payload, begun=bool(begun))
             for number, ready, payload, begun in zip(
                 flat[::5], flat[2::5], flat[3::5], flat[4::5], strict=True
             )
@@ -455,10 +455,17 @@ def _fitting(outcomes: Sequence[Outcome]) -> int:
     return min(count, MOST_OUTCOMES)
 
 
-def _deliveries(payload: bytes) -> int:
-    """The count that prelude.lua writes at the end of an envelope."""
-    _, mark, count = payload[-40:].rpartition(b',"deliveries":')
-    return int(count[:-1]) if mark and count[-1:] == b"}" and count[:-1].isdigit() else 0
+def _claim(number: int, queue: str, payload: bytes, begun: bool = False) -> Claim:
+    """With what prelude.lua writes at the end of an envelope: how many owners died over it, and how."""
+    body, mark, count = payload[-4000:].rpartition(b',"deliveries":')
+    if not mark or not count[:-1].isdigit() or count[-1:] != b"}":
+        return Claim(number, queue, payload, begun=begun)
+    _, mark, told = body.rpartition(b',"deaths":')
+    deaths: tuple[str, ...] = ()
+    if mark:
+        with contextlib.suppress(msgspec.DecodeError):
+            deaths = msgspec.json.decode(told, type=tuple[str, ...])
+    return Claim(number, queue, payload, int(count[:-1]), begun, deaths)
 
 
 def _by_id(shown: bytes, *revoked: bytes) -> dict[str, bool]:

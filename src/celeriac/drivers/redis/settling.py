@@ -14,6 +14,7 @@ from celeriac.message import Count, Fate, Message, Outcome, Result
 #: Where what is not packed begins among the arguments of turn.lua.
 FIRST_FLAT = 6
 
+_WITHOUT_BRACKETS = str.maketrans("[]", "()")
 _encode = msgspec.msgpack.encode
 
 #: Keys, results, members of chords and payloads, as they are.
@@ -114,7 +115,7 @@ class _Tables:
             result is not None and self._stored(result),
             self._sent(outcome.follow_ups),
             int(outcome.eta * 1000),
-            outcome.reason,
+            _reason(outcome),
             outcome.id or f"{self._owner}:{number}",
             [self._stored(result) for result in outcome.also] if self._with_results else [],
             [
@@ -155,3 +156,9 @@ class _Tables:
             )
             for message in messages
         ]
+
+
+def _reason(outcome: Outcome) -> str:
+    """How an owner died is short and without brackets, for it is kept in the envelope."""
+    reason = outcome.reason
+    return reason if outcome.fate is not Fate.LOST else reason[:200].translate(_WITHOUT_BRACKETS)

@@ -11,7 +11,7 @@ import msgspec
 from celeriac.drivers.counting import is_alone
 from celeriac.drivers.sqlite import chords
 from celeriac.drivers.sqlite import statements as sql
-from celeriac.message import LEFT_BEGUN, Claim, Fate, Message, Outcome, Result, priority_step
+from celeriac.message import LEFT_BEGUN, MOST_DEATHS, Claim, Fate, Message, Outcome, Result, priority_step
 
 #: How many delayed messages one transaction makes ready at most, so that it stays short.
 DUE_AT_ONCE = 256
@@ -71,8 +71,8 @@ def claim(
         db.execute(sql.DELETE_FIRST_READY, (queue, rows[-1][0], rows[-1][1]))
         db.executemany(sql.ADD_CLAIM, [(owner, first + n, row[2]) for n, row in enumerate(rows)])
         claims += [
-            Claim(first + n, queue, payload, deliveries, begun != 0)
-            for n, (_, _, _, payload, deliveries, begun) in enumerate(rows)
+            Claim(first + n, queue, payload, deliveries, begun != 0, _deaths(deaths))
+            for n, (_, _, _, payload, deliveries, begun, deaths) in enumerate(rows)
         ]
         if len(claims) >= want:
             break
@@ -107,7 +107,10 @@ def reserve(db: sqlite3.Connection, owner: int, last: int, reserved: int) -> Non
 def claims_above(db: sqlite3.Connection, owner: int, number: int) -> list[Claim]:
     """What an owner holds, by number."""
     rows = db.execute(sql.CLAIMS_ABOVE, (owner, number)).fetchall()
-    return [Claim(n, queue, payload, deliveries, begun != 0) for n, queue, payload, deliveries, begun in rows]
+    return [
+        Claim(n, queue, payload, deliveries, begun != 0, _deaths(deaths))
+        for n, queue, payload, deliveries, begun, deaths in rows
+    ]
 
 
 def settle(
@@ -119,7 +122,7 @@ def settle(
     follow_ups: list[Message] = []
     numbers: list[int] = []
     done: list[int] = []
-    lost: list[int] = []
+    lost: list[tuple[int, str]] = []
     back: list[tuple[int, int]] = []
     for outcome in outcomes:
         message = held.get(outcome.number)
@@ -144,7 +147,7 @@ def settle(
                 db.execute(sql.UNBEGIN, (message,))
                 back.append((outcome.number, message))
             case Fate.LOST:
-                lost.append(message)
+                lost.append((message, outcome.reason))
                 back.append((outcome.number, message))
             case Fate.DEFERRED:
                 db.execute(sql.DEFER, (outcome.eta, message))
@@ -152,8 +155,8 @@ def settle(
                 db.execute(sql.ADD_DEAD, (message, outcome.id, outcome.reason, now))
     if numbers:
         db.execute(sql.DELETE_CLAIMS, (owner, as_json(numbers)))
-    if lost:
-        db.execute(sql.COUNT_DELIVERY, (as_json(lost),))
+    for message, how in lost:
+        _count_death(db, message, how)
     if back:
         put_back(db, back, fresh)
     if follow_ups:
@@ -194,6 +197,17 @@ def replay(db: sqlite3.Connection, names: Sequence[str], fresh: Fresh) -> int:
 def as_json(values: Sequence[object]) -> str:
     """A list as a statement takes it."""
     return msgspec.json.encode(values).decode()
+
+
+def _count_death(db: sqlite3.Connection, message: int, how: str) -> None:
+    deaths = _deaths(db.execute(sql.DEATHS, (message,)).fetchone()[0])
+    if how:
+        deaths = (*deaths, how)[-MOST_DEATHS:]
+    db.execute(sql.COUNT_DELIVERY, (as_json(deaths), message))
+
+
+def _deaths(stored: str | None) -> tuple[str, ...]:
+    return msgspec.json.decode(stored, type=tuple[str, ...]) if stored else ()
 
 
 def _next_id(db: sqlite3.Connection) -> int:

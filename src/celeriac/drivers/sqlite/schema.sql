@@ -12,6 +12,8 @@ CREATE TABLE message (
     step       INTEGER NOT NULL,
     deliveries INTEGER NOT NULL DEFAULT 0,
     begun      INTEGER NOT NULL DEFAULT 0,
+    -- How its owners died, a JSON array. NULL: none has.
+    deaths     TEXT,
     -- Last, so that what stands before is read without the pages of a large payload.
     payload    BLOB    NOT NULL
 );

@@ -43,9 +43,9 @@ NEXT_ETA = "SELECT eta FROM delayed ORDER BY eta LIMIT 1"
 # owner's name -> id, reserved
 OWNER = "SELECT id, reserved FROM owner WHERE name = ?"
 
-# queue, limit -> step, position, message, payload, deliveries, begun; in the order of claiming
+# queue, limit -> step, position, message, payload, deliveries, begun, deaths; in the order of claiming
 FIRST_READY = """
-SELECT r.step, r.position, r.message, m.payload, m.deliveries, m.begun
+SELECT r.step, r.position, r.message, m.payload, m.deliveries, m.begun, m.deaths
 FROM ready r CROSS JOIN message m ON m.id = r.message
 WHERE r.queue = ? ORDER BY r.step, r.position LIMIT ?
 """
@@ -59,9 +59,9 @@ ADD_CLAIM = "INSERT INTO claim (owner, number, message) VALUES (?, ?, ?)"
 # reserved, owner ->
 RESERVE_NUMBERS = "UPDATE owner SET reserved = ? WHERE id = ?"
 
-# owner, number -> number, queue, payload, deliveries, begun of all claims above that number
+# owner, number -> number, queue, payload, deliveries, begun, deaths of all claims above that number
 CLAIMS_ABOVE = """
-SELECT c.number, m.queue, m.payload, m.deliveries, m.begun
+SELECT c.number, m.queue, m.payload, m.deliveries, m.begun, m.deaths
 FROM claim c CROSS JOIN message m ON m.id = c.message
 WHERE c.owner = ? AND c.number > ? ORDER BY c.number
 """
@@ -91,8 +91,11 @@ BEGIN_ONCE = "UPDATE message SET begun = 1 WHERE id = ? AND begun = 0"
 # message -> ; it was marked, but did not begin after all
 UNBEGIN = "UPDATE message SET begun = 0 WHERE id = ? AND begun = 1"
 
-# ids (JSON) ->
-COUNT_DELIVERY = "UPDATE message SET deliveries = deliveries + 1 WHERE id IN (SELECT value FROM json_each(?))"
+# message -> how its owners died (JSON), NULL where none has
+DEATHS = "SELECT deaths FROM message WHERE id = ?"
+
+# deaths (JSON), message ->
+COUNT_DELIVERY = "UPDATE message SET deliveries = deliveries + 1, deaths = ? WHERE id = ?"
 
 # message -> queue; the message is at the head of its queue
 PUT_FIRST = """
@@ -310,7 +313,7 @@ WHERE d.name IN (SELECT value FROM json_each(?)) ORDER BY d.place
 DELETE_DEAD = "DELETE FROM dead WHERE place = ?"
 
 # new id, old id -> ; as new
-RENEW = "UPDATE message SET id = ?, deliveries = 0, begun = 0 WHERE id = ?"
+RENEW = "UPDATE message SET id = ?, deliveries = 0, deaths = NULL, begun = 0 WHERE id = ?"
 
 # --- results ----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from celeriac.message import Depth, Fate, Letter, Outcome, Result
+from celeriac.message import MOST_DEATHS, Depth, Fate, Letter, Outcome, Result
 from celeriac.ports import Broker, ResultStore
 from celeriac.testing.conformance.rig import (
     PATIENCE,
@@ -105,8 +105,26 @@ class Fates(Opened):
         (claim,) = child.claim()
         child.settle(Outcome(claim.number, Fate.GIVEN_BACK))
         (claim,) = child.claim()
-        assert (name_of(claim.payload), claim.deliveries) == ("a", 3)
+        assert (name_of(claim.payload), claim.deliveries, claim.deaths) == ("a", 3, ())
         assert child.claim()[0].deliveries == 0
+
+    def test_a_lost_message_tells_how_its_last_owners_died(self, hire: Callable[..., Child]) -> None:
+        child, heir = hire(), hire("heir")
+        child.send(message("a"), message("b"))
+        ways = [f'signal {n} (SIGÜ): "it\\fell" {{}}' for n in range(MOST_DEATHS + 1)]
+        for died, way in enumerate(ways):
+            (claim,) = child.claim()
+            assert (name_of(claim.payload), claim.deliveries) == ("a", died)
+            assert claim.deaths == tuple(ways[:died])
+            child.settle(Outcome(claim.number, Fate.LOST, reason=way))
+        (claim,) = child.claim()
+        assert claim.deaths == tuple(ways[-MOST_DEATHS:])
+        (claim,) = heir.broker.adopt(child.owner, "of the heir", "node")
+        assert (claim.deliveries, claim.deaths) == (len(ways), tuple(ways[-MOST_DEATHS:]))
+        heir.broker.turn("of the heir", [Outcome(claim.number, Fate.DEAD, id="a")], 0)
+        assert heir.broker.replay(["a"]) == 1
+        told = {name_of(one.payload): (one.deliveries, one.deaths) for one in heir.claim(want=2)}
+        assert told == {"a": (0, ()), "b": (0, ())}
 
     def test_a_deferred_message_waits_for_its_time_and_keeps_its_count(self, child: Child) -> None:
         child.send(message("a", priority=9))

@@ -86,22 +86,28 @@ local function deliveries_of(envelope)
   return count and tonumber(count) or 0
 end
 
-local function with_deliveries(envelope, count)
-  local body = string.match(string.sub(envelope, -40), ',"deliveries":%d+}$')
-  if body then
-    body = string.sub(envelope, 1, -#body - 1)
-  elseif string.sub(envelope, -1) == '}' then
-    body = string.sub(envelope, 1, -2)
-  else
-    return envelope -- no JSON object: it can never begin to run, so it needs no count
-  end
-  if count == 0 then return body .. '}' end
-  return body .. ',"deliveries":' .. count .. '}'
+-- How they died stands before that: the last few, each without brackets; see _deaths in broker.py.
+local DEATHS, MOST_DEATHS = ',"deaths":', 8
+
+-- An envelope without both, its last bracket too, and how they died. nil: no JSON object, so it can never begin to run.
+local function without_deliveries(envelope)
+  local tail = string.match(string.sub(envelope, -40), ',"deliveries":%d+}$')
+  if not tail then return string.sub(envelope, -1) == '}' and string.sub(envelope, 1, -2) or nil, {} end
+  local body = string.sub(envelope, 1, -#tail - 1)
+  local deaths = string.match(string.sub(body, -4000), DEATHS .. '(%[[^%[%]]*%])$')
+  if not deaths then return body, {} end
+  return string.sub(body, 1, -#deaths - #DEATHS - 1), cjson.decode(deaths)
 end
 
--- Back to the head of its queue.
-local function give_back(ready, envelope, lost)
-  if lost then envelope = with_deliveries(envelope, deliveries_of(envelope) + 1) end
+-- Back to the head of its queue; `how` its owner died, '' if that is not known, false if it did not die over it.
+local function give_back(ready, envelope, how)
+  local body, deaths = without_deliveries(envelope)
+  if how and body then
+    if how ~= '' then deaths[#deaths + 1] = how end
+    if #deaths > MOST_DEATHS then table.remove(deaths, 1) end
+    local told = #deaths > 0 and DEATHS .. cjson.encode(deaths) or ''
+    envelope = body .. told .. ',"deliveries":' .. deliveries_of(envelope) + 1 .. '}'
+  end
   redis.call('RPUSH', ready, envelope)
   ring(queue_of(ready), 1)
 end

@@ -13,7 +13,8 @@ for i = 2, #ARGV do
     for _, letter in ipairs(cmsgpack.unpack(packed)) do
       local queue = queue_of(letter[1])
       if redis.call('HINCRBY', LETTER_COUNTS, queue, -1) <= 0 then redis.call('HDEL', LETTER_COUNTS, queue) end
-      redis.call('LPUSH', letter[1], with_deliveries(letter[2], 0))
+      local body = deliveries_of(letter[2]) > 0 and without_deliveries(letter[2])
+      redis.call('LPUSH', letter[1], body and body .. '}' or letter[2])
       ring(queue, 1)
       count = count + 1
     end

@@ -138,7 +138,7 @@ for _, outcome in ipairs(others[1]) do
       elseif fate == 5 then -- DEAD
         bury(ready, envelope, outcome[9], outcome[8])
       else -- GIVEN_BACK, LOST
-        returned[#returned + 1] = {ready, envelope, fate == 3}
+        returned[#returned + 1] = {ready, envelope, fate == 3 and outcome[8]}
       end
     end
   end
