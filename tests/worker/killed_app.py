@@ -62,10 +62,12 @@ def work(self: Any, word: str) -> str:
 
 @app.task(bind=True)
 def hold(self: Any, word: str) -> str:
-    """Runs until the test opens its gate, or the gate of this process alone; then it tells how far it is."""
+    """Runs until the test opens its gate, or the gate of this process alone; then, if the test wants to hear
+    of it, it tells how far it is."""
     note(word, "begin", self.request.deliveries)
     wait_for_file(FOLDER / f"gate {word}", FOLDER / f"gate {word} {os.getpid()}")
-    self.update_state(state="NEARLY", meta={"pid": os.getpid()})
+    if (FOLDER / "telling").exists():
+        self.update_state(state="NEARLY", meta={"pid": os.getpid()})
     note(word, "end", self.request.deliveries)
     return word
 

@@ -511,6 +511,7 @@ def test_a_zombies_late_outcome_is_refused_and_it_works_on_as_a_new_owner(scene:
     assert stored is not None
     before = stored.load([result.id])
     # The dead man walks: it tells how far it is and ends the task first, and must not be heard.
+    (scene.folder / "telling").touch()
     (scene.folder / f"gate one {child}").touch()
     thaw(zombie.pid, child)
     zombie.wait_for_line("The store does not know this child any more")
