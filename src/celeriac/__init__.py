@@ -21,7 +21,7 @@ from celeriac.resultset import GroupResult, ResultSet
 from celeriac.shared import shared_task
 from celeriac.task import Task
 from celeriac.version import __version__ as __version__
-from celeriac.wire.task import new_id as uuid
+from celeriac.wire.ids import new_id as uuid
 
 __all__ = [
     "AsyncResult",

@@ -38,7 +38,7 @@ from celeriac.exceptions import ImproperlyConfigured
 from celeriac.importing import import_named
 from celeriac.message import Message
 from celeriac.request import Request
-from celeriac.wire.task import new_id
+from celeriac.wire.ids import new_id
 
 
 class Call:

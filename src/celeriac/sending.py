@@ -20,8 +20,9 @@ from celeriac.request import Request, current
 from celeriac.routing import Route, Router
 from celeriac.wire import codecs
 from celeriac.wire.form import Form
+from celeriac.wire.ids import new_id
 from celeriac.wire.older import as_protocol_1
-from celeriac.wire.task import new_id, pack
+from celeriac.wire.task import pack
 
 #: Options of apply_async that say nothing about the message: Celery's connection handling has no part here.
 _WITHOUT_EFFECT = (

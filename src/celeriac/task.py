@@ -27,8 +27,8 @@ from celeriac.retrying import errors_named, retrying
 from celeriac.sending import Constants, batches, compose, send_through, told_before
 from celeriac.streaming import streaming, yields
 from celeriac.wire import codecs
+from celeriac.wire.ids import new_id
 from celeriac.wire.result import encode_result
-from celeriac.wire.task import new_id
 
 P = ParamSpec("P")
 R = TypeVar("R")

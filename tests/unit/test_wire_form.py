@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac.wire.form import Form
-from celeriac.wire.task import new_tag, pack, sent_at, unpack
+from celeriac.wire.ids import new_tag
+from celeriac.wire.task import pack, sent_at, unpack
 
 WAY: dict[str, Any] = {
     "name": 'proj."q%s"é',

@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError
-from celeriac.wire.task import default_origin, new_id, pack, unpack
+from celeriac.wire.ids import default_origin, new_id
+from celeriac.wire.task import pack, unpack
 
 
 def packed(*args: Any, **options: Any) -> bytes:

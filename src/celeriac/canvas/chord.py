@@ -18,7 +18,7 @@ from celeriac.canvas.signature import (
 )
 from celeriac.exceptions import ChordError
 from celeriac.result import EagerResult
-from celeriac.wire.task import new_id
+from celeriac.wire.ids import new_id
 
 #: Options that say under what id the chord's value is known, and who counts it: those of its body.
 _OF_THE_BODY = ("group_id", "group_index", "chord")

@@ -20,8 +20,9 @@ from celeriac.message import FAILED_HOLE, PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, C
 from celeriac.request import Request
 from celeriac.states import FAILURE, SUCCESS
 from celeriac.wire.codecs import json_text
+from celeriac.wire.ids import new_id
 from celeriac.wire.raised import encode_exception
-from celeriac.wire.task import new_id, with_open_body
+from celeriac.wire.task import with_open_body
 
 #: The task that makes a chord's body fail. Stock Celery has one of this name, and so called it does the same.
 BREAK = "celery.chord_unlock"

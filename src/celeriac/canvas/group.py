@@ -21,7 +21,7 @@ from celeriac.canvas.signature import (
 )
 from celeriac.result import AsyncResult
 from celeriac.resultset import GroupResult
-from celeriac.wire.task import new_id
+from celeriac.wire.ids import new_id
 
 
 @Signature.register_type("group")

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 from celeriac.current import get_current_app
 from celeriac.message import Message
 from celeriac.result import AsyncResult
+from celeriac.wire.ids import new_id
 from celeriac.wire.saferepr import safe_repr
-from celeriac.wire.task import new_id
 
 
 class Call(NamedTuple):

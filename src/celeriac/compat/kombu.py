@@ -6,7 +6,7 @@ from celeriac.entities import Broadcast, Exchange, Queue, binding
 from celeriac.exceptions import CeleriacError as KombuError
 from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError, OperationalError
 from celeriac.wire.codecs import register
-from celeriac.wire.task import new_id as uuid
+from celeriac.wire.ids import new_id as uuid
 
 __all__ = [
     "Broadcast",

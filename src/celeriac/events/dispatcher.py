@@ -13,7 +13,7 @@ from celeriac.events.event import Event, Fields, utcoffset
 from celeriac.exceptions import OperationalError
 from celeriac.logical import clock
 from celeriac.wire.broadcast import pack_events
-from celeriac.wire.task import default_origin as anonymous
+from celeriac.wire.ids import default_origin as anonymous
 
 #: Events that wait while the store is away; of more than these the oldest are lost.
 MOST_WAITING = 10_000

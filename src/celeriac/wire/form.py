@@ -13,16 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celeriac.wire.codecs import is_own_json, json_string, json_text
+from celeriac.wire.ids import default_origin, id_of, new_id, new_tag
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
-from celeriac.wire.task import (
-    LONG_WORKFLOW,
-    NOTHING_FOLLOWS_JSON,
-    default_origin,
-    id_of,
-    new_id,
-    new_tag,
-    pack,
-)
+from celeriac.wire.task import LONG_WORKFLOW, NOTHING_FOLLOWS_JSON, pack
 
 #: In whose place each call writes its own, in the order of the envelope.
 _HOLES = ("id", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "id")

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import binascii
-import os
-import socket
-import time
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -31,6 +27,7 @@ from celeriac.wire.codecs import (
     loads_plain_json,
     place,
 )
+from celeriac.wire.ids import default_origin, new_tag
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
 
 Limit = int | float | None
@@ -247,24 +244,6 @@ def with_open_body(payload: bytes, holes: Mapping[str, bytes]) -> bytes:
 # --- writing ----------------------------------------------------------------------------------------------
 
 
-def new_id() -> str:
-    """A random UUID of version 4 as text, in a third of the time of uuid.uuid4()."""
-    return id_of(os.urandom(15).hex())
-
-
-def id_of(digits: str) -> str:
-    """A UUID of version 4 made of 30 random digits."""
-    # These are 120 random bits; the two that the variant leaves free are not worth a lookup.
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-{digits[18:30]}"
-
-
-def new_tag(milliseconds: int | None = None) -> str:
-    """A UUID of version 7: it begins with the milliseconds (of now), so a message tells its age."""
-    time_digits = f"{time.time_ns() // 1_000_000 if milliseconds is None else milliseconds:012x}"
-    digits = os.urandom(9).hex()
-    return f"{time_digits[:8]}-{time_digits[8:]}-7{digits[:3]}-a{digits[3:6]}-{digits[6:]}"
-
-
 def sent_at(message: TaskMessage) -> float | None:
     """When one of our producers packed it, epoch seconds; a stock producer does not say."""
     tag = message.delivery_tag or ""
@@ -287,14 +266,6 @@ def age_of(payload: bytes, now: float) -> float:
         return 0.0
     return 0.0 if sent is None else max(0.0, now - max(sent, eta))
 
-
-@cache
-def default_origin() -> str:
-    """`gen<pid>@<host>`: Celery's name for a sender that is no worker."""
-    return f"gen{os.getpid()}@{socket.gethostname()}"
-
-
-os.register_at_fork(after_in_child=default_origin.cache_clear)
 
 NOTHING_FOLLOWS_JSON = '{"callbacks": null, "errbacks": null, "chain": null, "chord": null}'
 
