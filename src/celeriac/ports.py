@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from celeriac.message import Binding, Claim, Depth, Letter, Message, Outcome, Result
 from celeriac.planned import Change, Plan, Tick
@@ -179,6 +180,25 @@ class Watch(Protocol):
         """End it; may be called twice."""
 
 
+class Ear(Protocol):
+    """A watch for one thread, which reads it itself: `with` it, then `listen` once. Leaving it gives it back.
+
+    It does not heal; who hears an OperationalError turns to a Watch.
+    """
+
+    def listen(self, ids: Sequence[str]) -> list[bytes | None]:
+        """What is stored already. Whatever is saved from now on can be heard."""
+
+    def hear(self, deadline: float) -> tuple[str, bytes] | None:
+        """The id and payload of the next result; None at the deadline, in monotonic seconds."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+
 class ResultStore(Protocol):
     """Where results wait for those who ask. Usable from any thread; not carried over a fork."""
 
@@ -196,6 +216,9 @@ class ResultStore(Protocol):
     def watch(self, told: Callable[[str, bytes], None]) -> Watch:
         """Call `told(task_id, payload)`, on a thread of the driver's own, for every result saved of a watched
         id."""
+
+    def ear(self) -> Ear | None:
+        """None while all are in use, and where the store has none."""
 
     def push(self, task_id: str, first: int, parts: Sequence[bytes], keep: int, ttl: float | None) -> None:
         """Add parts to the stream of a task, numbered from `first` on. A number that was pushed before stays

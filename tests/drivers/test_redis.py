@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -10,13 +9,8 @@ import msgspec
 import pytest
 
 from celeriac.drivers import opening
-from celeriac.drivers.redis.address import parse
-from celeriac.drivers.redis.bell import Bell
-from celeriac.drivers.redis.connection import Connection
-from celeriac.drivers.redis.keys import Keys
 from celeriac.message import Claim, Count, Depth, Fate, Message, Outcome
 from celeriac.ports import Broker
-from proxy import Proxy
 from services import RedisServer
 
 
@@ -77,20 +71,3 @@ def test_one_outcome_may_count_more_members_than_lua_can_spread(redis_db: str) -
         )
         (claim,) = broker.turn("owner", [Outcome(a.number, counts=counts)], 1)
         assert claim.payload == b"body"
-
-
-def test_a_child_is_called_off_before_redis_has_heard_that_it_stands(redis_server: RedisServer) -> None:
-    with Proxy(redis_server.port) as proxy:
-        main = Connection(parse(redis_server.url), connect_timeout=5.0, timeout=5.0)
-        late = Connection(parse(proxy.url), connect_timeout=5.0, timeout=5.0)
-        late.open()
-        proxy.delay = 0.2
-        bell = Bell(lambda: late, Keys(), main)
-        bell.listen(["celery"])
-        bell.wait(0.0)
-        began = time.monotonic()
-        bell.leave()
-        assert time.monotonic() - began < 3.0
-        assert late.is_open
-        bell.close()
-        main.close()

@@ -203,6 +203,9 @@ def test_no_wake_up_is_lost_when_one_leaves_as_another_comes(app: Celery) -> Non
 
 def test_a_watch_that_cannot_be_opened_is_told_and_tried_again() -> None:
     class Broken:
+        def ear(self) -> None:
+            return None
+
         def watch(self, told: object) -> Any:
             raise ConnectionError("gone")
 

@@ -35,6 +35,9 @@ class MemoryResults:
     def load(self, ids: Sequence[str]) -> list[bytes | None]:
         return self._open().load(ids)
 
+    def ear(self) -> None:
+        return None
+
     def watch(self, told: Callable[[str, bytes], None]) -> MemoryWatch:
         watch = MemoryWatch(self._open(), told)
         self._watches.append(watch)

@@ -2,6 +2,10 @@
 
 A producer pushes a token into the bell (a list) of the queue, and idle children stand in BLPOP on the bells
 of their queues. A token is no message: losing one costs nothing but the time until somebody looks again.
+
+Who holds nothing stands with a turn in his hand: the command that claims lies behind BLPOP on the same
+connection, and Redis runs it at once when the token comes, so that the claims come with it. That spares an
+exchange, which costs an idle machine most: it would have to wake up Redis and the child once more.
 """
 
 from __future__ import annotations
@@ -11,8 +15,8 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-
-from hiredis import ReplyError
+from enum import Enum, auto
+from typing import Any
 
 from celeriac.drivers.redis.connection import Connection, checked, pack, readable
 from celeriac.drivers.redis.keys import Keys
@@ -29,6 +33,17 @@ AGAIN = 0.001
 SLACK = 1.5
 
 
+class Heard(Enum):
+    """What ended a wait."""
+
+    #: The time is over.
+    NOTHING = auto()
+    #: `wake` was called.
+    A_CALL = auto()
+    #: A token came, or the time is over for which the server lets us stand.
+    THE_BELL = auto()
+
+
 class Bell:
     """One connection of its own, since BLPOP blocks it; opened at the first wait."""
 
@@ -38,7 +53,10 @@ class Bell:
         self._main = main
         self._prefix = keys.bell
         self._bells: list[str] = []
-        self._standing = False
+        self.standing = False
+        #: Replies that come behind that of BLPOP.
+        self._behind = 0
+        self._heard = False
         self._overdue = 0.0
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
@@ -46,60 +64,71 @@ class Bell:
         self._closed = False
 
     def listen(self, queues: Sequence[str]) -> None:
-        """Wait at the bells of these queues."""
-        self.leave()
+        """Stand at the bells of these queues from the next time on."""
         self._bells = [self._prefix + queue for queue in queues]
 
-    def wait(self, seconds: float) -> bool:
-        """Wait to be rung, at most so long. True only if `wake` ended it."""
+    @property
+    def is_called(self) -> bool:
+        """Whether `wake` was called since somebody waited last; says so once."""
+        return bool(readable(self._wake_reader, 0.0)) and self._drain()
+
+    def stand(self, behind: bytes = b"", replies: int = 0) -> None:
+        """Stand in line; with commands, as they go over the wire, that Redis is to run when we stand no
+        longer, whatever ends it, and how many replies these have."""
+        # Not all for the same time: who woke together would stand in the same order for ever, and what the
+        # first cannot use (a task that it does not know) would never reach the second.
+        stand = random.uniform(0.5, 1.0) * STAND
+        self._connection.send(pack("BLPOP", *self._bells, f"{stand:.3f}") + behind)
+        self.standing, self._heard, self._behind = True, False, replies
+        self._overdue = time.monotonic() + stand + SLACK
+
+    def wait(self, seconds: float) -> Heard:
+        """Wait at most so long; without a queue nothing rings."""
         deadline = time.monotonic() + max(0.0, seconds)
+        if not self.standing:
+            ended = readable(self._wake_reader, deadline - time.monotonic())
+            return Heard.A_CALL if ended and self._drain() else Heard.NOTHING
+        connection = self._connection
         while True:
-            if not self._standing:
-                if self._woken(0.0):
-                    return True
-                if not self._bells:
-                    return self._woken(seconds)
-                self._stand()
             ready = readable(
-                self._connection.fileno(), min(deadline, self._overdue) - time.monotonic(), self._wake_reader
+                connection.fileno(), min(deadline, self._overdue) - time.monotonic(), self._wake_reader
             )
-            if not self._connection.is_open:
+            if not connection.is_open:
                 raise OperationalError("the connection was closed while it waited for messages")
             if self._wake_reader in ready and self._drain():
-                return True
+                return Heard.A_CALL
             now = time.monotonic()
-            if self._connection.fileno() in ready:
-                self._standing = False
-                rung = checked(self._connection.read(), self._connection.address) is not None
-                if rung or now >= deadline:
-                    return False
-            elif now >= self._overdue:
-                self._standing = False
-                raise self._connection.lost(TimeoutError("no answer while waiting for messages"))
-            elif now >= deadline:
-                return False
+            if connection.fileno() in ready:
+                self._heard = True
+                return Heard.THE_BELL
+            if now >= self._overdue:
+                self.standing = False
+                raise connection.lost(TimeoutError("no answer while waiting for messages"))
+            if now >= deadline:
+                return Heard.NOTHING
 
-    def leave(self) -> None:
-        """Stop standing in line, so that the next token goes to somebody who is free."""
-        if not self._standing:
-            return
-        self._standing = False
+    def leave(self) -> list[Any]:
+        """Stand no longer, so that the next token goes to somebody who is free. Gives the replies of the
+        commands that were behind it."""
+        if not self.standing:
+            return []
+        self.standing = False
         connection = self._connection
         deadline = time.monotonic() + connection.timeout
         try:
             # Not yet standing when it is called off: the two go over two connections, and the second may be
             # heard first. Or no longer: then the token is on its way.
-            while not self._main.call("CLIENT", "UNBLOCK", connection.client_id):
+            while not self._heard and not self._main.call("CLIENT", "UNBLOCK", connection.client_id):
                 if connection.has_more(AGAIN):
                     break
                 if time.monotonic() > deadline:
                     raise connection.lost(TimeoutError("cannot be called off"))
-            reply = connection.read()
+            rung, *replies = [connection.read() for _ in range(1 + self._behind)]
+            checked(rung, connection.address)
+            return replies
         except Exception:
-            self._connection.close()
+            self.hang_up()
             raise
-        if isinstance(reply, ReplyError):
-            self._connection.close()
 
     def wake(self) -> None:
         """End the present or the next wait. Safe in signal handlers and from any thread."""
@@ -120,18 +149,8 @@ class Bell:
 
     def hang_up(self) -> None:
         """Forget the connection: what it stands on broke, and it may be as dead without having been told."""
-        self._standing = False
+        self.standing = False
         self._connection.close()
-
-    def _stand(self) -> None:
-        # Not all for the same time: who woke together would stand in the same order for ever, and what the
-        # first cannot use (a task that it does not know) would never reach the second.
-        stand = random.uniform(0.5, 1.0) * STAND
-        self._connection.send(pack("BLPOP", *self._bells, f"{stand:.3f}"))
-        self._standing, self._overdue = True, time.monotonic() + stand + SLACK
-
-    def _woken(self, seconds: float) -> bool:
-        return bool(readable(self._wake_reader, seconds)) and self._drain()
 
     def _drain(self) -> bool:
         try:

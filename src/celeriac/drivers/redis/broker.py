@@ -13,7 +13,7 @@ import msgspec
 
 from celeriac.drivers.counting import ALONE
 from celeriac.drivers.redis import exchanges, foreign, scripts
-from celeriac.drivers.redis.bell import Bell
+from celeriac.drivers.redis.bell import Bell, Heard
 from celeriac.drivers.redis.connection import Connection, pack
 from celeriac.drivers.redis.holding import Holding
 from celeriac.drivers.redis.keys import SEPARATOR, Keys
@@ -77,6 +77,7 @@ class RedisBroker:
         self._claims: dict[str, int] = {}
         self._holdings: dict[str, Holding] = {}
         self._unanswered: _Turn | None = None
+        self._lease = 0.0
         #: Claims of an answer that came, in a call that failed afterwards.
         self._found: list[Claim] = []
         self._revoked = Revoked(self._is_revoked)
@@ -104,10 +105,12 @@ class RedisBroker:
     def enlist(self, owner: str, node: str, lease: float) -> None:
         self._run(scripts.ENLIST, [self._keys.claims + owner], owner, node, int(lease * 1000), *self._queues)
         self._turns[owner] = 0
+        self._lease = lease
 
     def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
-        unanswered = self._unanswered
+        unanswered, answered_now = self._unanswered, False
         if unanswered is not None:
+            answered_now = self._bell.standing
             found = self._exchange(unanswered)
             if unanswered.owner == owner:
                 # Kept here until they are returned: should the next exchange fail, nobody else knows of them.
@@ -115,7 +118,7 @@ class RedisBroker:
                 outcomes = outcomes[len(unanswered.outcomes) :]
                 want = max(0, want - len(self._found))
         claims: list[Claim] = []
-        while unanswered is None or outcomes or (want and not self._found):
+        while unanswered is None or outcomes or (want and not self._found and not answered_now):
             unanswered = None
             part = _fitting(outcomes)
             last = part == len(outcomes)
@@ -150,6 +153,8 @@ class RedisBroker:
         return claims
 
     def dismiss(self, owner: str) -> None:
+        if self._bell.standing:
+            self._bell.hang_up()
         self._run(scripts.DISMISS, [self._keys.claims + owner], owner, LEFT_BEGUN)
         self._turns.pop(owner, None)
         self._holdings.pop(owner, None)
@@ -301,9 +306,13 @@ class RedisBroker:
 
     # -- a turn
 
-    def _next_turn(self, owner: str, outcomes: Sequence[Outcome], want: int) -> _Turn:
+    def _next_turn(
+        self, owner: str, outcomes: Sequence[Outcome], want: int, *, at_the_bell: bool = False
+    ) -> _Turn:
         number = self._turns.get(owner, 0) + 1
         first = self._claims.get(owner, 0) + 1
+        # The part of its lease that a node must have left for what its children claim at the bell.
+        fresh = int(self._lease * 1000 / 2) if at_the_bell else 0
         self._served += 1
         acks, others, flat = packed_outcomes(
             self._keys, owner, self._holding(owner), outcomes, with_results=self._with_results
@@ -311,7 +320,7 @@ class RedisBroker:
         packed = scripts.TURN.packed(
             [self._keys.claims + owner],
             self._names,
-            _encode((number, first, min(want, MOST_CLAIMS), MOST_BYTES)),
+            _encode((number, first, min(want, MOST_CLAIMS), MOST_BYTES, fresh)),
             self._packed_queues[self._served % len(self._packed_queues)],
             acks,
             others,
@@ -319,7 +328,7 @@ class RedisBroker:
         )
         if want:
             packed += pack("LRANGE", f"{self._keys.batches}{owner}:{first}", 0, -1)
-        return _Turn(owner, number, outcomes, packed, bool(want))
+        return _Turn(owner, number, outcomes, packed, want)
 
     def _exchange(self, turn: _Turn) -> list[Claim]:
         if self._closed:
@@ -328,8 +337,8 @@ class RedisBroker:
         # Until its reply is here nobody knows whether it happened; its number makes sending it again safe.
         self._unanswered = turn
         try:
-            self._bell.leave()
-            reply, *batch = scripts.TURN.replies(self._connection, turn.packed, 2 if turn.claims else 1)
+            told = self._bell.leave()
+            reply, *batch = scripts.TURN.replies(self._connection, turn.packed, 2 if turn.want else 1, told)
         except OperationalError:
             if not self._connection.is_open:
                 self._bell.hang_up()
@@ -337,6 +346,8 @@ class RedisBroker:
         self._unanswered = None
         if reply is None:
             raise Fenced(owner)
+        if not reply:
+            return self._exchange(self._next_turn(owner, turn.outcomes, turn.want))
         self._turns[owner] = turn.number
         due, revoked, *runs = reply
         self._next_look = due / 1000 + LATE if due > 0 else -due / 1000
@@ -378,21 +389,35 @@ class RedisBroker:
         return claims, list(flat[1::5])
 
     def _wait_and_claim(self, owner: str, want: int, deadline: float) -> list[Claim]:
+        bell = self._bell
         while True:
             seconds = deadline - time.monotonic()
             if self._next_look:
                 seconds = min(seconds, self._next_look - time.time())
             try:
-                woken = self._bell.wait(seconds)
+                if self._queues and not bell.standing:
+                    if bell.is_called:
+                        return []
+                    self._stand(owner, want)
+                heard = bell.wait(seconds)
             except OperationalError:
                 # Of the two connections the quiet one may be dead without having been told.
                 self._connection.close()
                 raise
-            if woken:
+            if heard is Heard.A_CALL:
                 return []
-            claims = self._exchange(self._next_turn(owner, (), want))
+            claims = self._exchange(self._unanswered or self._next_turn(owner, (), want))
             if claims or time.monotonic() >= deadline:
                 return claims
+
+    def _stand(self, owner: str, want: int) -> None:
+        holding = self._holdings.get(owner)
+        if holding is not None and holding.batches:
+            # It will be called away when what it holds ends, and not wait for more while it cannot answer.
+            self._bell.stand()
+            return
+        self._unanswered = turn = self._next_turn(owner, (), want, at_the_bell=True)
+        self._bell.stand(turn.packed, 2)
 
     # -- odds and ends
 
@@ -433,8 +458,8 @@ class _Turn(msgspec.Struct, frozen=True):
     number: int
     outcomes: Sequence[Outcome]
     packed: bytes
-    #: Whether it wants claims: then the reading of the first batch stands behind it.
-    claims: bool
+    #: The claims that it wants: if any, the reading of the first batch stands behind it.
+    want: int
 
 
 def _fitting(outcomes: Sequence[Outcome]) -> int:

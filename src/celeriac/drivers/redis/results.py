@@ -14,6 +14,7 @@ from weakref import WeakSet
 from hiredis import PushNotification, ReplyError
 
 from celeriac.drivers.redis.connection import Connection, ServerError, pack
+from celeriac.drivers.redis.ear import SILENCE, RedisEar
 from celeriac.drivers.redis.keys import Keys
 from celeriac.drivers.redis.scripts import PUSH, UPDATE
 from celeriac.exceptions import OperationalError
@@ -24,9 +25,6 @@ T = TypeVar("T")
 
 #: Seconds between a lost watch and the next try, from the first to the longest.
 PAUSES = (0.01, 0.05, 0.2, 0.5, 1.0)
-#: Seconds without a word after which a watch that somebody waits for asks whether the server is still there,
-#: and then the seconds for its answer.
-SILENCE = 2.0
 
 
 class RedisResults:
@@ -36,6 +34,8 @@ class RedisResults:
         self._connect = connect
         self._keys = keys
         self._free: deque[Connection] = deque()
+        #: One, since connections are dear: it is opened when somebody waits alone.
+        self._ears: deque[Connection] = deque([connect(resp3=True)])
         self._watches: WeakSet[RedisWatch] = WeakSet()
         self._closed = False
 
@@ -79,6 +79,12 @@ class RedisResults:
             watch.close()
         return watch
 
+    def ear(self) -> RedisEar | None:
+        try:
+            return None if self._closed else RedisEar(self._ears.pop(), self._keys, self._ears.append)
+        except IndexError:
+            return None
+
     def push(self, task_id: str, first: int, parts: Sequence[bytes], keep: int, ttl: float | None) -> None:
         number, stream = self._stream(task_id)
         packed = PUSH.packed([number, stream], first, keep, int(ttl * 1000) if ttl else 0, *parts)
@@ -99,8 +105,9 @@ class RedisResults:
         self._closed = True
         for watch in list(self._watches):
             watch.close()
-        while self._free:
-            self._free.pop().close()
+        for free in (self._free, self._ears):
+            while free:
+                free.pop().close()
 
     def _stream(self, task_id: str) -> tuple[str, str]:
         """Where the number of its last part lies, and where its parts do."""

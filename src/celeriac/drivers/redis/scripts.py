@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -49,9 +50,12 @@ class Script:
             return connection.call_packed(packed)
         return checked(reply, connection.address)
 
-    def replies(self, connection: Connection, packed: bytes, count: int) -> list[Any]:
-        """As `call`, with the replies of the commands that stand behind this one in `packed`."""
-        replies = [connection.exchange(packed), *(connection.read() for _ in range(count - 1))]
+    def replies(
+        self, connection: Connection, packed: bytes, count: int, told: Sequence[Any] = ()
+    ) -> list[Any]:
+        """As `call`, with the replies of the commands that stand behind this one in `packed`. `told` are
+        those that came over another connection."""
+        replies = told or [connection.exchange(packed), *(connection.read() for _ in range(count - 1))]
         if isinstance(replies[0], ReplyError) and str(replies[0]).startswith("NOSCRIPT"):
             connection.call("SCRIPT", "LOAD", self.source)
             replies = [connection.exchange(packed), *(connection.read() for _ in range(count - 1))]

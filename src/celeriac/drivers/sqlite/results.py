@@ -63,6 +63,9 @@ class SqliteResults:
     def load(self, ids: Sequence[str]) -> list[bytes | None]:
         return self._session.read(lambda db: _load(db, ids))
 
+    def ear(self) -> None:
+        return None
+
     def watch(self, told: Callable[[str, bytes], None]) -> SqliteWatch:
         watch = SqliteWatch(self._session, told, self._watches.discard)
         self._watches.add(watch)

@@ -1,7 +1,8 @@
 -- Settle outcomes and claim messages for one owner.
 --
 -- KEYS[1]  the owner's claims (hash); the claims themselves lie in batches, see prelude.lua
--- ARGV[2]  msgpack {sequence number of this turn, first number for new claims, most claims, most bytes}
+-- ARGV[2]  msgpack {sequence number of this turn, first number for new claims, most claims, most bytes, ms that the node's lease
+--          must have left or 0}
 -- ARGV[3]  msgpack array of queues, in the order of serving: {name, ready key of step 0, of step 3, of step 6, of step 9}
 -- ARGV[4]  msgpack {number of results of plain acks, their ttl in ms or "", batches of which nothing is held after this turn,
 --          {batch, index, batch, index ...} of the claims settled in others, fields of settled claims that had begun}; a batch is
@@ -16,7 +17,8 @@
 -- The caller sends outcomes only of claims that it holds, and nobody but the owner can drop one, so it is enough to check
 -- the owner. Plain acks go flat, and so do the members of chords that end with one: tables and single deletes cost more than the
 -- commands that store the results.
--- Result   false: the owner is not known. Otherwise {due of the next delayed message in ms or 0 (only if nothing was claimed;
+-- Result   false: the owner is not known, or has gone on since; nothing if the lease is older than ARGV[2] wants. Otherwise
+--          {due of the next delayed message in ms or 0 (only if nothing was claimed;
 --          below zero if no lookout will wake anybody for it), false or what is revoked, run, run ...} with a run for each list
 --          from which something was claimed; claims are numbered in this order. The first run is {queue, how many}: the caller
 --          reads its envelopes from the batch of its first claim, right behind this script, for they cost less on that way. The
@@ -55,8 +57,8 @@ local function without_paused(queues)
   return served
 end
 
-local last = redis.call('HGET', claims, 's')
-if not last then return false end
+local last = tonumber(redis.call('HGET', claims, 's') or nil)
+if not last or last > sequence then return false end
 even_when_full()
 
 -- What the caller is told of new batches.
@@ -76,7 +78,7 @@ local function reply_with(due, firsts, readies)
   return reply
 end
 
-if tonumber(last) == sequence then
+if last == sequence then
   local firsts, readies = {}, {}
   for _, batch in ipairs(batches_of(owner)) do
     if batch[1] >= first then
@@ -84,6 +86,16 @@ if tonumber(last) == sequence then
     end
   end
   return reply_with(0, firsts, readies)
+end
+
+-- It was said long ago, and was to wait at a bell. A node of which nobody has heard meanwhile may be cut off or stand still:
+-- another one is to have it.
+if turn[5] > 0 then
+  local lease_end = redis.call('ZSCORE', NODES, redis.call('HGET', OWNERS, owner) or '')
+  if not lease_end or tonumber(lease_end) < now() + turn[5] then
+    for _, queue in ipairs(cmsgpack.unpack(ARGV[3])) do ring(queue[1], 1) end
+    return {}
+  end
 end
 
 -- Settle.
