@@ -252,15 +252,20 @@ def after_the_script() -> str:
     return "settling, reply unread" if settling else "claiming, reply unread"
 
 
-def _replies(original: Any, self: scripts.Script, connection: Connection, packed: bytes, count: int) -> Any:
-    if turning and self is scripts.TURN and armed(after_the_script()):
+def _replies(
+    original: Any, self: scripts.Script, connection: Connection, packed: bytes, count: int, told: list[Any]
+) -> Any:
+    if told and told[1]:
+        # They came with the bell.
+        fault("claiming, reply unread")
+    elif turning and self is scripts.TURN and armed(after_the_script()):
         connection.send(packed)
         # The reply has come, so the script has run; nobody reads it.
         claims = b"killed_app" in waiting(connection)
         if settling or claims:
             fault(after_the_script())
         return [connection.read() for _ in range(count)]
-    return original(self, connection, packed, count)
+    return original(self, connection, packed, count, told)
 
 
 def waiting(connection: Connection) -> bytes:

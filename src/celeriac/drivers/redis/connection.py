@@ -28,9 +28,9 @@ from celeriac.exceptions import OperationalError
 #: Bytes asked of the kernel at once; large enough for a batch of 64 small messages in one call.
 READ_SIZE = 65536
 CLOSED = "the server closed the connection"
-#: Looks for a reply before falling asleep over it, 1.5 us each, and exchanges that are not looked for after
-#: such looking was in vain.
-GLANCES, BLIND = int(os.environ.get("GL", "40")), int(os.environ.get("BL", "32"))
+#: How often a reply is looked for before falling asleep over it, 1.5 us each; and how many exchanges go without
+#: when that was in vain.
+GLANCES, BLIND = 40, 32
 
 
 class Stream(Protocol):
