@@ -16,7 +16,7 @@ import struct
 import time
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, cast
 
 from hiredis import ProtocolError, PushNotification, Reader, ReplyError
 from hiredis import pack_command as _pack
@@ -28,8 +28,8 @@ from celeriac.exceptions import OperationalError
 #: Bytes asked of the kernel at once; large enough for a batch of 64 small messages in one call.
 READ_SIZE = 65536
 CLOSED = "the server closed the connection"
-#: How often a reply is looked for before falling asleep over it, 1.5 us each; and how many exchanges go without
-#: when that was in vain.
+#: How often a reply is looked for before falling asleep over it, 1.5 us each; and how many exchanges go
+#: without when that was in vain.
 GLANCES, BLIND = 40, 32
 
 
@@ -37,7 +37,7 @@ class Stream(Protocol):
     """What is used of a socket."""
 
     def sendall(self, data: bytes, /) -> None: ...
-    def recv(self, size: int, flags: int = 0, /) -> bytes: ...
+    def recv(self, size: int, /) -> bytes: ...
     def fileno(self) -> int: ...
     def settimeout(self, seconds: float | None, /) -> None: ...
     def shutdown(self, how: int, /) -> None: ...
@@ -69,7 +69,7 @@ class Connection:
         self.notices: list[Sequence[Any]] = []
         #: Monotonic seconds at which the last command was sent.
         self.last_use = 0.0
-        #: Exchanges until the next reply is looked for.
+        #: Exchanges until the next reply is looked for; without end where only a plain socket can.
         self._blind = 0.0
         self._stream: Stream | None = None
         self._reader = Reader()
@@ -113,13 +113,14 @@ class Connection:
         if self._blind:
             self._blind -= 1
             return stream.recv(READ_SIZE)
+        plain = cast(socket.socket, stream)
         for _ in range(GLANCES):
             try:
-                return stream.recv(READ_SIZE, socket.MSG_DONTWAIT)
+                return plain.recv(READ_SIZE, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 continue
         self._blind = BLIND
-        return stream.recv(READ_SIZE)
+        return plain.recv(READ_SIZE)
 
     def call_many(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
         """Send several commands at once; error replies stand in the list as they came."""
