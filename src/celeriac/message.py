@@ -34,12 +34,15 @@ STREAM_MARK = "stream:"
 
 
 class Members(msgspec.Struct, frozen=True):
-    """How many members a chord has: told with its first message, for stores where others count too."""
+    """How many members a chord has, told with its first message: for stores where others count too, and for
+    a header that is never sent as a whole."""
 
     chord: str
     size: int
     #: Seconds to keep it; None is for ever.
     ttl: float | None = None
+    #: As `Count.broken`: sent when nobody who counts can say what else.
+    broken: tuple[Message, ...] = ()
 
 
 class Binding(msgspec.Struct, frozen=True):
@@ -60,8 +63,11 @@ class Message(msgspec.Struct, frozen=True):
     priority: int = 0
     #: Epoch seconds before which nobody may claim it; None is now.
     eta: float | None = None
-    #: Drivers that alone count a store's chords may ignore it, for every `Count` tells the size too.
+    #: Of the chords whose headers begin with this message ...
     members: tuple[Members, ...] = ()
+    #: ... and the ids of those whose headers end with it. A header that begins and does not end, and of which
+    #: nothing more comes, is broken: see drivers/counting.py.
+    completes: tuple[str, ...] = ()
     #: Not None: each of these queues gets one, in place of `queue`; see spreading.py.
     copies: tuple[str, ...] | None = None
     #: (exchange, key) of a fanout exchange that others may listen to.
@@ -135,7 +141,7 @@ class Count(msgspec.Struct, frozen=True):
     item: bytes
     #: Sent when all have ended well; they have holes.
     body: tuple[Message, ...] = ()
-    #: Sent in its place if one has failed.
+    #: Sent in its place if one has failed; empty if only `Members.broken` knows it.
     broken: tuple[Message, ...] = ()
     failed: bool = False
     #: Seconds to keep what was counted while others are missing; None is for ever.

@@ -13,7 +13,7 @@ from celeriac.exceptions import CeleriacError, TaskRevokedError
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.request import Request
 from celeriac.wire.result import encode_result
-from celeriac.wire.task import unpack
+from celeriac.wire.task import unpack, unpack_identity
 
 #: Messages that are removed in one step.
 AT_ONCE = 1000
@@ -54,9 +54,15 @@ class _Purged:
         self.results: list[Result] = []
         try:
             message = unpack(claim.payload)
+        except CeleriacError:
+            identified = unpack_identity(claim.payload)
+            if identified is None:
+                return  # nobody can read whose it was
+            message = identified
+        try:
             args, kwargs, embed = message.arguments(app.conf.accept_content)
         except CeleriacError:
-            return  # nobody can read whose it was
+            args, kwargs, embed = [], {}, {"chord": counting.UNREAD} if message.group else {}
         error = TaskRevokedError("purged")
         request = Request.from_message(message, args, kwargs, embed)
         ended = [request, *(failing.request for failing in counting.never_run(app, request))]

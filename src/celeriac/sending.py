@@ -126,10 +126,10 @@ def compose(
     if app.passage is not None:
 
         def make(call: Call) -> None:
-            call.message = _compose(app, name, call.args, call.kwargs, call.options, task)
+            call.message = composed(app, name, call.args, call.kwargs, call.options, task)
 
         return app.passage.send(Call(name, args, kwargs, options, task), make)
-    return _compose(app, name, args, kwargs, options, task)
+    return composed(app, name, args, kwargs, options, task)
 
 
 def send_through(
@@ -144,13 +144,13 @@ def send_through(
     """Compose and send one call within the hooks of the app's middleware."""
 
     def make_and_send(call: Call) -> None:
-        call.message = _compose(app, name, call.args, call.kwargs, call.options, task)
+        call.message = composed(app, name, call.args, call.kwargs, call.options, task)
         app.send(call.message, name)
 
     return passage.send(Call(name, args, kwargs, options, task), make_and_send)
 
 
-def _compose(
+def composed(
     app: Sender,
     name: str,
     args: Sequence[Any],

@@ -211,7 +211,7 @@ class Stage:
         return depth.ready + depth.delayed + depth.claimed == 0
 
     def unfinished_chords(self) -> int:
-        return sum(members is not None for members in store_of(self.url)._chords.values())
+        return store_of(self.url).chords.unfinished()
 
 
 @pytest.fixture(scope="module")

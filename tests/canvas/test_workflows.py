@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +16,7 @@ from uuid import uuid4
 
 import pytest
 
+from canvas.test_random import until
 from celeriac import Celery, GroupResult, chain, chord, group
 from celeriac.canvas.publishing import message_of
 from celeriac.exceptions import ChordError, TaskRevokedError, TimeoutError
@@ -46,6 +50,7 @@ class Stage:
     """An app with its tasks, and a worker that runs them in this process."""
 
     def __init__(self, url: str) -> None:
+        self.url = url
         self.app = app = Celery("workflows", broker=url, backend=url, set_as_current=False)
         self.heard = heard = Heard()
         self.held = threading.Event()
@@ -96,6 +101,13 @@ class Stage:
         self.add, self.total, self.listed, self.fail = add, total, listed, fail
         self.hear, self.hear_id, self.again, self.instead = hear, hear_id, again, instead
         self.wait_for_the_test = wait_for_the_test
+
+    def waiting(self, queue: str) -> int:
+        return self.app.broker.depth([queue])[queue].ready
+
+    def settled(self) -> bool:
+        depth = self.app.broker.depth(["celery"])["celery"]
+        return depth.ready + depth.delayed + depth.claimed == 0
 
 
 @pytest.fixture(scope="module", params=["memory", "sqlite", "redis"])
@@ -382,16 +394,109 @@ def test_a_group_is_published_in_few_exchanges() -> None:
     url = f"memory://{uuid4().hex}"
     with Celery(broker=url, backend=url, set_as_current=False) as app:
         exchanges: list[int] = []
-        publish = app.broker.publish
+        publish_all = app.broker.publish_all
 
-        def counting(messages: Any) -> None:
-            exchanges.append(len(messages))
-            publish(messages)
+        def counting(batches: Any) -> None:
+            publish_all(exchanges.append(len(batch)) or batch for batch in batches)  # type: ignore[func-returns-value]
 
-        app.broker.publish = counting  # type: ignore[method-assign]
+        app.broker.publish_all = counting  # type: ignore[method-assign]
         result = group((app.signature("far", (n,)) for n in range(2000)), app=app).delay()
         assert exchanges == [500] * 4
         assert app.broker.depth(["celery"])["celery"].ready == len(result) == 2000
+
+
+# --- what is never whole, or never understood -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("unread", [[1], [0, 1]], ids=["one", "all"])
+def test_a_member_that_no_worker_can_read_fails_the_chord(stage: Stage, unread: list[int]) -> None:
+    header = [stage.add.s(n).set(serializer="pickle" if n in unread else "json") for n in range(2)]
+    result = chord(header, stage.total.s().on_error(stage.hear.s())).delay()
+    with pytest.raises(ChordError, match="ContentDisallowed"):
+        result.get(timeout=WAIT)
+    assert [task_id for task_id, _ in stage.heard.wait()] == [result.id]
+
+
+def test_a_group_whose_member_no_worker_can_read_leaves_no_chord(stage: Stage) -> None:
+    results = group(stage.add.s(1), stage.add.s(2).set(serializer="pickle")).delay()
+    with pytest.raises(Exception, match="pickle"):
+        results.get(timeout=WAIT)
+    assert results[0].get(timeout=WAIT) == 1
+
+
+def test_a_header_whose_producer_is_killed_while_it_sends_it_fails_its_chord(stage: Stage) -> None:
+    if stage.url.startswith("memory"):
+        return  # there a producer dies with its store
+    killed = subprocess.run([sys.executable, "-c", KILLED_PRODUCER, stage.url], timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    body = stage.app.AsyncResult("of the killed producer")
+    until(lambda: stage.app.broker.beat("a node", 30.0) == [] and body.ready())
+    with pytest.raises(ChordError, match="its producer sent a part of the header"):
+        body.get(timeout=WAIT)
+    assert [task_id for task_id, _ in stage.heard.wait()] == [body.id]
+    until(stage.settled)
+    assert body.state == "FAILURE"
+    assert len(stage.heard.calls) == 1
+
+
+#: It dies with 500 of its messages sent.
+KILLED_PRODUCER = """
+import os, signal, sys
+from celeriac import Celery, chord, signals
+from celeriac.drivers import counting
+
+counting.PATIENCE = 0.2
+app = Celery(broker=sys.argv[1], backend=sys.argv[1])
+made = 0
+
+@signals.before_task_publish.connect
+def die(**_):
+    global made
+    made += 1
+    if made == 700:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+body = app.signature("total").on_error(app.signature("hear"))
+chord([app.signature("add", (n,)) for n in range(1200)], body).apply_async(task_id="of the killed producer")
+"""
+
+
+# --- errbacks by name -------------------------------------------------------------------------------------
+
+
+def test_CAN_10_errbacks_of_every_kind_are_called_once_on_every_level(stage: Stage) -> None:
+    """One that takes the error, one that takes an id, and one of a task that this worker does not know."""
+    add, fail, total = stage.add.s, stage.fail.s, stage.total.s
+    far = {"task": "far.errback", "options": {"queue": "elsewhere"}}
+    for make, called in (
+        (lambda: fail() | add(1), 1),
+        (lambda: add(1) | fail() | add(1), 1),
+        (lambda: group(fail(), add(1) | fail(), add(1)), 2),
+        (lambda: chord([fail(), add(1)], total()), 1),
+        (lambda: chord([add(1) | fail() | add(1), add(1)], total() | add(1)), 1),
+        (lambda: chord([chord([fail(), add(1)], total()), add(1)], total()), 1),
+        (lambda: chord([group(fail(), add(1)) | total(), add(1)], group(total(), total())), 2),
+        (lambda: add(1) | group(fail(), add(1)) | total() | add(1), 1),
+        (lambda: chord([add(1)], fail()), 1),
+        (lambda: group(chord([add(1) | fail()], total()), add(1)), 1),
+    ):
+        heard: list[list[str]] = []
+        for errback in (stage.hear.s(), stage.hear_id.s(), far):
+            stage.heard.calls.clear()
+            workflow = make()
+            workflow.link_error(errback)
+            workflow.apply_async()
+            if errback is far:
+                until(lambda least=called: stage.waiting("elsewhere") >= least)  # type: ignore[misc]
+            else:
+                stage.heard.wait(called)
+            until(stage.settled)
+            waiting = [unpack(payload) for payload in stage.app.broker.peek("elsewhere", 100)]
+            stage.app.broker.purge("elsewhere")
+            ids = [message.arguments({"json"})[0] for message in waiting]
+            heard.append([*(task_id for task_id, _ in stage.heard.calls), *(id for (id,) in ids)])
+        assert [len(ids) for ids in heard] == [called] * 3, workflow
+        assert all(len(set(ids)) == called for ids in heard)
 
 
 KILLED = """

@@ -10,7 +10,10 @@ import pytest
 
 TESTS = Path(__file__).with_name("test_kills.py")
 #: Where tests of a row may be too, because they need what these have.
-ALSO = [Path(__file__).with_name(name) for name in ("test_stopping.py", "test_pools.py")]
+ALSO = [
+    *(Path(__file__).with_name(name) for name in ("test_stopping.py", "test_pools.py")),
+    Path(__file__).parents[1] / "canvas" / "test_workflows.py",
+]
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 
 IN_ORDER = [

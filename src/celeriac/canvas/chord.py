@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from celeriac.canvas.breaking import breaking
 from celeriac.canvas.group import flattened, group
 from celeriac.canvas.publishing import send
 from celeriac.canvas.signature import (
@@ -17,6 +18,7 @@ from celeriac.canvas.signature import (
     stamps_joined,
 )
 from celeriac.exceptions import ChordError
+from celeriac.message import Message
 from celeriac.result import EagerResult
 from celeriac.wire.ids import new_id
 
@@ -187,7 +189,8 @@ class chord(Signature):
         counted = {**body, "chord_size": members}
         sent = header.prepare(args, kwargs, **own, **only_header, chord=counted)
         _first(body_result).parent = sent.result
-        return Prepared(_announced(sent.calls, sent.result.id, members), body_result)
+        broken = breaking(self.app, body, sent.result.id)
+        return Prepared(_announced(sent.calls, sent.result.id, members, broken), body_result)
 
     def freeze(
         self,
@@ -327,15 +330,23 @@ def _ends_in_group(task: Any) -> bool:
     return next((_ends_in_group(step) for step in reversed(steps) if step), False)
 
 
-def _announced(calls: Iterable[Call], group_id: str, members: int) -> Iterator[Call]:
-    """Where a foreign worker may finish the chord, it must find its size: the first message tells it."""
-    told = False
+def _announced(
+    calls: Iterable[Call], group_id: str, members: int, broken: tuple[Message, ...]
+) -> Iterator[Call]:
+    """The first message of a header tells its size, for a foreign worker that finishes the chord, and the
+    last one that this is all: so a store knows of a producer that sends no more of what it began."""
+    last: Call | None = None
     for call in calls:
-        if not told:
+        if last is None:
             # A chord in its header has told its own already.
-            call.options["chord_sizes"] = (*call.options.get("chord_sizes", ()), (group_id, members))
-            told = True
-        yield call
+            told = (*call.options.get("chord_sizes", ()), (group_id, members, broken))
+            call.options["chord_sizes"] = told
+        else:
+            yield last
+        last = call
+    if last is not None:
+        last.options["chord_ends"] = (*last.options.get("chord_ends", ()), group_id)
+        yield last
 
 
 def _first(result: Any) -> Any:

@@ -1,7 +1,7 @@
 """What the end of a task means to the chord whose header it stands in, also an end that never comes.
 
 A member that ends is counted by the store in the step that settles it. The last one sets off the body; if one
-of them failed, a message in the body's place that makes it fail: see `BREAK`.
+of them failed, a message in the body's place that makes it fail: see breaking.py.
 """
 
 from __future__ import annotations
@@ -9,28 +9,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
+from celeriac.canvas.breaking import breaking, opened
 from celeriac.canvas.chain import chain
 from celeriac.canvas.chord import chord
 from celeriac.canvas.group import group, id_of_member, is_single
 from celeriac.canvas.publishing import messages_of
 from celeriac.canvas.signature import Signature, as_signature, listing
-from celeriac.message import FAILED_HOLE, PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, Count, Message
+from celeriac.message import PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, Count, Message
 from celeriac.request import Request
 from celeriac.states import FAILURE, SUCCESS
 from celeriac.wire.codecs import json_text
 from celeriac.wire.ids import new_id
 from celeriac.wire.raised import encode_exception
-from celeriac.wire.task import with_open_body
-
-#: The task that makes a chord's body fail. Stock Celery has one of this name, and so called it does the same.
-BREAK = "celery.chord_unlock"
 
 #: What the messages of one chord's body have in common for all members, by the id of its group.
 _templates: dict[str, _Template] = {}
 #: Chords at the same time in one process; with more, what is needed again is made again.
 _MOST_TEMPLATES = 200
+
+
+#: The chord of a member that nobody here can read: only the store knows what it comes to.
+UNREAD: Mapping[str, Any] = {"chord_size": 0, "unread": True}
 
 
 class Failing(NamedTuple):
@@ -121,34 +120,19 @@ def _template(app: Any, chord: Mapping[str, Any], group: str) -> _Template:
     body = dict(chord)
     size = int(body.pop("chord_size", None) or 0)
     ttl = app.conf.seconds("result_chord_expires") or app.conf.seconds("result_expires") or None
-    values, failed, parent, root = (new_id() for _ in range(4))
+    if chord is UNREAD:
+        return _Template((), (), 0, ttl)
+    values, parent, root = (new_id() for _ in range(3))
     came_from: dict[str, Any] = {"root_id": root, "parent_id": parent, "serializer": "json"}
-    holes = {f'"{values}"': VALUES_HOLE, failed: FAILED_HOLE, parent: PARENT_HOLE, root: ROOT_HOLE}
+    holes = {f'"{values}"': VALUES_HOLE, parent: PARENT_HOLE, root: ROOT_HOLE}
     # Nobody is its sender but the member that will be the last.
     runs, _ = messages_of(app, as_signature(body, app), (values,), **came_from)
-    fails, _ = messages_of(app, _breaking(app, body, group, values, failed), **came_from)
-    template = _Template(_opened(runs, holes), _opened(fails, holes), size, ttl)
+    template = _Template(opened(runs, holes), breaking(app, body, group), size, ttl)
     if all(message.eta is None and b'"expires": null' in message.payload for message in runs):
         if len(_templates) >= _MOST_TEMPLATES:
             _templates.clear()
         _templates[group] = template
     return template
-
-
-def _breaking(app: Any, body: Mapping[str, Any], group: str, item: str, failed: str) -> Signature:
-    """The call that makes the body of a chord fail, for the reason that `item` gives."""
-    said = body.get("options") or {}
-    # Where the body would have gone, so that who would have run it hears of it.
-    place = {name: said[name] for name in ("queue", "priority", "routing_key", "exchange") if name in said}
-    kwargs = {"interval": 1, "max_retries": None, "result": [[[failed, None], None]], "failed": item}
-    return Signature(BREAK, (group, dict(body)), kwargs, {**place, "ignore_result": True}, app=app)
-
-
-def _opened(messages: list[Message], holes: Mapping[str, bytes]) -> tuple[Message, ...]:
-    return tuple(
-        msgspec.structs.replace(message, payload=with_open_body(message.payload, holes))
-        for message in messages
-    )
 
 
 def _request_of(signature: Signature, of: Request) -> Request:

@@ -40,12 +40,12 @@ def messages_of(
 def message_of(app: Any, call: Call) -> Message:
     """The message of one call, as everybody who listens wants it."""
     task, options = call.known, call.options
-    sizes = options.pop("chord_sizes", ())
+    sizes, ends = options.pop("chord_sizes", ()), options.pop("chord_ends", ())
     if task is not None:
         task.check_arguments(call.args, call.kwargs)
     message = call.message or compose(app, call.task, call.args, call.kwargs, options, task)
-    if sizes:
+    if sizes or ends:
         keep = app.conf.seconds("result_chord_expires") or app.conf.seconds("result_expires") or None
-        members = tuple(Members(chord, size, keep) for chord, size in sizes)
-        message = msgspec.structs.replace(message, members=members)
+        members = tuple(Members(chord, size, keep, broken) for chord, size, broken in sizes)
+        message = msgspec.structs.replace(message, members=members, completes=ends)
     return told_before(message, call.task) if signals.before_task_publish.receivers else message

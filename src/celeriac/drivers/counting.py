@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -17,6 +17,9 @@ THROUGH = 300.0
 #: How the encoded body of a message ends after which nothing comes: one for each way that base64 can fall.
 _NOTHING_FOLLOWS = b'{"callbacks": null, "errbacks": null, "chain": null, "chord": null}]'
 ALONE = tuple(b2a_base64(_NOTHING_FOLLOWS[-length:], newline=False) + b'"' for length in (63, 64, 65))
+
+#: Seconds without another message after which the producer of a header that is not whole is given up.
+PATIENCE = 60.0
 
 _ITEM = re.compile(rb'\[1, "([^"]*)", "([A-Z]+)", (.*)\]\Z', re.DOTALL)
 _SUCCESS = b"SUCCESS"
@@ -41,6 +44,49 @@ def set_off(last: Count, items: Sequence[bytes]) -> list[Message]:
         said[VALUES_HOLE], said[FAILED_HOLE] = items[broken], known[broken][0]
     holes = {hole: _escaped(text) for hole, text in said.items()}
     return [_filled(message, holes) for message in (last.body if broken is None else last.broken)]
+
+
+def broken_off(chord: str, broken: Sequence[Message]) -> list[Message]:
+    """The messages that a chord comes to whose producer sent a part of its header and no more."""
+    holes = {
+        VALUES_HOLE: item_of_the_lost(chord),
+        **dict.fromkeys((FAILED_HOLE, PARENT_HOLE, ROOT_HOLE), chord),
+    }
+    escaped = {hole: _escaped(text.encode()) for hole, text in holes.items()}
+    return [_filled(message, escaped) for message in broken]
+
+
+def item_of_the_lost(chord: str) -> str:
+    """What is counted for members that were never sent."""
+    error = {
+        "exc_type": "OperationalError",
+        "exc_message": ["its producer sent a part of the header and then no more: it was ended, or failed"],
+        "exc_module": "celeriac.exceptions",
+    }
+    return f'[1, "{chord}", "FAILURE", {msgspec.json.encode(error).decode()}]'
+
+
+class Headers:
+    """Of the chords that pass by in messages: those of whose headers a part is sent and a part is to come."""
+
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        self.open: set[str] = set()
+
+    def after(self, messages: Iterable[Message]) -> set[str]:
+        """Take note of what is sent in one step; returns the chords that were open before it and are whole
+        now."""
+        begun: set[str] = set()
+        whole: set[str] = set()
+        for message in messages:
+            if message.members:
+                begun.update(members.chord for members in message.members)
+            if message.completes:
+                whole.update(message.completes)
+        before = self.open
+        self.open = (before | begun) - whole if begun or whole else before
+        return before & whole
 
 
 def _filled(message: Message, holes: dict[bytes, bytes]) -> Message:

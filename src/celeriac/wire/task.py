@@ -150,7 +150,8 @@ def unpack(payload: bytes, accept: Collection[str] = JSON_ONLY) -> TaskMessage:
 
 
 def unpack_identity(payload: bytes) -> TaskMessage | None:
-    """Of a message that `unpack` refuses: name and id, if it shows them. Its sender waits for an answer."""
+    """Of a message that `unpack` refuses: name, id and group, if it shows them. Its sender, and perhaps a
+    chord, waits for an answer."""
     try:
         headers = loads_plain_json(payload)["headers"]
         name, id = headers["task"], headers["id"]
@@ -158,9 +159,13 @@ def unpack_identity(payload: bytes) -> TaskMessage | None:
         return None
     if not (isinstance(name, str) and isinstance(id, str)):
         return None
+    group, index = headers.get("group"), headers.get("group_index")
+    known = _Headers(name, id)
+    if isinstance(group, str) and (index is None or isinstance(index, int)):
+        known.group, known.group_index = group, index
     envelope = _Envelope(b"")
     try:
-        return _message(payload, envelope, _Headers(name, id))
+        return _message(payload, envelope, known)
     except DecodeError:
         return None
 

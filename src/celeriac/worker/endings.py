@@ -261,7 +261,7 @@ class Endings:
         try:
             args, kwargs, embed = message.arguments(self._accept)
         except Exception:
-            args, kwargs, embed = [], {}, {}
+            args, kwargs, embed = [], {}, {"chord": counting.UNREAD} if message.group else {}
         return self.make_request(claim, message, args, kwargs, embed)
 
     def make_request(

@@ -18,7 +18,7 @@ from typing import Any
 
 from celeriac import signals
 from celeriac.app import Celery
-from celeriac.canvas.counting import BREAK
+from celeriac.canvas.breaking import BREAK
 from celeriac.exceptions import (
     ContentDisallowed,
     DecodeError,

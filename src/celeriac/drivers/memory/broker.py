@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
 
+from celeriac.drivers.counting import Headers
 from celeriac.drivers.memory.store import LONGEST_PAUSE, MemoryStore
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import OperationalError
@@ -29,12 +30,15 @@ class MemoryBroker:
         self._revoked = Revoked(self._is_revoked)
 
     def publish(self, messages: Sequence[Message]) -> None:
-        with self._open() as store:
-            store.add(messages)
+        self.publish_all([messages])
 
     def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
+        headers = Headers()
         for batch in batches:
-            self.publish(batch)
+            with self._open() as store:
+                whole = headers.after(batch)
+                store.add(batch)
+                store.chords.keep(headers.open, whole)
 
     def consume(self, queues: Sequence[str]) -> None:
         with self._open():

@@ -12,8 +12,9 @@ from typing import Protocol
 
 import msgspec
 
-from celeriac.drivers.counting import THROUGH, is_alone, set_off
+from celeriac.drivers.counting import is_alone
 from celeriac.drivers.memory.bus import Air
+from celeriac.drivers.memory.chords import Chords
 from celeriac.drivers.memory.line import Line, Parcel
 from celeriac.drivers.memory.schedules import Group
 from celeriac.drivers.memory.shelf import Shelf
@@ -23,7 +24,6 @@ from celeriac.message import (
     MOST_DEATHS,
     Binding,
     Claim,
-    Count,
     Depth,
     Fate,
     Letter,
@@ -71,12 +71,12 @@ class MemoryStore:
         #: By id of a revoked task: the tick until which it is revoked; and the same as a heap by that tick.
         self._revoked: dict[str, float] = {}
         self._revoked_ends: list[tuple[float, str]] = []
-        #: By chord: what was counted, by index and member; None when it is through. And until when.
-        self._chords: dict[str, dict[tuple[int, str], bytes] | None] = {}
-        self._chord_ends: dict[str, float] = {}
+        self.chords = Chords(self.ticks)
 
     def add(self, messages: Iterable[Message]) -> None:
         for message in messages:
+            if message.members:
+                self.chords.tell(message.members)
             parcel = Parcel(message)
             if message.eta is None:
                 self._make_ready(parcel)
@@ -103,7 +103,7 @@ class MemoryStore:
                 self.results.save(outcome.also)
             self.add(outcome.follow_ups)
             for counted in outcome.counts:
-                self.add(self._count(counted))
+                self.add(self.chords.count(counted))
             if outcome.fate is Fate.BEGUN:
                 parcel.begun = True
                 continue
@@ -168,6 +168,7 @@ class MemoryStore:
         orphans = [owner for owner, holder in self._holders.items() if holder.node in ended]
         for name in ended - {self._holders[owner].node for owner in orphans}:
             del self._leases[name]
+        self.add(self.chords.break_lost())
         return orphans
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
@@ -234,23 +235,6 @@ class MemoryStore:
 
     def is_revoked(self, id: str) -> bool:
         return self._revoked.get(id, 0.0) > self.ticks()
-
-    def _count(self, counted: Count) -> list[Message]:
-        """Count one member of a chord; returns the messages that the last one sets off."""
-        now, chord = self.ticks(), counted.chord
-        for over in [name for name, until in self._chord_ends.items() if until <= now]:
-            del self._chords[over], self._chord_ends[over]
-        members = self._chords.setdefault(chord, {})
-        place = (counted.index, counted.member)
-        if members is None or place in members:
-            return []
-        members[place] = counted.item
-        if counted.ttl is not None:
-            self._chord_ends[chord] = now + counted.ttl
-        if len(members) < counted.size or not counted.size:
-            return []
-        self._chords[chord], self._chord_ends[chord] = None, now + THROUGH
-        return set_off(counted, [item for _, item in sorted(members.items())])
 
     def _drop_over_revokes(self) -> None:
         now = self.ticks()

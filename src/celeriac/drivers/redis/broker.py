@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from celeriac.drivers.counting import ALONE
+from celeriac.drivers.counting import ALONE, item_of_the_lost
 from celeriac.drivers.redis import exchanges, foreign, scripts
 from celeriac.drivers.redis.bell import Bell, Heard
 from celeriac.drivers.redis.connection import Connection, pack
@@ -48,6 +48,8 @@ LATE = 0.5
 
 _SUFFIXES = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
 _encode = msgspec.msgpack.encode
+#: For beat.lua.
+_LOST = item_of_the_lost("\x04")
 
 
 class RedisBroker:
@@ -136,7 +138,7 @@ class RedisBroker:
         self._bell.wake()
 
     def beat(self, node: str, lease: float) -> list[str]:
-        orphans = [_text(owner) for owner in self._run(scripts.BEAT, [], node, int(lease * 1000))]
+        orphans = [_text(owner) for owner in self._run(scripts.BEAT, [], node, int(lease * 1000), _LOST)]
         if self._lookout is not None:
             self._lookout.heard_of_store()
         return orphans

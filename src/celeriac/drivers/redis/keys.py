@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from celeriac.message import GROUP_MARK, PRIORITY_STEPS, STREAM_MARK, Members, priority_step
+from collections.abc import Iterable, Iterator
+
+from msgspec.json import encode as json_encode
+
+from celeriac.message import GROUP_MARK, PRIORITY_STEPS, STREAM_MARK, Members, Message, priority_step
 
 #: Seconds for which a chord's size is kept where results are kept for ever.
 _LONG = 30 * 24 * 3600
@@ -56,10 +60,12 @@ class Keys:
         self.lasting_bindings = prefix + "_kombu.binding_permanent."
         #: sorted set of an exchange's bindings that end: kind, key, queue -> until when, epoch milliseconds
         self.our_bindings = ours + "bindings:"
+        #: set of the keys of chords of whose headers a part is sent and a part is to come
+        self.headers = ours + "headers"
         #: per producer connection: number of its last publish
         self.sent = ours + "sent:"
         self.result = result_prefix + "celery-task-meta-"
-        #: a saved group; with .j, .d, .s, .t, .c what is counted of a chord, see count.lua
+        #: a saved group; with .j, .d, .s, .t, .b, .o, .c what is counted of a chord, see count.lua
         self.group = result_prefix + "celery-taskset-meta-"
 
         #: the last number of a stream; with .parts the stream itself
@@ -84,6 +90,20 @@ class Keys:
     def members(self, members: Members) -> tuple[str, int, int]:
         """Where the size of a chord is told, the size, and for how many ms."""
         return f"{self.group}{members.chord}.s", members.size, int((members.ttl or _LONG) * 1000)
+
+    def told(self, messages: Iterable[Message]) -> list[tuple[str, int | str, int]]:
+        """What messages tell of the chords that begin with them: key, value, and for how many ms."""
+        return [kept for message in messages for members in message.members for kept in self._told(members)]
+
+    def _told(self, members: Members) -> Iterator[tuple[str, int | str, int]]:
+        size = self.members(members)
+        yield size
+        if members.broken:
+            broken = [
+                (m.queue, self.ready(m.queue, m.priority), int((m.eta or 0) * 1000), m.payload.decode(), ())
+                for m in members.broken
+            ]
+            yield f"{self.group}{members.chord}.b", json_encode(broken).decode(), size[2]
 
     def ready(self, queue: str, priority: int = 0) -> str:
         """The list of one queue and one priority step; step 0 has the bare name."""

@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 
+from celeriac.drivers import counting
+from celeriac.drivers.counting import Headers
 from celeriac.drivers.redis import scripts
 from celeriac.drivers.redis.connection import Connection, ServerError, checked, pack
 from celeriac.drivers.redis.keys import Keys
@@ -51,19 +53,21 @@ class Producer:
         self._doubts: dict[tuple[str, ...], tuple[_Line, float]] = {}
         self._closed = False
 
-    def publish(self, messages: Sequence[Message]) -> None:
+    def publish(self, messages: Sequence[Message], headers: Headers | None = None) -> None:
         """Send all; in one step up to MOST_MESSAGES."""
         if self._closed:
             raise OperationalError("this broker is closed")
+        if headers is None and len(messages) > 1:
+            headers = Headers()
         said: list[tuple[Sequence[Message], _Line]] = []
         for part in (messages,) if len(messages) == 1 else _parts(messages):
             line = (self._line_of_doubt(part) if self._doubts else None) or self._free_line()
             try:
-                if len(part) == 1 and _is_plain(part[0]) and part[0].queue in self._known:
+                if headers is None and _is_plain(part[0]) and part[0].queue in self._known:
                     self._send_one(line, part)
                 else:
                     began = time.monotonic()
-                    self._finish(line, self._begin(line, part), began)
+                    self._finish(line, self._begin(line, part, headers or Headers()), began)
             except OperationalError:
                 for earlier, its_line in said:
                     self._remember(earlier, its_line, its_line.number)
@@ -77,9 +81,10 @@ class Producer:
 
     def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
         """`publish` for each; the next one is asked for while Redis takes in the one before."""
+        headers = Headers()
         if self._doubts or self._closed:
             for batch in batches:
-                self.publish(batch)
+                self.publish(batch, headers)
             return
         parts = (part for batch in batches for part in _parts(batch))
         line = self._free_line()
@@ -97,7 +102,7 @@ class Producer:
                 self._finish(line, under_way, time.monotonic())
             if part is None:
                 break
-            under_way = self._begin(line, part)
+            under_way = self._begin(line, part, headers)
         self._free.append(line)
 
     def close(self) -> None:
@@ -148,14 +153,21 @@ class Producer:
             deadline = line.connection.last_use + self._limit
             self._finish_after(error, line, Publish(part, scripts.SEND, packed), deadline)
 
-    def _begin(self, line: _Line, part: Sequence[Message]) -> Publish:
+    def _begin(self, line: _Line, part: Sequence[Message], headers: Headers) -> Publish:
         """Send it; its reply is not waited for."""
-        sizes = [size for message in part for size in map(self._keys.members, message.members)]
+        patience = max(1, int(counting.PATIENCE * 1000))
+        before: list[tuple[str | int, ...]] = [
+            ("SET", key, value, "PX", keep) for key, value, keep in self._keys.told(part)
+        ]
+        whole = [self._keys.group + chord for chord in headers.after(part)]
+        for chord in headers.open:
+            key = self._keys.group + chord
+            before += [("SADD", self._keys.headers, key), ("SET", key + ".o", 1, "PX", patience)]
         line.number += 1
-        if part[0].queue in self._known and _go_one_way(part):
+        if part[0].queue in self._known and not whole and _go_one_way(part):
             payloads = [message.payload for message in part]
             packed = scripts.SEND.packed(self._ends(line, part[0]), line.number, *payloads)
-            return _send(line, Publish(part, scripts.SEND, packed, sizes))
+            return _send(line, Publish(part, scripts.SEND, packed, before))
         known = self._known
         register = 0
         arguments: list[str | bytes | int] = []
@@ -165,8 +177,8 @@ class Producer:
                 register = 1
             due = 0 if message.eta is None else max(1, int(message.eta * 1000))
             arguments += (queue, self._keys.ready(queue, message.priority), due, message.payload)
-        packed = scripts.PUBLISH.packed([line.key], self._names, line.number, register, *arguments)
-        return _send(line, Publish(part, scripts.PUBLISH, packed, sizes))
+        packed = scripts.PUBLISH.packed([line.key, *whole], self._names, line.number, register, *arguments)
+        return _send(line, Publish(part, scripts.PUBLISH, packed, before))
 
     def _finish(self, line: _Line, publish: Publish, began: float) -> None:
         """Wait until it is stored; the limit counts from `began`, monotonic seconds."""
@@ -233,22 +245,22 @@ class _Line:
 class Publish:
     """Messages on their way to Redis."""
 
-    __slots__ = ("_call", "_sizes", "error", "longer", "packed", "part", "script")
+    __slots__ = ("_before", "_call", "error", "longer", "packed", "part", "script")
 
     def __init__(
         self,
         part: Sequence[Message],
         script: scripts.Script,
         call: bytes,
-        sizes: Sequence[tuple[str, int, int]] = (),
+        before: Sequence[tuple[str | int, ...]] = (),
     ) -> None:
         self.part = part
         self.script = script
         self._call = call
-        self._sizes = len(sizes)
-        #: All that is sent. The sizes of chords come before their members can end; said again they change
+        self._before = len(before)
+        #: All that is sent. What is told of chords comes before their members can end; said again it changes
         #: nothing.
-        self.packed = b"".join((*(pack("SET", key, n, "PX", keep) for key, n, keep in sizes), call))
+        self.packed = b"".join((*(pack(*command) for command in before), call))
         #: Seconds that it may take more than others.
         self.longer = len(call) / SLOWEST if len(call) > LARGE else 0.0
         #: Why it could not be sent.
@@ -256,7 +268,7 @@ class Publish:
 
     def hear(self, connection: Connection) -> None:
         """Read the replies; raises if Redis refused it."""
-        for _ in range(self._sizes):
+        for _ in range(self._before):
             checked(connection.read(), connection.address)
         self.script.concluded(connection, self._call, connection.read())
 

@@ -82,15 +82,18 @@ def names(keys: Keys) -> bytes:
             keys.bindings,
             keys.paused,
             keys.batches,
+            keys.headers,
         )
     )
 
 
-TURN = Script("turn", prelude=_PRELUDE + (_FOLDER / "count.lua").read_text())
+_COUNTING = _PRELUDE + (_FOLDER / "count.lua").read_text()
+
+TURN = Script("turn", prelude=_COUNTING)
 PUBLISH = Script("publish")
 SEND = Script("send", prelude="")
 ENLIST = Script("enlist")
-BEAT = Script("beat")
+BEAT = Script("beat", prelude=_COUNTING)
 ADOPT = Script("adopt")
 HELD = Script("held")
 RELIEVE = Script("relieve")

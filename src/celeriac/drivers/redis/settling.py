@@ -152,7 +152,7 @@ class _Tables:
                 self._keys.ready(message.queue, message.priority),
                 int((message.eta or 0) * 1000),
                 self._put(message.payload),
-                list(map(self._keys.members, message.members)),
+                self._keys.told((message,)) if message.members else (),
             )
             for message in messages
         ]

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
+from celeriac.drivers.counting import Headers
 from celeriac.drivers.revoked import Revoked
 from celeriac.drivers.sqlite import bench, chords, exchanges, moves, revokes
 from celeriac.drivers.sqlite import statements as sql
@@ -69,11 +70,25 @@ class SqliteBroker:
 
     def publish(self, messages: Sequence[Message]) -> None:
         if messages:
-            self.move(lambda db, fresh: moves.add(db, messages, time.time(), fresh))
+            self.publish_all([messages])
 
     def publish_all(self, batches: Iterable[Sequence[Message]]) -> None:
+        headers = Headers()
         for batch in batches:
-            self.publish(batch)
+            whole = headers.after(batch)
+
+            def work(
+                db: sqlite3.Connection,
+                fresh: Fresh,
+                batch: Sequence[Message] = batch,
+                whole: set[str] = whole,
+            ) -> None:
+                now = time.time()
+                moves.add(db, batch, now, fresh)
+                if headers.open or whole:
+                    chords.keep_headers(db, headers.open, whole, now)
+
+            self.move(work)
 
     # --- the turn -----------------------------------------------------------------------------------------
 
@@ -195,7 +210,7 @@ class SqliteBroker:
         self.write(work)
 
     def beat(self, node: str, lease: float) -> list[str]:
-        def work(db: sqlite3.Connection) -> list[str]:
+        def work(db: sqlite3.Connection, fresh: Fresh) -> list[str]:
             now = time.monotonic()
             if db.execute(sql.OUT_OF_LEASE, (node, now)).fetchone() is not None:
                 # Perhaps the file was locked, or its disk full, for all of us: the others get one more lease
@@ -206,10 +221,11 @@ class SqliteBroker:
             bench.tidy(db)
             sweep(db, time.time())
             revokes.sweep(db, time.time())
+            moves.add(db, chords.break_lost(db, time.time()), time.time(), fresh)
             chords.sweep(db, time.time())
             return [name for (name,) in db.execute(sql.ORPHANS, (now,)).fetchall()]
 
-        return self.write(work)
+        return self.move(work)
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
         def work(db: sqlite3.Connection, fresh: Fresh) -> tuple[list[Claim], int]:

@@ -5,9 +5,40 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from celeriac.drivers.counting import THROUGH, set_off
+import msgspec
+
+from celeriac.drivers import counting
+from celeriac.drivers.counting import THROUGH, broken_off, set_off
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.message import Count, Message
+
+_broken = msgspec.json.Decoder(tuple[Message, ...])
+
+
+def tell(db: sqlite3.Connection, messages: Iterable[Message], now: float) -> None:
+    """Note down what they tell of the headers that begin with them."""
+    for message in messages:
+        for members in message.members:
+            expires = None if members.ttl is None else now + members.ttl
+            broken = msgspec.json.encode(members.broken)
+            db.execute(sql.ADD_HEADER, (members.chord, members.size, broken, expires))
+
+
+def keep_headers(db: sqlite3.Connection, open: Iterable[str], whole: Iterable[str], now: float) -> None:
+    """More is to come of the headers that are `open`, and of others nothing."""
+    db.executemany(sql.WAIT_FOR_HEADER, [(now + counting.PATIENCE, chord) for chord in open])
+    db.executemany(sql.WAIT_FOR_HEADER, [(None, chord) for chord in whole])
+
+
+def break_lost(db: sqlite3.Connection, now: float) -> list[Message]:
+    """The messages that come of headers whose producers are given up."""
+    messages: list[Message] = []
+    for chord, broken, expires in db.execute(sql.LOST_HEADERS, (now,)).fetchall():
+        db.execute(sql.DELETE_MEMBERS, (chord,))
+        db.execute(sql.DELETE_HEADER, (chord,))
+        db.execute(sql.BREAK_CHORD, (chord, expires))
+        messages += broken_off(chord, _broken.decode(broken))
+    return messages
 
 
 def count(db: sqlite3.Connection, counts: Iterable[Count], now: float) -> list[Message]:
@@ -22,20 +53,27 @@ def sweep(db: sqlite3.Connection, now: float) -> None:
     """Forget chords that were through, or that nobody will finish."""
     db.execute(sql.DELETE_OLD_CHORDS, (now,))
     db.execute(sql.DELETE_OLD_MEMBERS, (now,))
+    db.execute(sql.DELETE_OLD_HEADERS, (now,))
 
 
 def _count(db: sqlite3.Connection, counted: Count, now: float) -> list[Message]:
     chord = counted.chord
     if db.execute(sql.CHORD_IS_THROUGH, (chord, now)).fetchone() is not None:
         return []
+    if not counted.size:
+        header = db.execute(sql.HEADER, (chord,)).fetchone()
+        if header is None:
+            return []
+        counted = msgspec.structs.replace(counted, size=header[0], broken=_broken.decode(header[1]))
     expires = None if counted.ttl is None else now + counted.ttl
     member = (chord, counted.index, counted.member, counted.item, expires)
     if not db.execute(sql.ADD_MEMBER, member).rowcount:
         return []
     ((so_far,),) = db.execute(sql.COUNT_MEMBER, (chord, expires)).fetchall()
-    if so_far < counted.size or not counted.size:
+    if so_far < counted.size:
         return []
     items = [item for (item,) in db.execute(sql.ITEMS, (chord,)).fetchall()]
     db.execute(sql.DELETE_MEMBERS, (chord,))
+    db.execute(sql.DELETE_HEADER, (chord,))
     db.execute(sql.CLOSE_CHORD, (now + THROUGH, chord))
     return set_off(counted, items)

@@ -27,6 +27,8 @@ def add(db: sqlite3.Connection, messages: Iterable[Message], now: float, fresh: 
     """To the tail of their queues, or delayed."""
     rows, ready, delayed = [], [], []
     for id, message in enumerate(messages, _next_id(db)):
+        if message.members:
+            chords.tell(db, (message,), now)
         queue, step = message.queue, priority_step(message.priority)
         rows.append((id, queue, step, message.payload))
         if message.eta is None or message.eta <= now:

@@ -112,6 +112,21 @@ CREATE TABLE member (
 
 CREATE INDEX member_expires ON member (expires) WHERE expires IS NOT NULL;
 
+-- What was told of the headers of chords that are not through.
+CREATE TABLE header (
+    chord   TEXT PRIMARY KEY,
+    size    INTEGER NOT NULL,
+    -- The messages that come if it fails, as JSON.
+    broken  BLOB    NOT NULL,
+    -- Epoch seconds until which its producer, who has sent a part of it, is waited for. NULL: it is whole.
+    patience REAL,
+    -- Epoch seconds. NULL is for ever.
+    expires REAL
+) WITHOUT ROWID;
+
+CREATE INDEX header_patience ON header (patience) WHERE patience IS NOT NULL;
+CREATE INDEX header_expires ON header (expires) WHERE expires IS NOT NULL;
+
 CREATE TABLE result (
     task    TEXT PRIMARY KEY,
     payload BLOB NOT NULL,

@@ -422,6 +422,30 @@ DELETE_OLD_CHORDS = "DELETE FROM chord WHERE expires <= ?"
 # now ->
 DELETE_OLD_MEMBERS = "DELETE FROM member WHERE expires <= ?"
 
+# chord, size, broken, expires ->
+ADD_HEADER = "INSERT OR IGNORE INTO header (chord, size, broken, expires) VALUES (?, ?, ?, ?)"
+
+# patience, chord ->
+WAIT_FOR_HEADER = "UPDATE header SET patience = ? WHERE chord = ?"
+
+# chord -> size, broken
+HEADER = "SELECT size, broken FROM header WHERE chord = ?"
+
+# now -> chord, broken, expires of those of which no more will come
+LOST_HEADERS = "SELECT chord, broken, expires FROM header WHERE patience <= ?"
+
+# chord ->
+DELETE_HEADER = "DELETE FROM header WHERE chord = ?"
+
+# now ->
+DELETE_OLD_HEADERS = "DELETE FROM header WHERE expires <= ?"
+
+# chord, expires ->
+BREAK_CHORD = """
+INSERT INTO chord (id, counted, expires) VALUES (?, -1, ?)
+ON CONFLICT (id) DO UPDATE SET counted = -1, expires = excluded.expires
+"""
+
 # --- the bus ----------------------------------------------------------------------------------------------
 
 # address, topics (JSON), until -> ; its id is the last that was inserted

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
+import pytest
 
+from celeriac.drivers import counting
 from celeriac.message import (
     FAILED_HOLE,
     PARENT_HOLE,
@@ -23,7 +25,7 @@ from celeriac.message import (
     Result,
 )
 from celeriac.ports import ResultStore
-from celeriac.testing.conformance.rig import Child, Opened, all_of, message, name_of
+from celeriac.testing.conformance.rig import Child, Opened, all_of, message, name_of, until
 
 
 class Counting(Opened):
@@ -169,6 +171,58 @@ class Counting(Opened):
         child.settle(*(Outcome(claim.number, counts=(counted(n, 2),)) for n, claim in enumerate(claims)))
         assert child.depth() == Depth(ready=1)
 
+    def test_a_member_that_nobody_can_read_fails_the_chord_also_as_the_last_one(self, child: Child) -> None:
+        first = msgspec.structs.replace(message("a"), members=(header_of(2),))
+        child.send(first, message("b"))
+        a, b = child.claim(want=9)
+        unread = msgspec.structs.replace(counted(1, 0, failed=True), body=(), broken=())
+        child.settle(Outcome(a.number, counts=(counted(0, 2),)))
+        (ended,) = child.turn(Outcome(b.number, Fate.DEAD, counts=(unread,), id="dead"), want=9)
+        assert (told(ended)["name"], told(ended)["failed"]) == ("broken", "member 1")
+        child.settle(Outcome(ended.number))
+        assert child.depth() == Depth(dead=1)
+
+    def test_who_cannot_be_read_and_stands_in_no_chord_counts_nothing(self, child: Child) -> None:
+        claims = members(child, 2)
+        unread = msgspec.structs.replace(counted(0, 0, failed=True), body=(), broken=())
+        child.settle(Outcome(claims[0].number, counts=(unread,)))
+        (body,) = child.turn(Outcome(claims[1].number, counts=(counted(0, 1),)), want=9)
+        assert told(body)["values"] == [0]
+
+    def test_a_header_whose_producer_sends_no_more_of_it_breaks_its_chord(
+        self, child: Child, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(counting, "PATIENCE", 0.001)
+
+        def header() -> Iterator[list[Message]]:
+            yield [msgspec.structs.replace(message("a"), members=(header_of(3),))]
+            yield [message("b")]
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            child.broker.publish_all(header())
+        a, b = child.claim(want=9)
+        child.settle(Outcome(a.number, counts=(counted(0, 3),)))
+        until(lambda: child.broker.beat("another", 30.0) == [] and child.depth().ready == 1)
+        (ended,) = child.claim(want=9)
+        assert (told(ended)["name"], told(ended)["failed"]) == ("broken", "chord")
+        child.settle(Outcome(b.number, counts=(counted(1, 3),)), Outcome(ended.number))
+        child.broker.beat("another", 30.0)
+        assert child.depth() == Depth()
+
+    def test_a_header_that_was_sent_in_parts_and_is_whole_is_waited_for(
+        self, child: Child, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(counting, "PATIENCE", 0.001)
+        first = msgspec.structs.replace(message("a"), members=(header_of(2),))
+        last = msgspec.structs.replace(message("b"), completes=("chord",))
+        child.broker.publish_all([[first], [last]])
+        child.broker.beat("another", 30.0)
+        claims = child.claim(want=9)
+        child.settle(*(Outcome(claim.number, counts=(counted(n, 2),)) for n, claim in enumerate(claims)))
+        (body,) = child.claim(want=9)
+        assert told(body)["values"] == [0, 10]
+
     def test_of_many_that_count_at_the_same_time_one_is_the_last(
         self, hire: Callable[..., Child], threads: ThreadPoolExecutor
     ) -> None:
@@ -242,3 +296,8 @@ def told(claim: Claim) -> dict[str, object]:
     else:
         del said["root"]
     return {**said, "values": values}
+
+
+def header_of(size: int) -> Members:
+    """What the first message of a chord's header tells."""
+    return Members("chord", size, 60.0, (template("broken"),))

@@ -1,6 +1,6 @@
--- Renew a node's lease; find the owners of nodes whose lease ran out.
+-- Renew a node's lease; find the owners of nodes whose lease ran out; break chords whose producers are gone.
 --
--- ARGV[2]  node  ARGV[3] lease in ms
+-- ARGV[2]  node  ARGV[3] lease in ms  ARGV[4] what is counted for members that were never sent, with \4 for the id of their chord
 -- Result   owners to adopt
 -- Atomic because a node must not be judged by a lease that is being renewed.
 
@@ -9,6 +9,26 @@ local mine = tonumber(redis.call('ZSCORE', NODES, ARGV[2]) or now())
 local lease_end = now() + tonumber(ARGV[3])
 redis.call('ZADD', NODES, lease_end, ARGV[2])
 sweep_revoked()
+
+-- A part of its header was sent, and nothing more of it for too long.
+local function break_off(key)
+  local messages, kept = told_of_broken(key), redis.call('PTTL', key .. '.b')
+  if #messages == 0 or redis.call('EXISTS', key .. '.c') == 1 then return end
+  redis.call('SET', key .. '.c', 'done', 'PX', math.max(kept, THROUGH * 1000)) -- what was sent is still running
+  redis.call('DEL', key .. '.j', key .. '.d', key .. '.s', key .. '.t', key .. '.b')
+  local id = escaped(string.match(key, 'celery%-taskset%-meta%-(.*)$'))
+  local holes = {['\0'] = escaped(fill(ARGV[4], {['\4'] = id})), ['\1'] = id, ['\2'] = id, ['\3'] = id}
+  for _, message in ipairs(messages) do
+    send({message[1], message[2], message[3], fill(ARGV[message[4]], holes)}, key)
+  end
+end
+for _, key in ipairs(redis.call('SRANDMEMBER', HEADERS, 100)) do
+  if redis.call('EXISTS', key .. '.o') == 0 then
+    redis.call('SREM', HEADERS, key)
+    break_off(key)
+  end
+end
+
 local lost = redis.call('ZRANGEBYSCORE', NODES, '-inf', now())
 if #lost == 0 then return {} end
 if mine < now() then

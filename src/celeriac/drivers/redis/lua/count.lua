@@ -3,6 +3,8 @@
 -- The keys are Celery's, so that a stock worker can count some of the members, or the last one. Below the key of the group:
 -- .j  sorted set of items by index, an item is '[1, "<task id>", "<state>", <value>]'
 -- .d  set of "<task id>:<index>" that were counted    .s  how many members there are    .t  how many were added to them
+-- .b  the messages that come if it fails, as its producer told them (JSON): for who counts and cannot say them
+-- .o  is there while the producer of a header that is not whole may be sending the rest
 -- .c  is there when the chord is through, for a while: who comes late begins no new count
 -- A chord is {its place among those of this turn, key of the group, size or 0 (then it is in .s), ttl in ms or 0, body, broken ...};
 -- body and broken are messages whose payloads have holes (see message.py). Its members are told as a run of one list: first the
@@ -101,11 +103,24 @@ local function value_of(item)
   if quote and string.find(item, '", "SUCCESS", ', quote, true) == quote then return string.sub(item, quote + 14, -2) end
 end
 
+-- The messages of .b, as those of a chord.
+local function told_of_broken(key)
+  local told = redis.call('GET', key .. '.b')
+  local messages = told and cjson.decode(told) or {}
+  for _, message in ipairs(messages) do
+    ARGV[#ARGV + 1] = message[4]
+    message[4] = #ARGV
+  end
+  return messages
+end
+
 -- Count the members that `told` tells of from `from` on; returns the messages that the last of all sets off, and what to put in
 -- their holes. `last` is the id of the last of these, `root` that of its root.
 local function count(chord, told, from, size, last, root)
   local key, ttl = chord[2], chord[4]
   if size == 0 or redis.call('EXISTS', key .. '.c') == 1 then return {}, {} end
+  -- Nobody could read these: perhaps they stand in no chord.
+  if chord[3] == 0 and #chord[6] == 0 and redis.call('EXISTS', key .. '.s') == 0 then return {}, {} end
   if add(key, told, from, size) == 0 then return {}, {} end
   if ttl > 0 then
     redis.call('PEXPIRE', key .. '.d', ttl)
@@ -124,12 +139,14 @@ local function count(chord, told, from, size, last, root)
   end
   local saved = not broken and redis.call('GET', key)
   local nested = saved and in_their_groups(saved, items, values)
+  local fails = broken and (#chord[6] > 0 and chord[6] or told_of_broken(key))
+  if broken and #fails == 0 then return {}, {} end -- a stock producer tells nothing: it ends with its keys
   redis.call('SET', key .. '.c', 'done', 'EX', THROUGH)
-  redis.call('UNLINK', key .. '.j', key .. '.d', key .. '.s', key .. '.t')
+  redis.call('UNLINK', key .. '.j', key .. '.d', key .. '.s', key .. '.t', key .. '.b')
   local holes = {['\2'] = escaped(last), ['\3'] = escaped(root)}
   if broken then
     holes['\0'], holes['\1'] = escaped(broken), escaped(id_of(broken))
-    return chord[6], holes
+    return fails, holes
   end
   holes['\0'] = escaped(nested or '[' .. table.concat(values, ', ') .. ']')
   return chord[5], holes

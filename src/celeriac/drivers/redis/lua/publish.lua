@@ -1,6 +1,7 @@
 -- Send messages, once.
 --
 -- KEYS[1]  the producer's number of its last publish (string, with a TTL)
+-- KEYS[2..] keys of chords whose headers are whole with these messages
 -- ARGV[2]  number of this publish; one that is sent again after a broken connection finds its number here and does nothing
 -- ARGV[3]  1 to note the queues' names in the registry (a producer does so the first time it uses a queue)
 -- ARGV[4..] per message: queue, ready key, due in ms or 0, payload
@@ -31,5 +32,9 @@ while ARGV[i] do
     count = count + #run - 1
   end
   if ARGV[3] == '1' then redis.call('SADD', QUEUES, queue) end
+end
+for whole = 2, #KEYS do
+  redis.call('SREM', HEADERS, KEYS[whole])
+  redis.call('DEL', KEYS[whole] .. '.o')
 end
 return count

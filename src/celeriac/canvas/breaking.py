@@ -1,0 +1,110 @@
+"""What comes in the place of a chord's body that will never run, as a message with holes (message.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import msgspec
+
+from celeriac import request as requests
+from celeriac.message import FAILED_HOLE, PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, Message
+from celeriac.sending import composed
+from celeriac.wire.codecs import json_string, json_text
+from celeriac.wire.ids import new_id
+from celeriac.wire.task import with_open_body
+
+#: The task that makes a chord's body fail. Stock Celery has one of this name, and so called it does the same.
+BREAK = "celery.chord_unlock"
+
+#: Options of the body that say where it goes: there its end is told, to who would have run it.
+_PLACE = ("queue", "priority", "routing_key", "exchange")
+#: Holes of the form, which are filled here.
+_GROUP, _BODY, _ID, _TAG = b"\x04", b"\x05", b"\x06", b"\x07"
+#: Places of one app whose forms are kept.
+_MOST_FORMS = 100
+
+
+class _Form(NamedTuple):
+    message: Message
+    #: Of the app's settings when it was made.
+    version: int
+
+
+#: Such a message is needed for every chord that is sent, so it is made once for each place.
+_forms: WeakKeyDictionary[Any, dict[tuple[Any, ...], _Form]] = WeakKeyDictionary()
+
+
+def breaking(app: Any, body: Mapping[str, Any], group: str) -> tuple[Message, ...]:
+    """The message that makes the body of this chord fail, for the reason that the store puts in; none if the
+    body cannot be written as JSON."""
+    try:
+        text = json_text({name: value for name, value in body.items() if name != "chord_size"})
+    except Exception:
+        return ()
+    form = _form(app, body.get("options") or {})
+    task_id = new_id()
+    payload = form.payload.replace(_GROUP, _within(json_string(group)[1:-1]))
+    payload = payload.replace(_BODY, _within(text))
+    payload = payload.replace(_ID, task_id.encode()).replace(_TAG, new_id().encode())
+    return (msgspec.structs.replace(form, id=task_id, payload=payload),)
+
+
+def opened(messages: Iterable[Message], holes: Mapping[str, bytes]) -> tuple[Message, ...]:
+    """Messages whose bodies a store can read, with holes in the place of these texts."""
+    return tuple(
+        msgspec.structs.replace(message, payload=with_open_body(message.payload, holes))
+        for message in messages
+    )
+
+
+def _within(text: str) -> bytes:
+    """Text as it stands in a JSON string."""
+    return json_string(text)[1:-1].encode("ascii")
+
+
+def _form(app: Any, options: Mapping[str, Any]) -> Message:
+    place = {name: options[name] for name in _PLACE if options.get(name) is not None}
+    forms = _forms.setdefault(app, {})
+    key = tuple(map(str, place.items()))
+    known = forms.get(key)
+    if known is None or known.version != app.conf.version:
+        if len(forms) >= _MOST_FORMS:
+            forms.clear()
+        known = forms[key] = _Form(_made(app, place), app.conf.version)
+    return known.message
+
+
+def _made(app: Any, place: Mapping[str, Any]) -> Message:
+    group, body, task_id, item, failed, parent, root = (new_id() for _ in range(7))
+    options = {
+        **place,
+        "task_id": task_id,
+        "root_id": root,
+        "parent_id": parent,
+        "serializer": "json",
+        "ignore_result": True,
+    }
+    kwargs = {"interval": 1, "max_retries": None, "result": [[[failed, None], None]], "failed": item}
+    here = requests.current()
+    requests.become(None)  # nothing of the task that happens to run here belongs in it
+    try:
+        message = composed(app, BREAK, (group, body), kwargs, options, None)
+    finally:
+        requests.become(here)
+    tag = msgspec.json.decode(message.payload)["properties"]["delivery_tag"]
+    holes = {
+        group: _GROUP,
+        f'"{body}"': _BODY,
+        task_id: _ID,
+        tag: _TAG,
+        f'"{item}"': VALUES_HOLE,
+        failed: FAILED_HOLE,
+        parent: PARENT_HOLE,
+        root: ROOT_HOLE,
+    }
+    # It goes to one queue: it is told once that the body will not come, whoever was to run it.
+    queue = message.copies[0] if message.copies else message.queue
+    message = msgspec.structs.replace(message, queue=queue, copies=None, fanout=None)
+    return opened([message], holes)[0]

@@ -1,0 +1,77 @@
+"""How the members of a chord are counted; for one thread at a time, as the store is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from celeriac.drivers import counting
+from celeriac.drivers.counting import THROUGH, broken_off, set_off
+from celeriac.message import Count, Members, Message
+
+
+class Chords:
+    """All chords of one store."""
+
+    def __init__(self, ticks: Callable[[], float]) -> None:
+        self._ticks = ticks
+        #: By chord: what was counted, by index and member; None when it is through. And until when.
+        self._counted: dict[str, dict[tuple[int, str], bytes] | None] = {}
+        self._ends: dict[str, float] = {}
+        #: By chord: what was told of its header, and the tick until which more of it is waited for.
+        self._headers: dict[str, tuple[Members, float | None]] = {}
+
+    def unfinished(self) -> int:
+        """How many are neither through nor forgotten."""
+        return sum(members is not None for members in self._counted.values())
+
+    def tell(self, told: Iterable[Members]) -> None:
+        """Note down what a message tells of the headers that begin with it."""
+        for members in told:
+            self._headers[members.chord] = members, None
+
+    def keep(self, open: Iterable[str], whole: Iterable[str]) -> None:
+        """More is to come of the headers that are `open`, and of others nothing."""
+        until = self._ticks() + counting.PATIENCE
+        for chord in (*open, *whole):
+            if chord in self._headers:
+                self._headers[chord] = self._headers[chord][0], until if chord in open else None
+
+    def break_lost(self) -> list[Message]:
+        """The messages that come of headers whose producers are given up."""
+        now = self._ticks()
+        messages: list[Message] = []
+        for chord, (members, until) in list(self._headers.items()):
+            if until is not None and until <= now:
+                self._close(chord, members.ttl or THROUGH)
+                messages += broken_off(chord, members.broken)
+        return messages
+
+    def count(self, counted: Count) -> list[Message]:
+        """Count one member; returns the messages that the last one sets off."""
+        now, chord = self._ticks(), counted.chord
+        for over in [name for name, until in self._ends.items() if until <= now]:
+            del self._counted[over], self._ends[over]
+            self._headers.pop(over, None)
+        if not counted.size:
+            if chord not in self._headers:
+                return []
+            header = self._headers[chord][0]
+            counted = msgspec.structs.replace(counted, size=header.size, broken=header.broken)
+        members = self._counted.setdefault(chord, {})
+        place = (counted.index, counted.member)
+        if members is None or place in members:
+            return []
+        members[place] = counted.item
+        if counted.ttl is not None:
+            self._ends[chord] = now + counted.ttl
+        if len(members) < counted.size:
+            return []
+        self._close(chord, THROUGH)
+        return set_off(counted, [item for _, item in sorted(members.items())])
+
+    def _close(self, chord: str, keep: float) -> None:
+        """It is through, and for so long nothing of it is counted."""
+        self._counted[chord], self._ends[chord] = None, self._ticks() + keep
+        self._headers.pop(chord, None)
