@@ -541,4 +541,4 @@ def test_a_chord_whose_member_is_purged_fails_once(stage: Stage, delay: float | 
     assert [task_id for task_id, _ in stage.heard.wait()] == [result.id]
     assert result.parent.results[0].state == "REVOKED"
     assert stage.app.purge(["nobody"]) == 0
-    assert stage.app.broker.queues() == []
+    assert "nobody" not in stage.app.broker.queues()
