@@ -33,6 +33,7 @@ def test_CLI_7_what_a_stock_worker_held_for_an_eta_moves_with_the_rest(
         return done.stdout, done.stderr
 
     there = f"sqlite:///{tmp_path}/there.db"
+    store.delete("unacked", "unacked_index")  # of other tests, whose workers were killed
     assert stock(FETCHED, queue=shop.NOBODYS) == "held"
     ours.send_task("shop.add", (3, 4), queue=shop.NOBODYS)
     moved, warned = migrate()
