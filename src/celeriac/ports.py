@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -47,8 +47,11 @@ class Broker(Protocol):
     def wake(self) -> None:
         """End the present (or else the next) wait of `turn` early. For any thread and for signal handlers."""
 
-    def beat(self, node: str, lease: float) -> list[str]:
+    def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
         """Renew the node's lease; returns the owners of all nodes whose lease ran out, for `adopt`.
+
+        With `living`, all owners of this node that live, those that do not are returned too: a store that
+        lost its last moments may still know who has left.
 
         A node whose own lease had run out is told of nobody, and the others get one more lease: the store may
         have been away from them all, and a restart of it must not double what runs.

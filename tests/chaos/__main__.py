@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from chaos.failover import ReplicatedStore, hand_over
 from chaos.faults import (
     CONNECTIONS,
     OUTAGES,
@@ -46,6 +47,7 @@ class Act(NamedTuple):
     #: That of the promise which it tests, see docs/reliability.md; and how much of it a full length is.
     row: int
     full: Full
+    #: redis, replicas (of Redis) or sqlite.
     driver: str
     #: Arguments of each worker.
     workers: Sequence[tuple[str, ...]]
@@ -117,6 +119,8 @@ ACTS = (
     Act("Kills on SQLite", 12, STORM, "sqlite", TWO, (*PROCESSES, freeze_a_worker), (0.5, 3.0)),
     Act("Threads on SQLite", 12, STORM, "sqlite", (("-P", "threads", "-c", "8"),) * 2,
         PROCESSES, (0.5, 3.0)),
+    Act("Failover in order, every pool", 13, Full(200, "faults"), "replicas", EVERY_POOL,
+        (hand_over, hand_over, *PROCESSES, *CONNECTIONS), (0.5, 3.0)),
     Act("Rolling restarts", 5, Full(100, "faults"), "redis", (("-c", "1"),) * 6,
         (roll,), (0.1, 1.0), lease=30.0),
 )  # fmt: skip
@@ -165,12 +169,17 @@ def length_of(act: Act | Trial, options: argparse.Namespace, acts: int) -> Lengt
     return full(wanted)
 
 
+def open_store(play: Act | Trial, folder: Path) -> Store:
+    if play.driver == "sqlite":
+        return SqliteStore(folder)
+    return ReplicatedStore(*play.redis) if play.driver == "replicas" else RedisStore(*play.redis)
+
+
 def play_trial(trial: Trial, length: Length, seed: int, report: Path) -> Chapter:
     """As an act, for what is no storm."""
     seen = trouble = ""
     with tempfile.TemporaryDirectory(prefix="celeriac-chaos-") as name:
-        store = SqliteStore(Path(name)) if trial.driver == "sqlite" else RedisStore(*trial.redis)
-        stage = Stage(Path(name), store, lease=trial.lease)
+        stage = Stage(Path(name), open_store(trial, Path(name)), lease=trial.lease)
         try:
             seen = trial.run(stage, random.Random(seed), length)
         except Exception as error:
@@ -185,7 +194,7 @@ def play_act(act: Act, length: Length, seed: int, report: Path) -> Chapter:
     """One act with a stage of its own; what does not hold is told, and the next act goes on."""
     with tempfile.TemporaryDirectory(prefix="celeriac-chaos-") as name:
         folder = Path(name)
-        store: Store = RedisStore(*act.redis) if act.driver == "redis" else SqliteStore(folder)
+        store = open_store(act, folder)
         stage = Stage(folder, store, act.acks, act.lease)
         storm = Storm(stage, seed, rate=act.rate, send=act.send, ahead=act.ahead)
         trouble, stall = "", 0.0

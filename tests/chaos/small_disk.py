@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,35 +10,43 @@ from celeriac.exceptions import OperationalError
 from chaos.stage import SqliteStore, Stage
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, rounds: int) -> None:
     stage = Stage(folder.parent, SqliteStore(folder))
     try:
         # It grows into the space that the file needs, and is removed like any other rubbish.
         ballast = folder / "ballast"
         ballast.write_bytes(b"x" * 5_000_000)
         worker = stage.start_worker("-c", "2", "-Q", "celery")
-        stage.send("first")
-        stage.wait_until_done(20)
-        refused = send_until_refused(stage)
-        print(f"refused: {refused}")
-        ballast.unlink()
-        stage.wait_until_done(30)
-        stage.send("last")
-        stage.wait_until_done(20)
-        stage.check_all_ran()
-        assert worker.running
+        for number in range(rounds):
+            stage.send(f"first{number}")
+            stage.wait_until_done(20)
+            refused = send_until_refused(stage, f"t{number}")
+            print(f"refused: {refused}")
+            ballast.unlink()
+            stage.wait_until_done(30)
+            stage.send(f"last{number}")
+            stage.wait_until_done(20)
+            stage.check_all_ran()
+            assert worker.running
+            fill_up(ballast)
         print(f"all {len(stage.sent)} there, {stage.reruns()} second runs")
     finally:
         stage.close()
 
 
-def send_until_refused(stage: Stage) -> OperationalError:
+def fill_up(ballast: Path) -> None:
+    """Until so little is left as there was when the file was small."""
+    free = shutil.disk_usage(ballast.parent).free
+    ballast.write_bytes(b"x" * max(0, free - 1_400_000))
+
+
+def send_until_refused(stage: Stage, name: str) -> OperationalError:
     for number in range(10_000):
         try:
-            stage.send(f"t{number}", task="heavy", kwargs={"text": "x" * 5_000})
+            stage.send(f"{name}.{number}", task="heavy", kwargs={"text": "x" * 5_000})
         except OperationalError as error:
             return error
     raise AssertionError("the disk was never full")
 
 
-main(Path(sys.argv[1]))
+main(Path(sys.argv[1]), int(sys.argv[2]))

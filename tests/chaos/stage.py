@@ -81,7 +81,8 @@ class RedisStore:
         self.proxy.start()
         self.url = self.server.url
         self.workers_url = f"redis://127.0.0.1:{self.proxy.port}/0"
-        self._connection = Connection(parse(self.url), connect_timeout=5, timeout=30)
+        # Longer than Redis is ever paused: what a census has taken away nobody would hear of.
+        self._connection = Connection(parse(self.url), connect_timeout=5, timeout=120)
         self._calling = threading.Lock()
         self._keys = Keys()
 

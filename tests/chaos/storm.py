@@ -14,7 +14,7 @@ from typing import NamedTuple
 import psutil
 
 from celeriac.exceptions import OperationalError
-from chaos.faults import CONNECTIONS, OUTAGES, Fault, Inflict
+from chaos.faults import PROCESSES, Fault, Inflict
 from chaos.stage import Sample, Stage, group
 from services import Program
 
@@ -102,9 +102,10 @@ class Storm:
         """One fault. After each that is no mere death of a process, all must consume within BACK seconds."""
         self.check()
         fault = inflict(self.stage, self.dice)
-        self.dead.update(dict.fromkeys(fault.dead, fault.began))
+        for pid in fault.dead:
+            self.dead.setdefault(pid, fault.began)  # in a long storm numbers of processes come again
         back = None
-        if inflict in CONNECTIONS or inflict in OUTAGES:
+        if inflict not in PROCESSES and not fault.dead:
             back = self.stage.everyone_consumes(fault.healed, BACK)
         began, healed = fault.began - self._began, fault.healed - self._began
         self.faults.append(Told(fault.name, began, healed, back))

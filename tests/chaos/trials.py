@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import threading
@@ -15,15 +16,18 @@ from typing import NamedTuple
 
 import psutil
 
-from celeriac import states
+from celeriac import Celery, states
+from celeriac.exceptions import OperationalError
 from celeriac.message import Depth, Message
 from celeriac.wire.task import pack
 from chaos import fuzz
+from chaos.failover import replicated
 from chaos.ledger import Tally
 from chaos.length import Full, Length
+from chaos.one_file import a_full_disk, writers_of_one_file
 from chaos.report import assert_flat, growth
-from chaos.stage import QUEUE, RedisStore, Sample, Stage, group, kill, until
-from chaos.storm import resources
+from chaos.stage import ORDINARY, QUEUE, RedisStore, Sample, Stage, group, kill, until
+from chaos.storm import BACK, resources
 from chaos.terminating import race
 from services import free_port
 
@@ -378,6 +382,75 @@ def decoders(stage: Stage, dice: random.Random, length: Length) -> str:
     return f"{eaten:,} messages and results, each answered or refused"
 
 
+def the_master_dies(stage: Stage, dice: random.Random, length: Length) -> str:
+    """Its replica takes over and lacks what it had not heard; what waited for the replica is never lost."""
+    store = replicated(stage)
+    for pool in POOLS:
+        stage.start_worker("-P", pool, "-c", "2", ready=False)
+    for worker in stage.workers:
+        worker.wait_for_line(r" ready\.")
+    careful = Celery("careful", broker=store.workers_url, set_as_current=False)
+    careful.conf.broker_transport_options = {"wait_replicas": 1}
+    over, surely = threading.Event(), 0
+    #: When the store confirmed each plain message, and between which moments replicas heard nothing.
+    sent: dict[str, float] = {}
+    deaf: list[tuple[float, float]] = []
+
+    def send_surely() -> None:
+        nonlocal surely
+        while not over.is_set():
+            word = f"surely{surely + 1}"
+            with contextlib.suppress(OperationalError):
+                careful.send_task("chaos_app.work", (word,), task_id=word, priority=ORDINARY)
+                surely += 1
+            time.sleep(0.01)
+
+    def send_plainly() -> None:
+        for number in itertools.count():
+            if over.wait(0.01):
+                return
+            with contextlib.suppress(OperationalError):
+                stage.send(f"plainly{number}", dice.choice((0.0, 0.0, 0.1)), url=store.workers_url)
+                sent[f"plainly{number}"] = time.time()
+
+    producers = [threading.Thread(target=work) for work in (send_surely, send_plainly)]
+    for producer in producers:
+        producer.start()
+    slowest = 0.0
+    try:
+        while not deaf or length.lasts(len(deaf)):
+            time.sleep(dice.uniform(0.2, 2.0))
+            began = time.time()
+            store.link.swallow()
+            time.sleep(dice.uniform(0.0, 0.7))
+            store.lose_the_master()
+            deaf.append((began, time.time()))
+            slowest = max(slowest, stage.everyone_consumes(time.time(), BACK))
+    finally:
+        over.set()
+        for producer in producers:
+            producer.join()
+        careful.close()
+    try:
+        until(lambda: store.census(harvest=False).depth == Depth(), "nothing is held for ever", 60)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {store.census(harvest=False).depth}, {store.holders()}") from None
+    stage.ledger.read()
+    ends = stage.ledger.ends
+    missing = [number for number in range(1, surely + 1) if not ends[f"surely{number}"]]
+    assert not missing, f"{len(missing)} that replicas had confirmed never ran: {missing[:5]}"
+    lost = {word: at for word, at in sent.items() if not ends[word]}
+    # What is on its way to the replica at that moment counts as unheard too.
+    strange = [word for word, at in lost.items() if not any(x - 0.2 <= at <= y for x, y in deaf)]
+    assert not strange, f"lost, and the replica had heard of them: {strange[:5]}"
+    twice = sum(count > 1 for word, count in stage.ledger.begins.items() if not word.startswith("canary"))
+    return (
+        f"{len(deaf)} masters died, their replicas up to 0.7 s behind: of {surely} messages with "
+        f"wait_replicas=1 0 lost, of {len(sent)} others {len(lost)}; {twice} ran twice; consuming again "
+        f"after {slowest:.1f} s at most, nothing held for ever"
+    )
+
+
 def redis_of(stage: Stage) -> RedisStore:
     assert isinstance(stage.store, RedisStore), "this trial is for Redis"
     return stage.store
@@ -392,5 +465,8 @@ TRIALS = (
     Trial("Revokes race", 11, Full(2_000), 30.0, revokes_race),
     Trial("Terminations race", 11, Full(2_000), 30.0, terminations_race),
     Trial("Health", 3, Full(1, "black holes"), 30.0, health),
-    Trial("Decoders", 13, Full(600, "seconds"), 30.0, decoders),
+    Trial("Decoders", 14, Full(600, "seconds"), 30.0, decoders),
+    Trial("The master dies", 13, Full(50, "failovers"), 30.0, the_master_dies, driver="replicas"),
+    Trial("Writers of one file", 12, Full(50_000), 2.0, writers_of_one_file, driver="sqlite"),
+    Trial("A full disk", 12, Full(20, "full disks"), 30.0, a_full_disk, driver="sqlite"),
 )

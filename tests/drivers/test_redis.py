@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from celeriac.drivers import opening
+from celeriac.exceptions import Fenced
 from celeriac.message import Claim, Count, Depth, Fate, Message, Outcome
 from celeriac.ports import Broker
 from services import RedisServer
@@ -71,3 +72,14 @@ def test_one_outcome_may_count_more_members_than_lua_can_spread(redis_db: str) -
         )
         (claim,) = broker.turn("owner", [Outcome(a.number, counts=counts)], 1)
         assert claim.payload == b"body"
+
+
+def test_an_owner_is_refused_by_a_redis_that_is_older_than_its_answers(
+    redis_server: RedisServer, redis_db: str
+) -> None:
+    with closing(opening.open_broker(redis_db, None)) as broker:
+        a, b, _ = three(broker)
+        broker.turn("owner", [Outcome(a.number), Outcome(b.number)], 0)
+        redis_server.command("HSET celeriac:claims:owner s 0")
+        with pytest.raises(Fenced):
+            broker.turn("owner", (), 1)

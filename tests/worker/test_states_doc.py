@@ -13,6 +13,7 @@ TESTS = Path(__file__).with_name("test_kills.py")
 ALSO = [
     *(Path(__file__).with_name(name) for name in ("test_stopping.py", "test_pools.py")),
     Path(__file__).parents[1] / "canvas" / "test_workflows.py",
+    Path(__file__).parents[1] / "chaos" / "test_failover.py",
 ]
 PAGE = Path(__file__).parents[2] / "docs" / "states.md"
 

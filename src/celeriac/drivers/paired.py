@@ -13,7 +13,7 @@ Members of chords are counted by the broker: a count carries the value, so it ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 
 import msgspec
 
@@ -73,8 +73,8 @@ class Paired:
     def wake(self) -> None:
         self._broker.wake()
 
-    def beat(self, node: str, lease: float) -> list[str]:
-        return self._broker.beat(node, lease)
+    def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
+        return self._broker.beat(node, lease, living)
 
     def lookout(self, node: str, distrust: Callable[[], None] = lambda: None) -> Lookout | None:
         return self._broker.lookout(node, distrust)

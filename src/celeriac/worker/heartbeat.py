@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import chain
 
 from celeriac import signals
 from celeriac.exceptions import OperationalError
@@ -37,11 +38,14 @@ class Heartbeat:
         judge: Judge,
         served: Served,
         distrust: Callable[[], None] = lambda: None,
+        living: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._broker = broker
         #: Called when connections of the node's children may be dead without having been told.
         self._distrust = distrust
         self._served = served
+        #: The owners of this node that live, or that died and are settled by `take_over`.
+        self._living = living
         self._bound = False
         self._node = node
         self._lease = lease
@@ -113,6 +117,11 @@ class Heartbeat:
         if lookout is not None:
             lookout.close()
 
+    def _known(self) -> Collection[str]:
+        """Owners of this node that the store may know."""
+        living = self._living()
+        return {*living, *self._holders, *chain.from_iterable(self._holders.values())} if living else ()
+
     def _bind(self) -> None:
         if self._served.lasting and not self._bound:
             self._broker.bind(self._served.lasting)
@@ -123,15 +132,17 @@ class Heartbeat:
 
     def _renew(self) -> None:
         self._bind()
-        self._orphans |= dict.fromkeys(self._broker.beat(self._node, self._lease))
+        found = self._broker.beat(self._node, self._lease, self._known())
+        self._orphans |= dict.fromkeys(owner for owner in found if owner not in self._orphans)
         if signals.heartbeat_sent.receivers:
             signals.heartbeat_sent.send(self)
         for owner in list(self._orphans):
-            count = self.take_over(owner, None, "its node fell silent")
+            # Our own has left long ago, so nothing of it was running: the store had forgotten that.
+            ours = owner.startswith(f"{self._node}/")
+            count = self.take_over(owner, 0 if ours else None, "its node fell silent")
             del self._orphans[owner]
             if count:
-                logger.warning(
-                    "Restoring %d unacknowledged message(s) of %s, whose lease ran out", count, owner
-                )
+                why = "which the store had forgotten to have left" if ours else "whose lease ran out"
+                logger.warning("Restoring %d unacknowledged message(s) of %s, %s", count, owner, why)
         self.renewed = time.monotonic()
         self._next_beat = self.renewed + self._lease / BEATS_PER_LEASE

@@ -22,6 +22,7 @@ class Kin:
 
     __slots__ = (
         "begun",
+        "fenced",
         "index",
         "leaving",
         "lines",
@@ -49,6 +50,8 @@ class Kin:
         self.overran: float | None = None
         #: The signal by which somebody wished the end of its task, when it was killed for that.
         self.terminated: int | None = None
+        #: It ended because the store did not know it any more.
+        self.fenced = False
         #: How far it had come when it died; None while it lives.
         self.begun: int | None = None
 

@@ -308,7 +308,8 @@ class Household:
         except Fenced:
             logger.error(
                 "The store does not know this child any more (the lease of its node ran out and others took "
-                "over, or the store was emptied): outcomes of %s are refused, it starts anew",
+                "over, or the store was emptied or lost its last moments): outcomes of %s are refused, it "
+                "starts anew",
                 plan.owner,
             )
             code = FENCED

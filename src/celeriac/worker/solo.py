@@ -79,6 +79,7 @@ class Solo:
             self._household.judge,
             self._household.served,
             self._distrust,
+            lambda: (self._owner,) if self._owner else (),
         )
         heartbeat.start()
         self._heartbeat = heartbeat

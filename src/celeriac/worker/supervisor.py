@@ -55,7 +55,13 @@ class Supervisor:
         self._rooms = rooms
         self._node = node_name(self._options.hostname)
         self._heartbeat = Heartbeat(
-            broker, self._node, self._options.lease, household.judge, household.served, self._tell_distrust
+            broker,
+            self._node,
+            self._options.lease,
+            household.judge,
+            household.served,
+            self._tell_distrust,
+            self._owners,
         )
         self._count = children
         bounds = household.options.autoscale
@@ -414,9 +420,10 @@ class Supervisor:
         orderly = state in (State.STOPPED, State.RETIRING) and code == 0
         if not orderly:
             self._deaths += 1
+            kin.fenced = code == FENCED
             how = _words_of_death(code)
             self._estates.append((kin, how))
-            if code != FENCED and not self._cold and kin.overran is None and kin.terminated is None:
+            if not kin.fenced and not self._cold and kin.overran is None and kin.terminated is None:
                 pool_logger.error(banner.PROCESS_EXITED, f"Worker-{kin.index + 1}", kin.pid, how)
         if self._stopping or kin.leaving:
             return
@@ -426,6 +433,10 @@ class Supervisor:
             self._stillborn += 1
             logger.error("A child died before it was ready; the next one starts in %.1f s", pause)
         self._vacant[kin.index] = time.monotonic() + pause
+
+    def _owners(self) -> list[str]:
+        """Those that live, and those whose claims are still to be settled."""
+        return [kin.plan.owner for kin in (*self._kin.values(), *(kin for kin, _ in self._estates))]
 
     def _settle_estates(self) -> None:
         """What the dead held goes back at once, or is judged; a store that is away is tried again."""
@@ -448,7 +459,7 @@ class Supervisor:
         elif kin.terminated is not None:
             judge = self._household.judge_terminated(kin.terminated)
             self._heartbeat.take_over(owner, kin.begun, how, judge)
-        elif self._cold:
+        elif self._cold or kin.fenced:
             self._heartbeat.take_over(owner, kin.begun, how, self._household.judge_stopped)
         else:
             count = self._heartbeat.take_over(owner, kin.begun, how)

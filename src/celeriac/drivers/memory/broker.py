@@ -4,7 +4,7 @@ bell."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -84,9 +84,9 @@ class MemoryBroker:
         """Let a waiting turn look again."""
         self._bell.put(None)
 
-    def beat(self, node: str, lease: float) -> list[str]:
+    def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
         with self._open() as store:
-            return store.beat(node, lease)
+            return store.beat(node, lease, living)
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
         with self._open() as store:

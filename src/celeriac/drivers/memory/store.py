@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from threading import Lock
 from typing import Protocol
@@ -157,7 +157,7 @@ class MemoryStore:
         etas = [line.delayed[0][0] for queue in served if (line := self.line(queue)).delayed]
         return min(etas) - self.now() if etas else LONGEST_PAUSE
 
-    def beat(self, node: str, lease: float) -> list[str]:
+    def beat(self, node: str, lease: float, living: Collection[str]) -> list[str]:
         now = self.ticks()
         if self._leases.get(node, now + 1) <= now:
             # The process was stopped: the others get one more lease to say that they live.
@@ -169,6 +169,9 @@ class MemoryStore:
         for name in ended - {self._holders[owner].node for owner in orphans}:
             del self._leases[name]
         self.add(self.chords.break_lost())
+        if living:
+            mine = [owner for owner, holder in self._holders.items() if holder.node == node]
+            orphans += [owner for owner in mine if owner not in living]
         return orphans
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:

@@ -27,6 +27,7 @@ def open_broker(url: str, options: Options, with_results: bool) -> Broker:
         _keys(options),
         publish_timeout=options.publish_timeout,
         with_results=with_results,
+        wait_replicas=int(options.extra.get("wait_replicas", 0)),
     )
 
 

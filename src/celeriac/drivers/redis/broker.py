@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -56,7 +56,13 @@ class RedisBroker:
     """See `celeriac.ports.Broker`. `with_results`: results are stored by the same script that settles."""
 
     def __init__(
-        self, connect: Callable[..., Connection], keys: Keys, *, publish_timeout: float, with_results: bool
+        self,
+        connect: Callable[..., Connection],
+        keys: Keys,
+        *,
+        publish_timeout: float,
+        with_results: bool,
+        wait_replicas: int = 0,
     ) -> None:
         self._keys = keys
         self._connect = connect
@@ -65,7 +71,7 @@ class RedisBroker:
         self._connection = connect()
         #: Connections for the operator's calls, which may come from any thread.
         self._operators: deque[Connection] = deque()
-        self._producer = Producer(connect, keys, publish_timeout)
+        self._producer = Producer(connect, keys, publish_timeout, wait_replicas)
         self._bell = Bell(connect, keys, self._connection)
         self._lookout: RedisLookout | None = None
         self._queues: list[str] = []
@@ -137,8 +143,9 @@ class RedisBroker:
     def wake(self) -> None:
         self._bell.wake()
 
-    def beat(self, node: str, lease: float) -> list[str]:
-        orphans = [_text(owner) for owner in self._run(scripts.BEAT, [], node, int(lease * 1000), _LOST)]
+    def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
+        found = self._run(scripts.BEAT, [], node, int(lease * 1000), _LOST, *living)
+        orphans = [_text(owner) for owner in found]
         if self._lookout is not None:
             self._lookout.heard_of_store()
         return orphans

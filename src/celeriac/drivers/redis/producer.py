@@ -30,6 +30,8 @@ FIRST_PART = 0.4
 #: load may need seconds to take in some megabytes.
 LARGE = 256 * 1024
 SLOWEST = 4 * 1024 * 1024
+#: The part of a line's time limit that replicas have to say that they have a message.
+COPYING_PART = 0.8
 #: Publishes of which nobody knows whether they were stored, and for how many seconds each is remembered: a
 #: little less than its number in Redis (publish.lua).
 MOST_DOUBTS, DOUBT = 1000, 100.0
@@ -42,11 +44,15 @@ class Producer:
     more speaks over the line of the first time and under the same number, so it is stored once.
     """
 
-    def __init__(self, connect: Callable[..., Connection], keys: Keys, limit: float) -> None:
+    def __init__(
+        self, connect: Callable[..., Connection], keys: Keys, limit: float, replicas: int = 0
+    ) -> None:
         self._connect = connect
         self._keys = keys
         self._names = scripts.names(keys)
         self._limit = limit
+        #: How many replicas must have a message before it counts as sent.
+        self._replicas = replicas
         self._free: deque[_Line] = deque()
         self._known: set[str] = set()
         #: Ids of what failed -> the line of that publish, and until when (monotonic) it is remembered.
@@ -63,7 +69,12 @@ class Producer:
         for part in (messages,) if len(messages) == 1 else _parts(messages):
             line = (self._line_of_doubt(part) if self._doubts else None) or self._free_line()
             try:
-                if headers is None and _is_plain(part[0]) and part[0].queue in self._known:
+                if (
+                    headers is None
+                    and not self._replicas
+                    and _is_plain(part[0])
+                    and part[0].queue in self._known
+                ):
                     self._send_one(line, part)
                 else:
                     began = time.monotonic()
@@ -187,7 +198,7 @@ class Producer:
         try:
             if publish.error is not None:
                 raise publish.error
-            publish.hear(connection)
+            self._hear(line, publish, connection)
             if publish.longer:
                 connection.allow(0.0)
         except OperationalError as error:
@@ -209,7 +220,7 @@ class Producer:
                 again = self._connect(timeout=max(0.05, deadline - time.monotonic()))
                 try:
                     again.send(publish.packed)
-                    publish.hear(again)
+                    self._hear(line, publish, again)
                     return
                 except ServerError as refusal:
                     error = refusal
@@ -220,6 +231,26 @@ class Producer:
                     again.close()
         self._remember(publish.part, line, line.number - 1)
         raise error
+
+    def _hear(self, line: _Line, publish: Publish, connection: Connection) -> None:
+        publish.hear(connection)
+        if self._replicas:
+            self._wait_for_copies(line, connection)
+
+    def _wait_for_copies(self, line: _Line, connection: Connection) -> None:
+        """Redis answers before its replicas have heard; a message that they have survives its death."""
+        most = self._limit * FIRST_PART * COPYING_PART
+        # WAIT waits for what this connection wrote, and a publish that is sent again writes nothing.
+        address = connection.address
+        replies = connection.call_many(
+            [("EXPIRE", line.key, 120), ("WAIT", self._replicas, int(most * 1000))]
+        )
+        _, copies = (checked(reply, address) for reply in replies)
+        if copies < self._replicas:
+            raise ServerError(
+                f"Redis at {address} has the message, but only {copies} of {self._replicas} replicas have it "
+                f"too after {most:.1f} s (wait_replicas): send it again, under its id it is stored once"
+            )
 
     def _ends(self, line: _Line, message: Message) -> list[str]:
         """The keys of send.lua."""

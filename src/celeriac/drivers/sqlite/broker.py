@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -209,7 +209,7 @@ class SqliteBroker:
 
         self.write(work)
 
-    def beat(self, node: str, lease: float) -> list[str]:
+    def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
         def work(db: sqlite3.Connection, fresh: Fresh) -> list[str]:
             now = time.monotonic()
             if db.execute(sql.OUT_OF_LEASE, (node, now)).fetchone() is not None:
@@ -223,7 +223,9 @@ class SqliteBroker:
             revokes.sweep(db, time.time())
             moves.add(db, chords.break_lost(db, time.time()), time.time(), fresh)
             chords.sweep(db, time.time())
-            return [name for (name,) in db.execute(sql.ORPHANS, (now,)).fetchall()]
+            orphans = [name for (name,) in db.execute(sql.ORPHANS, (now,)).fetchall()]
+            mine = db.execute(sql.OWNERS_OF_NODE, (node,)).fetchall() if living else []
+            return orphans + [name for (name,) in mine if name not in living]
 
         return self.move(work)
 

@@ -150,6 +150,9 @@ SELECT o.name FROM owner o LEFT JOIN node n ON n.name = o.node
 WHERE n.name IS NULL OR NOT (n.renewed <= ?1 AND ?1 < n.renewed + n.lease) ORDER BY o.id
 """
 
+# node -> name
+OWNERS_OF_NODE = "SELECT name FROM owner WHERE node = ?"
+
 # monotonic now -> ; nodes that left nothing behind
 DELETE_ENDED_NODES = """
 DELETE FROM node

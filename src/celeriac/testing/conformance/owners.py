@@ -189,6 +189,16 @@ class Owners(Opened):
         living.broker.adopt("dead 2", "heir 2", "here")
         assert living.broker.beat("here", 30.0) == []
 
+    def test_a_beat_that_says_who_lives_names_the_others_of_its_node(
+        self, hire: Callable[..., Child]
+    ) -> None:
+        living = hire("living", node="here")
+        hire("left", node="here")
+        hire("other", node="elsewhere")
+        assert living.broker.beat("here", 30.0, ["living"]) == ["left"]
+        assert living.broker.beat("here", 30.0, ["living", "left"]) == []
+        assert living.broker.beat("here", 30.0) == []
+
     def test_an_heir_belongs_to_the_node_that_adopted(self, hire: Callable[..., Child]) -> None:
         child, saviour = hire("child", node="dying", lease=0.05), hire("saviour", node="short", lease=30.0)
         child.send(message("a"))

@@ -1,6 +1,7 @@
 -- Renew a node's lease; find the owners of nodes whose lease ran out; break chords whose producers are gone.
 --
 -- ARGV[2]  node  ARGV[3] lease in ms  ARGV[4] what is counted for members that were never sent, with \4 for the id of their chord
+-- ARGV[5..] the owners of this node that live; none: they are not looked at
 -- Result   owners to adopt
 -- Atomic because a node must not be judged by a lease that is being renewed.
 
@@ -30,20 +31,23 @@ for _, key in ipairs(redis.call('SRANDMEMBER', HEADERS, 100)) do
 end
 
 local lost = redis.call('ZRANGEBYSCORE', NODES, '-inf', now())
-if #lost == 0 then return {} end
+if #lost == 0 and not ARGV[5] then return {} end
 if mine < now() then
   -- Our own lease had run out too, so perhaps Redis was away from all of us: the others get one more to say that they live.
   for _, node in ipairs(lost) do redis.call('ZADD', NODES, lease_end, node) end
   return {}
 end
 
-local orphans, expired = {}, {}
+local orphans, expired, living = {}, {}, {}
 for _, node in ipairs(lost) do expired[node] = 0 end
+for i = 5, #ARGV do living[ARGV[i]] = true end
 local owners = redis.call('HGETALL', OWNERS)
 for i = 1, #owners, 2 do
   local node = owners[i + 1]
   if expired[node] then
     expired[node] = expired[node] + 1
+    orphans[#orphans + 1] = owners[i]
+  elseif ARGV[5] and node == ARGV[2] and not living[owners[i]] then
     orphans[#orphans + 1] = owners[i]
   end
 end

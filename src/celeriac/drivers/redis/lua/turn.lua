@@ -17,7 +17,7 @@
 -- The caller sends outcomes only of claims that it holds, and nobody but the owner can drop one, so it is enough to check
 -- the owner. Plain acks go flat, and so do the members of chords that end with one: tables and single deletes cost more than the
 -- commands that store the results.
--- Result   false: the owner is not known, or has gone on since; nothing if the lease is older than ARGV[2] wants. Otherwise
+-- Result   false: the owner is not known, or not as it knows itself; nothing if the lease is older than ARGV[2] wants. Otherwise
 --          {due of the next delayed message in ms or 0 (only if nothing was claimed;
 --          below zero if no lookout will wake anybody for it), false or what is revoked, run, run ...} with a run for each list
 --          from which something was claimed; claims are numbered in this order. The first run is {queue, how many}: the caller
@@ -58,7 +58,9 @@ local function without_paused(queues)
 end
 
 local last = tonumber(redis.call('HGET', claims, 's') or nil)
-if not last or last > sequence then return false end
+-- Redis may also be older than what it has answered: a replica took over that had not heard all, or an old copy was loaded. What
+-- the owner holds here is not what it believes to hold, so it ends, and whoever cares for it gives back what is here.
+if not last or last > sequence or last < sequence - 1 then return false end
 even_when_full()
 
 -- What the caller is told of new batches.
