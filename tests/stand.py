@@ -23,7 +23,10 @@ DRIVERS = ("redis", "sqlite")
 
 
 class Stand:
-    """A store at `url`, a client of it, and workers that are started when they are wanted."""
+    """A store at `url`, a client of it, and workers that are started when they are wanted.
+
+    As a context manager it is closed at the end, and prints what its workers said, for a test that failed.
+    """
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
@@ -61,6 +64,14 @@ class Stand:
     def put(self, payload: bytes, queue: str = "celery") -> None:
         """Bytes into a queue as they are, as a foreign program might."""
         self.broker.publish([Message("foreign", queue, payload)])
+
+    def __enter__(self) -> Stand:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+        for worker in self.workers:
+            print(worker.output)
 
     def close(self) -> None:
         self.client.close()

@@ -8,7 +8,6 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from io import StringIO
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from rich.console import Console
@@ -77,16 +76,9 @@ class Stage:
         self.again, self.short, self.steps = again, short, steps
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite", "redis"])
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    if request.param == "redis":
-        # One of its own: the common one is emptied by other tests, and this worker lives on.
-        url = request.getfixturevalue("module_redis").url
-    elif request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('streams')}/s.db"
-    else:
-        url = f"memory://{uuid4().hex}"
-    stage = Stage(url)
+@pytest.fixture(scope="module")
+def stage(store_of_its_own: str) -> Iterator[Stage]:
+    stage = Stage(store_of_its_own)
     with stage.app, start_worker(stage.app, concurrency=4):
         yield stage
 

@@ -110,16 +110,9 @@ class Stage:
         return depth.ready + depth.delayed + depth.claimed == 0
 
 
-@pytest.fixture(scope="module", params=["memory", "sqlite", "redis"])
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    if request.param == "redis":
-        # One of its own: the common one is emptied by other tests, and this worker lives on.
-        url = request.getfixturevalue("module_redis").url
-    elif request.param == "sqlite":
-        url = f"sqlite:///{tmp_path_factory.mktemp('workflows')}/w.db"
-    else:
-        url = f"memory://{uuid4().hex}"
-    stage = Stage(url)
+@pytest.fixture(scope="module")
+def stage(store_of_its_own: str) -> Iterator[Stage]:
+    stage = Stage(store_of_its_own)
     with stage.app, start_worker(stage.app, concurrency=4):
         yield stage
 

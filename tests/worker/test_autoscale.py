@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from celeriac.worker.autoscale import Autoscaler
@@ -49,15 +46,6 @@ def test_a_minimum_of_none_keeps_one() -> None:
     scaler.change(2, 0, 0, 0.0, now=0)
     assert scaler.change(2, 0, 0, 0.0, now=2) == -1
     assert scaler.change(1, 0, 0, 0.0, now=9) == 0
-
-
-@pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
-    stand = Stand(f"sqlite:///{tmp_path}/store.db", tmp_path)
-    yield stand
-    stand.close()
-    for worker in stand.workers:
-        print(worker.output)
 
 
 def test_WRK_5_a_worker_grows_under_load_and_shrinks_without_touching_what_runs(stand: Stand) -> None:

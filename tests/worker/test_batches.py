@@ -17,11 +17,8 @@ SECOND = 0.1
 
 @pytest.fixture
 def stand(redis_db: str, tmp_path: Path) -> Iterator[Stand]:
-    stand = Stand(redis_db, tmp_path)
-    yield stand
-    stand.close()
-    for worker in stand.workers:
-        print(worker.output)
+    with Stand(redis_db, tmp_path) as stand:
+        yield stand
 
 
 @pytest.mark.parametrize("rooms", ["-c 8", "-P threads -c 4 --processes 2"])

@@ -14,20 +14,13 @@ import pytest
 
 from celeriac import states
 from celeriac.exceptions import WorkerLostError
-from stand import DRIVERS, Stand, family, lines, until
+from stand import Stand, family, lines, until
 
 
-@pytest.fixture(params=DRIVERS)
-def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
-    if request.param == "redis":
-        url = request.getfixturevalue("redis_db")
-    else:
-        url = f"sqlite:///{tmp_path}/store.db"
-    stand = Stand(url, tmp_path)
-    yield stand
-    stand.close()
-    for worker in stand.workers:
-        print(worker.output)
+@pytest.fixture
+def stand(every_store: str, tmp_path: Path) -> Iterator[Stand]:
+    with Stand(every_store, tmp_path) as stand:
+        yield stand
 
 
 def test_a_child_retires_after_its_tasks(stand: Stand) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,15 +19,6 @@ from celeriac.worker.pidfile import pidfile
 from stand import Stand, lines, until
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
-    stand = Stand(f"sqlite:///{tmp_path}/store.db", tmp_path)
-    yield stand
-    stand.close()
-    for worker in stand.workers:
-        print(worker.output)
 
 
 class Manager:

@@ -8,7 +8,6 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +84,6 @@ def test_meters_of_many_children_are_added_up_and_never_go_down() -> None:
     main = Meters(["main.add"], meters.descriptor)
     main.count("main.add", "FAILURE")
     assert next(meters.tallies(2)).ends["FAILURE"] == 2
-
-
-@pytest.fixture
-def stand(tmp_path: Path) -> Iterator[Stand]:
-    stand = Stand(f"sqlite:///{tmp_path}/store.db", tmp_path)
-    yield stand
-    stand.close()
-    for worker in stand.workers:
-        print(worker.output)
 
 
 def test_the_numbers_are_exact_and_the_health_process_is_kept_and_never_left_behind(stand: Stand) -> None:

@@ -364,11 +364,8 @@ Start = Callable[..., Stand]
 
 @pytest.fixture
 def stand(server: RedisServer, tmp_path: Path) -> Iterator[Stand]:
-    stand = Stand(f"{server.url.removesuffix('0')}9", tmp_path)
-    yield stand
-    stand.close()
-    for worker in stand.workers:
-        print(worker.output)
+    with Stand(f"{server.url.removesuffix('0')}9", tmp_path) as stand:
+        yield stand
 
 
 def test_it_answers_while_all_children_hold_the_gil_and_its_pool_grows_and_shrinks(stand: Stand) -> None:

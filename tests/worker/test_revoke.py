@@ -14,14 +14,10 @@ from celeriac.revoking import revoke
 from stand import Stand, lines, until
 
 
-@pytest.fixture(params=["redis", "sqlite"])
-def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
-    url = f"sqlite:///{tmp_path}/celeriac.db"
-    if request.param == "redis":
-        url = request.getfixturevalue("redis_db")
-    stand = Stand(url, tmp_path)
-    yield stand
-    stand.close()
+@pytest.fixture
+def stand(every_store: str, tmp_path: Path) -> Iterator[Stand]:
+    with Stand(every_store, tmp_path) as stand:
+        yield stand
 
 
 def test_what_is_revoked_while_no_worker_is_up_never_runs(stand: Stand) -> None:

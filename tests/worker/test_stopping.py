@@ -15,27 +15,20 @@ from celeriac import states
 from celeriac.message import Depth
 from conftest import demand
 from services import Program, RedisServer
-from stand import DRIVERS, POOLS, Stand, alive, family, lines, until
+from stand import POOLS, Stand, alive, family, lines, until
 
 WARM = "worker: Warm shutdown (MainProcess)"
 COLD = "worker: Cold shutdown (MainProcess)"
 PRESS_AGAIN = "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
 
 
-@pytest.fixture(params=DRIVERS)
-def stand(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
+@pytest.fixture
+def stand(every_store: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Stand]:
     """One store for each test, in which no worker may leave a trace: neither a socket nor a name."""
-    if request.param == "redis":
-        url = request.getfixturevalue("redis_db")
-    else:
-        url = f"sqlite:///{tmp_path}/store.db"
-    stand = Stand(url, tmp_path)
-    yield stand
-    stand.close()
-    for worker in stand.workers:
-        print(worker.output)
+    with Stand(every_store, tmp_path) as stand:
+        yield stand
     assert not list(tmp_path.glob("*-bells/*"))
-    if request.param == "redis":
+    if every_store.startswith("redis"):
         assert request.getfixturevalue("redis_server").command("HLEN", "celeriac:owners") == ":0"
 
 
