@@ -324,8 +324,8 @@ _COMPRESSIONS = {
 _COMPRESSION_MODULES = dict(_COMPRESSIONS.values())
 
 
-def compress(data: bytes, method: str) -> tuple[str, bytes]:
-    """(content type of the compression, smaller bytes)."""
+def compress(data: bytes, method: str, level: int = -1) -> tuple[str, bytes]:
+    """(content type of the compression, smaller bytes). `level` is for zlib: 1 is quick, 9 thorough."""
     if method in _COMPRESSION_MODULES:
         content_type, module = method, _COMPRESSION_MODULES[method]
     elif method in _COMPRESSIONS:
@@ -333,7 +333,7 @@ def compress(data: bytes, method: str) -> tuple[str, bytes]:
     else:
         raise EncodeError(f"there is no compression {method!r}; known are {', '.join(sorted(_COMPRESSIONS))}")
     if module == "zlib":
-        return content_type, zlib.compress(data)
+        return content_type, zlib.compress(data, level)
     return content_type, import_module(module).compress(data)
 
 
