@@ -55,7 +55,9 @@ def success(app: Any, request: Request, value: Any) -> tuple[Count, ...]:
     """What is counted when a task ends well: itself, unless its chain goes on."""
     if not is_counted(request):
         return ()
-    return (_count(app, request, SUCCESS, json_text(value)),)
+    # The commonest values need no encoder.
+    text = "null" if value is None else str(value) if type(value) is int else json_text(value)
+    return (_count(app, request, SUCCESS, text),)
 
 
 def failure(

@@ -30,6 +30,19 @@ def is_alone(envelope: bytes) -> bool:
     return any(ending in envelope for ending in ALONE)
 
 
+def by_chord(counts: Sequence[Count]) -> list[list[Count]]:
+    """Members that say alike what comes of their chord, together."""
+    chords: dict[tuple[str, int, int], list[Count]] = {}
+    for count in counts:
+        which = count.chord, id(count.body), id(count.broken)
+        known = chords.get(which)
+        if known is None:
+            chords[which] = [count]
+        else:
+            known.append(count)
+    return list(chords.values())
+
+
 def set_off(last: Count, items: Sequence[bytes]) -> list[Message]:
     """The messages that the last member sets off; `items` of all members, in order of their indices."""
     read = [_ITEM.match(item) for item in items]

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from celeriac.drivers.counting import by_chord
 from celeriac.drivers.redis.holding import Holding
 from celeriac.drivers.redis.keys import Keys
 from celeriac.message import Count, Fate, Message, Outcome, Result
@@ -54,7 +55,7 @@ def packed_outcomes(
             counted.append(counts[0])
     ttl = str(int(seconds * 1000)) if seconds else ""
     results = len(flat) // 2
-    members = [(told[-1], _tell(told, flat), len(told)) for told in _by_chord(counted)]
+    members = [(told[-1], _tell(told, flat), len(told)) for told in by_chord(counted)]
     tables = _Tables(keys, owner, holding, FIRST_FLAT + len(flat), with_results)
     for last, place, number in members:
         tables.chord(last)[-4:] = place, number, last.member, last.root
@@ -62,20 +63,6 @@ def packed_outcomes(
     acks = _encode((results, ttl, *holding.settle(settled)))
     flat += tables.payloads
     return acks, packed, flat
-
-
-def _by_chord(counted: list[Count]) -> list[list[Count]]:
-    if not counted:
-        return []
-    chords: dict[tuple[str, int, int], list[Count]] = {}
-    for count in counted:
-        which = count.chord, id(count.body), id(count.broken)
-        known = chords.get(which)
-        if known is None:
-            chords[which] = [count]
-        else:
-            known.append(count)
-    return list(chords.values())
 
 
 def _tell(counted: list[Count], flat: Flat) -> int:

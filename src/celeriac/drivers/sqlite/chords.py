@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from celeriac.drivers import counting
-from celeriac.drivers.counting import THROUGH, broken_off, set_off
+from celeriac.drivers.counting import THROUGH, broken_off, by_chord, set_off
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.message import Count, Message
 
@@ -41,11 +41,11 @@ def break_lost(db: sqlite3.Connection, now: float) -> list[Message]:
     return messages
 
 
-def count(db: sqlite3.Connection, counts: Iterable[Count], now: float) -> list[Message]:
+def count(db: sqlite3.Connection, counts: Sequence[Count], now: float) -> list[Message]:
     """Count members; returns the messages that the last ones set off."""
     messages: list[Message] = []
-    for counted in counts:
-        messages += _count(db, counted, now)
+    for members in by_chord(counts):
+        messages += _count(db, members, now)
     return messages
 
 
@@ -56,24 +56,27 @@ def sweep(db: sqlite3.Connection, now: float) -> None:
     db.execute(sql.DELETE_OLD_HEADERS, (now,))
 
 
-def _count(db: sqlite3.Connection, counted: Count, now: float) -> list[Message]:
-    chord = counted.chord
+def _count(db: sqlite3.Connection, members: Sequence[Count], now: float) -> list[Message]:
+    """Count members of one chord, which say alike what comes of it."""
+    last = members[-1]
+    chord = last.chord
     if db.execute(sql.CHORD_IS_THROUGH, (chord, now)).fetchone() is not None:
         return []
-    if not counted.size:
+    if not last.size:
         header = db.execute(sql.HEADER, (chord,)).fetchone()
         if header is None:
             return []
-        counted = msgspec.structs.replace(counted, size=header[0], broken=_broken.decode(header[1]))
-    expires = None if counted.ttl is None else now + counted.ttl
-    member = (chord, counted.index, counted.member, counted.item, expires)
-    if not db.execute(sql.ADD_MEMBER, member).rowcount:
+        last = msgspec.structs.replace(last, size=header[0], broken=_broken.decode(header[1]))
+    expires = None if last.ttl is None else now + last.ttl
+    rows = [(chord, member.index, member.member, member.item, expires) for member in members]
+    added = db.executemany(sql.ADD_MEMBER, rows).rowcount
+    if not added:
         return []
-    ((so_far,),) = db.execute(sql.COUNT_MEMBER, (chord, expires)).fetchall()
-    if so_far < counted.size:
+    ((so_far,),) = db.execute(sql.COUNT_MEMBERS, (chord, added, expires)).fetchall()
+    if so_far < last.size:
         return []
     items = [item for (item,) in db.execute(sql.ITEMS, (chord,)).fetchall()]
     db.execute(sql.DELETE_MEMBERS, (chord,))
     db.execute(sql.DELETE_HEADER, (chord,))
     db.execute(sql.CLOSE_CHORD, (now + THROUGH, chord))
-    return set_off(counted, items)
+    return set_off(last, items)

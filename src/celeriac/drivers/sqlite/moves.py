@@ -11,7 +11,17 @@ import msgspec
 from celeriac.drivers.counting import is_alone
 from celeriac.drivers.sqlite import chords
 from celeriac.drivers.sqlite import statements as sql
-from celeriac.message import LEFT_BEGUN, MOST_DEATHS, Claim, Fate, Message, Outcome, Result, priority_step
+from celeriac.message import (
+    LEFT_BEGUN,
+    MOST_DEATHS,
+    Claim,
+    Count,
+    Fate,
+    Message,
+    Outcome,
+    Result,
+    priority_step,
+)
 
 #: How many delayed messages one transaction makes ready at most, so that it stays short.
 DUE_AT_ONCE = 256
@@ -122,6 +132,7 @@ def settle(
     held = dict(db.execute(sql.HELD, (owner, as_json([o.number for o in outcomes]))).fetchall())
     results: list[Result] = []
     follow_ups: list[Message] = []
+    counts: list[Count] = []
     numbers: list[int] = []
     done: list[int] = []
     lost: list[tuple[int, str]] = []
@@ -140,8 +151,7 @@ def settle(
             results.append(outcome.result)
         results += outcome.also
         follow_ups += outcome.follow_ups
-        if outcome.counts:
-            follow_ups += chords.count(db, outcome.counts, now)
+        counts += outcome.counts
         match outcome.fate:
             case Fate.ACKED:
                 done.append(message)
@@ -155,6 +165,7 @@ def settle(
                 db.execute(sql.DEFER, (outcome.eta, message))
             case Fate.DEAD:
                 db.execute(sql.ADD_DEAD, (message, outcome.id, outcome.reason, now))
+    follow_ups += chords.count(db, counts, now)
     if numbers:
         db.execute(sql.DELETE_CLAIMS, (owner, as_json(numbers)))
     for message, how in lost:

@@ -403,10 +403,10 @@ CHORD_IS_THROUGH = "SELECT 1 FROM chord WHERE id = ? AND counted < 0 AND expires
 # chord, place, task, item, expires -> ; changes nothing if it was counted before
 ADD_MEMBER = "INSERT OR IGNORE INTO member (chord, place, task, item, expires) VALUES (?, ?, ?, ?, ?)"
 
-# chord, expires -> how many were counted
-COUNT_MEMBER = """
-INSERT INTO chord (id, counted, expires) VALUES (?, 1, ?)
-ON CONFLICT (id) DO UPDATE SET counted = max(counted, 0) + 1, expires = excluded.expires
+# chord, how many more, expires -> how many were counted
+COUNT_MEMBERS = """
+INSERT INTO chord (id, counted, expires) VALUES (?1, ?2, ?3)
+ON CONFLICT (id) DO UPDATE SET counted = max(counted, 0) + ?2, expires = excluded.expires
 RETURNING counted
 """
 
