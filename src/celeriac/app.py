@@ -26,7 +26,7 @@ from celeriac.connections import Connections, Ground
 from celeriac.control import Control
 from celeriac.copies import made_again, parts_of, place_of, unpickled
 from celeriac.declaring import task_class
-from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning, EncodeError
+from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning
 from celeriac.importing import discovered, import_object, import_task_module
 from celeriac.message import Binding, Message
 from celeriac.middleware import Entry, Passage
@@ -36,14 +36,13 @@ from celeriac.purging import purge
 from celeriac.registry import AnyTask, TaskRegistry, annotate
 from celeriac.result import AsyncResult
 from celeriac.routing import Router
-from celeriac.sending import Constants, compose, send_through, tell_after, told_before
+from celeriac.sending import Constants, compose, must_fit, send_through, tell_after, told_before
 from celeriac.shared import BoundTaskDecorator, TaskDecorator
 from celeriac.signals import Signal
 from celeriac.spreading import spread
 from celeriac.stepping import Stepper
 from celeriac.task import AsyncTask, Task
 from celeriac.waiting import Waiting
-from celeriac.wire.codecs import in_units
 from celeriac.wire.result import is_end
 
 P = ParamSpec("P")
@@ -328,9 +327,7 @@ class Celery:
     def send(self, message: Message, name: str) -> None:
         """Publish one task's message, and tell those who listen for that."""
         if signals.before_task_publish.receivers:
-            message = told_before(message, name)
-        if len(message.payload) > self.conf.task_max_bytes:
-            raise self._too_large(message)
+            message = must_fit(self, told_before(message, name))
         if message.copies is None and message.fanout is None:
             self.connections.broker.publish((message,))
         else:
@@ -343,16 +340,8 @@ class Celery:
         messages = spread(messages, self)
         if messages:
             for message in messages:
-                if len(message.payload) > self.conf.task_max_bytes:
-                    raise self._too_large(message)
+                must_fit(self, message)
             self.broker.publish(messages)
-
-    def _too_large(self, message: Message) -> EncodeError:
-        size, allowed = in_units(len(message.payload)), in_units(self.conf.task_max_bytes)
-        return EncodeError(
-            f"the message of task {message.id} has {size}, more than task_max_bytes ({allowed}); store "
-            "the data elsewhere and send where it is"
-        )
 
     def _bindings(self, exchange: str) -> Sequence[Binding]:
         return self.broker.bindings(exchange)

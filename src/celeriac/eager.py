@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from celeriac import aio, canvas, signals, states
 from celeriac import request as requests
-from celeriac.einfo import ExceptionInfo
+from celeriac.einfo import ExceptionInfo, as_raised
 from celeriac.exceptions import Ignore, Reject, Retry
 from celeriac.message import Result
 from celeriac.middleware import Run, Steps, pass_through
@@ -125,7 +125,8 @@ def _run(task: Any, request: Request) -> _Verdict:
         return _Verdict(states.IGNORED, ignore)
     except Reject as reject:
         return _Verdict(states.REJECTED, reject)
-    except Exception as error:
+    except Exception as raised:
+        error = as_raised(raised)
         return _Verdict(states.FAILURE, error, ExceptionInfo(error))
 
 

@@ -34,6 +34,25 @@ def traceback_of(exception: BaseException) -> TracebackType | None:
     return found
 
 
+def as_raised(error: BaseException) -> BaseException:
+    """Python hides a StopIteration that leaves a coroutine or a generator in a RuntimeError. Ours are such,
+    and who wrote the task has never heard of them; his own generators hide it as they always do."""
+    cause = error.__cause__
+    if type(error) is not RuntimeError or not isinstance(cause, StopIteration):
+        return error
+    hides = str(error) == "coroutine raised StopIteration" or (
+        str(error) == "generator raised StopIteration" and _is_ours(traceback_of(error))
+    )
+    return cause if hides else error
+
+
+def _is_ours(tb: TracebackType | None) -> bool:
+    """Whether it was raised in a line of this package."""
+    while tb is not None and tb.tb_next is not None:
+        tb = tb.tb_next
+    return tb is not None and str(tb.tb_frame.f_globals.get("__name__")).startswith("celeriac.")
+
+
 def traceback_text(exception: BaseException) -> str:
     """The traceback as Python prints it; an exception that cannot show itself still gives its frames."""
     try:

@@ -13,6 +13,7 @@ import msgspec
 from celeriac import aio, signals
 from celeriac.clock import Clock, to_datetime
 from celeriac.config import Settings
+from celeriac.exceptions import EncodeError
 from celeriac.message import Message
 from celeriac.middleware import Call, Passage
 from celeriac.nearest import nearest
@@ -128,8 +129,21 @@ def compose(
         def make(call: Call) -> None:
             call.message = composed(app, name, call.args, call.kwargs, call.options, task)
 
-        return app.passage.send(Call(name, args, kwargs, options, task), make)
-    return composed(app, name, args, kwargs, options, task)
+        return must_fit(app, app.passage.send(Call(name, args, kwargs, options, task), make))
+    message = composed(app, name, args, kwargs, options, task)
+    return message if len(message.payload) <= app.conf.task_max_bytes else must_fit(app, message)
+
+
+def must_fit(app: Sender, message: Message) -> Message:
+    """The message. EncodeError if it is larger than any may be, whoever sends it: a caller, a group, a task
+    that retries, a worker that goes on with a chain, a scheduler."""
+    size, allowed = len(message.payload), app.conf.task_max_bytes
+    if size > allowed:
+        raise EncodeError(
+            f"the message of task {message.id} has {codecs.in_units(size)}, more than task_max_bytes "
+            f"({codecs.in_units(allowed)}); store the data elsewhere and send where it is"
+        )
+    return message
 
 
 def send_through(
@@ -144,7 +158,7 @@ def send_through(
     """Compose and send one call within the hooks of the app's middleware."""
 
     def make_and_send(call: Call) -> None:
-        call.message = composed(app, name, call.args, call.kwargs, call.options, task)
+        call.message = must_fit(app, composed(app, name, call.args, call.kwargs, call.options, task))
         app.send(call.message, name)
 
     return passage.send(Call(name, args, kwargs, options, task), make_and_send)

@@ -24,7 +24,7 @@ from celeriac.message import STREAM_MARK, Message, Result
 from celeriac.request import Request
 from celeriac.result import AsyncResult, EagerResult
 from celeriac.retrying import errors_named, retrying
-from celeriac.sending import Constants, batches, compose, send_through, told_before
+from celeriac.sending import Constants, batches, compose, must_fit, send_through, told_before
 from celeriac.streaming import streaming, yields
 from celeriac.wire import codecs
 from celeriac.wire.ids import new_id
@@ -573,7 +573,7 @@ class Task(Generic[P, R]):
                 check(name, args, {})
             message = compose(app, name, args, {}, options, self)
             if signals.before_task_publish.receivers:
-                message = told_before(message, name)
+                message = must_fit(app, told_before(message, name))
             result: AsyncResult[R] = AsyncResult(message.id, None, name, app)
             result.ignored = ignored
             results.append(result)

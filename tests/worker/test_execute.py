@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
-from celeriac import Celery, signals
+from celeriac import Celery, group, signals
 from celeriac.exceptions import (
+    EncodeError,
     Ignore,
     OperationalError,
     Reject,
@@ -1132,6 +1133,83 @@ def test_a_message_that_is_too_large_is_kept_as_a_dead_letter_and_not_looked_at(
     assert isinstance(outcome, Outcome)
     assert outcome.fate is Fate.DEAD
     assert "task_max_bytes allows 1000 bytes" in outcome.reason
+    assert (meta(outcome)["status"], meta(outcome)["task_id"]) == ("FAILURE", "the-id")
+
+
+def test_what_follows_a_task_is_no_larger_than_what_anybody_sends() -> None:
+    """A chain, a retry and a replacement come from the worker, a group in one stream."""
+    world = World(task_max_bytes=2000)
+
+    @world.task
+    def large(*_: str) -> str:
+        return "x" * 1500
+
+    @world.task(bind=True)
+    def again(self: Any, *_: str) -> None:
+        raise self.retry(args=("x" * 2000,))
+
+    @world.task(bind=True)
+    def other(self: Any) -> None:
+        self.replace(large.s("x" * 2000))
+
+    outcomes = [
+        world.run("proj.large", chain=[large.s()]),
+        world.run("proj.again"),
+        world.run("proj.other"),
+    ]
+    for outcome, kind in zip(outcomes, ("EncodeError", "Reject", "EncodeError"), strict=True):
+        found = meta(outcome)
+        assert (found["status"], found["result"]["exc_type"]) == ("FAILURE", kind)
+        assert "more than task_max_bytes (2000 bytes)" in str(found["result"]["exc_message"])
+        assert outcome.follow_ups == ()
+    with pytest.raises(EncodeError, match="more than task_max_bytes"):
+        large.apply_many([("x",), ("x" * 2000,)])
+    with pytest.raises(EncodeError, match="more than task_max_bytes"):
+        group(large.s(text) for text in ("x", "x" * 2000)).delay()
+
+
+def stop() -> None:
+    raise StopIteration("x")
+
+
+async def astop() -> None:
+    raise StopIteration("x")
+
+
+def leak() -> list[Any]:
+    return sorted(next(iter(())) for _ in range(1))
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
+@pytest.mark.parametrize(
+    ("function", "kind"), [(stop, "StopIteration"), (astop, "StopIteration"), (leak, "RuntimeError")]
+)
+def test_a_task_that_raises_stopiteration_fails_with_that(
+    world: World, caplog: pytest.LogCaptureFixture, function: Any, kind: str, told: bool
+) -> None:
+    if not told:
+        caplog.set_level(logging.ERROR, logger="celery")
+    task = world.task(function)
+    found = meta(world.run(task.name))
+    assert (found["status"], found["result"]["exc_type"]) == ("FAILURE", kind)
+    assert f", in {function.__name__}\n" in found["traceback"]
+    eager = task.apply(throw=False)
+    assert (eager.state, type(eager.result).__name__) == ("FAILURE", kind)
+
+
+def test_a_failure_that_is_too_large_is_told_all_the_same() -> None:
+    world = World(task_max_bytes=1000)
+
+    @world.task
+    def chatty() -> None:
+        raise ValueError("x" * 1000)
+
+    found = meta(world.run("proj.chatty"))
+    assert (found["status"], found["result"]["exc_type"], found["traceback"]) == (
+        "FAILURE",
+        "EncodeError",
+        None,
+    )
 
 
 def test_a_result_that_is_too_large_is_a_failure_that_says_so() -> None:

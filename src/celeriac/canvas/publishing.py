@@ -11,7 +11,7 @@ from celeriac import request as requests
 from celeriac import signals
 from celeriac.canvas.signature import Call, Prepared, Signature
 from celeriac.message import Members, Message
-from celeriac.sending import batches, compose, told_before
+from celeriac.sending import batches, compose, must_fit, told_before
 from celeriac.spreading import spread
 
 
@@ -48,4 +48,6 @@ def message_of(app: Any, call: Call) -> Message:
         keep = app.conf.seconds("result_chord_expires") or app.conf.seconds("result_expires") or None
         members = tuple(Members(chord, size, keep, broken) for chord, size, broken in sizes)
         message = msgspec.structs.replace(message, members=members, completes=ends)
-    return told_before(message, call.task) if signals.before_task_publish.receivers else message
+    if signals.before_task_publish.receivers:
+        message = told_before(message, call.task)
+    return message if len(message.payload) <= app.conf.task_max_bytes else must_fit(app, message)

@@ -29,7 +29,7 @@ from celeriac.schedules.entry import (
     spec_of,
     text_of,
 )
-from celeriac.sending import Sender, compose, tell_after, told_before
+from celeriac.sending import Sender, compose, must_fit, tell_after, told_before
 from celeriac.wire.result import decode_result
 
 #: How often a change is tried again when the plan was moved meanwhile. Nobody moves one so often.
@@ -323,7 +323,9 @@ def message_of(app: App, entry: Entry, occurrence: int = 0) -> Message:
     if occurrence:
         headers["celeriac_scheduled"] = datetime.fromtimestamp(occurrence / 1000, UTC).isoformat()
     message = compose(app, entry.task, args, kwargs, {**entry.options, "headers": headers}, task)
-    return told_before(message, entry.task) if signals.before_task_publish.receivers else message
+    if signals.before_task_publish.receivers:
+        message = must_fit(app, told_before(message, entry.task))
+    return message
 
 
 def told(message: Message) -> None:

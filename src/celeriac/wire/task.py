@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import binascii
+import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -44,6 +46,10 @@ JSON_ONLY = ("json",)
 #: Bytes of a body above which it is compressed when it carries what comes after the task: in a workflow every
 #: message does, and most of that is repetition.
 LONG_WORKFLOW = 4096
+#: So many bytes of a message that cannot be read are searched at its end, and then at its beginning.
+FAR = 1 << 16
+_ID, _NAME = (re.compile(rb'"%s": ?("(?:[^"\\]|\\.)+")' % key) for key in (b"id", b"task"))
+_GROUP = re.compile(rb'"group": ?("(?:[^"\\]|\\.)+")(?:, ?"group_index": ?(\d+))?')
 
 
 def pack(
@@ -152,24 +158,21 @@ def unpack(payload: bytes, accept: Collection[str] = JSON_ONLY) -> TaskMessage:
 
 
 def unpack_identity(payload: bytes) -> TaskMessage | None:
-    """Of a message that `unpack` refuses: name, id and group, if it shows them. Its sender, and perhaps a
-    chord, waits for an answer."""
-    try:
-        headers = loads_plain_json(payload)["headers"]
-        name, id = headers["task"], headers["id"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-    if not (isinstance(name, str) and isinstance(id, str)):
-        return None
-    group, index = headers.get("group"), headers.get("group_index")
-    known = _Headers(name, id)
-    if isinstance(group, str) and (index is None or isinstance(index, int)):
-        known.group, known.group_index = group, index
-    envelope = _Envelope(b"")
-    try:
-        return _message(payload, envelope, known)
-    except DecodeError:
-        return None
+    """Of a message that `unpack` refuses, or that is too large for it: name, id and group, if it shows them.
+    Its sender, and perhaps a chord, waits for an answer. Nothing is decoded but these."""
+    # The headers stand behind the body, which holds no quote; in other envelopes they may be the first.
+    for part in (payload[-FAR:], payload[:FAR]):
+        id, name, group = (pattern.search(part) for pattern in (_ID, _NAME, _GROUP))
+        if id and name:
+            try:
+                known = _Headers(json.loads(name[1]), json.loads(id[1]))
+                if group:
+                    known.group = json.loads(group[1])
+                    known.group_index = int(group[2]) if group[2] else None
+                return _message(payload, _Envelope(b""), known)
+            except (ValueError, DecodeError):
+                return None
+    return None
 
 
 class TaskMessage(msgspec.Struct):

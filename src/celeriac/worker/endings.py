@@ -183,14 +183,15 @@ class Endings:
     def fail(self, claim: Claim, error: BaseException, reason: str = "") -> Outcome:
         """The end of a claim that must not run again: acknowledged with `error` as its result, and with a
         reason a dead letter. Bytes that are no task message are always one; who shows an id gets a result."""
-        try:
-            message = unpack(claim.payload)
-        except CeleriacError as undecodable:
-            reason = reason or safe_repr(undecodable)
-            identified = unpack_identity(claim.payload)
-            if identified is None:
-                return self.bury(claim, reason)
-            message = identified
+        message = None
+        if len(claim.payload) <= self._max_bytes:
+            try:
+                message = unpack(claim.payload)
+            except CeleriacError as undecodable:
+                reason = reason or safe_repr(undecodable)
+        message = message or unpack_identity(claim.payload)
+        if message is None:
+            return self.bury(claim, reason)
         return self.fail_request(claim, self.request_of(claim, message), error, reason)
 
     def fail_request(self, claim: Claim, request: Request, error: BaseException, reason: str = "") -> Outcome:
@@ -300,7 +301,11 @@ class Endings:
             compression=self._compression,
         )
         if len(payload) > self._max_bytes:
-            raise self._too_large(task_id, payload)
+            error = self._too_large(task_id, payload)
+            if failed and (traceback or not isinstance(value, EncodeError)):
+                # That it failed must always be said: without what makes it so large.
+                return self._result(request, status, value if isinstance(value, EncodeError) else error)
+            raise error
         return Result(task_id, payload, self._failure_ttl if failed else self._ttl)
 
     def _too_large(self, task_id: str, payload: bytes) -> EncodeError:

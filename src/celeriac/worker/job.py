@@ -13,7 +13,7 @@ from typing import Any
 from celeriac import canvas, request, signals, states
 from celeriac.app import Celery
 from celeriac.canvas import counting
-from celeriac.einfo import ExceptionInfo
+from celeriac.einfo import ExceptionInfo, as_raised
 from celeriac.exceptions import (
     EncodeError,
     Ignore,
@@ -217,8 +217,9 @@ class Job:
                     self._save_started(self._around.save)
             try:
                 value = yield from begun or self._call()
-            except BaseException as error:
+            except BaseException as raised:
                 self.running = False
+                error = as_raised(raised)
                 if _concerns_the_worker(error):
                     raise
                 return (yield from self._judge(error))
