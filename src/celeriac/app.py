@@ -193,7 +193,7 @@ class Celery:
         **options: Any,
     ) -> AnyTask:
         if isinstance(function, Task):
-            raise TypeError(f"{function.name} is a task already")
+            raise TypeError(f"{function.name} is a task already: one of the two decorators is enough")
         name = name or self.gen_task_name(function.__name__, function.__module__)
         known = self._tasks.get(name)
         if known is not None:

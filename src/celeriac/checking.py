@@ -245,7 +245,8 @@ def _ways(app: Celery) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"queue {queue}",
-            f"{_several(names)} go there, but task_queues does not declare it: only a worker started with "
+            f"{_several(names)} {'goes' if len(names) == 1 else 'go'} there, but task_queues does not "
+            "declare it: only a worker started with "
             f"-Q {queue} serves it",
         )
 

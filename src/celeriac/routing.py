@@ -269,7 +269,7 @@ class Router:
         if not self._may_create and queue != self._default:
             raise QueueNotFound(
                 f"queue {queue!r} is not in task_queues ({', '.join(map(repr, self.queues))}), "
-                "and task_create_missing_queues is off"
+                "and task_create_missing_queues is off: declare it there, or turn that on"
             )
 
 

@@ -66,7 +66,7 @@ def _declare(
     **options: Any,
 ) -> Task[Any, Any]:
     if isinstance(function, Task):
-        raise TypeError(f"{function.name} is a task already")
+        raise TypeError(f"{function.name} is a task already: one of the two decorators is enough")
 
     def register(app: Any) -> object:
         return app.task(name=name, base=base, bind=bind, **options)(function)

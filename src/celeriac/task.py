@@ -26,9 +26,9 @@ from celeriac.result import AsyncResult, EagerResult
 from celeriac.retrying import errors_named, retrying
 from celeriac.sending import Constants, batches, compose, must_fit, send_through, told_before
 from celeriac.streaming import streaming, yields
-from celeriac.wire import codecs
 from celeriac.wire.ids import new_id
 from celeriac.wire.result import encode_result
+from celeriac.wire.task import there_and_back
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -125,7 +125,9 @@ class Task(Generic[P, R]):
 
     def run(self, *args: Any, **kwargs: Any) -> Any:
         """What the task does; a class based task defines it."""
-        raise NotImplementedError(f"task {self.name} defines no run()")
+        raise NotImplementedError(
+            f"task {self.name} defines no run(): what it does stands there, as in `def run(self, x): ...`"
+        )
 
     # --- calling ------------------------------------------------------------------------------------------
 
@@ -320,11 +322,16 @@ class Task(Generic[P, R]):
         if limit is not None and request.retries >= limit:
             if exc is not None:
                 _raise_with_cause(exc)
-            raise MaxRetriesExceededError(
+            error = MaxRetriesExceededError(
                 f"Can't retry {self.name}[{request.id}] args:{signature.args} kwargs:{signature.kwargs}",
                 task_args=signature.args,
                 task_kwargs=signature.kwargs,
             )
+            runs = request.retries + 1
+            error.add_note(
+                f"It has run {runs} time{'' if runs == 1 else 's'}; max_retries is {limit}, None has no end."
+            )
+            raise error
         retry = Retry(
             exc=exc, when=eta if countdown is None else countdown, is_eager=request.is_eager, sig=signature
         )
@@ -589,8 +596,7 @@ class Task(Generic[P, R]):
     ) -> AsyncResult[R]:
         """For task_always_eager: once through the serializer, so that what could not travel is found out."""
         serializer = options.pop("serializer", None) or self.serializer
-        content_type, encoding, data = codecs.encode((list(args), dict(kwargs)), serializer)
-        args, kwargs = codecs.decode(data, content_type, encoding, accept=(content_type,))
+        args, kwargs = there_and_back(self.name, list(args), dict(kwargs), serializer)
         for name in ("producer", "countdown", "eta", "queue"):
             options.pop(name, None)
         return self.apply(args, kwargs, **options)

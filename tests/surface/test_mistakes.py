@@ -97,13 +97,13 @@ def U1_waiting_for_a_task_inside_a_task(world: World) -> object:
         return outer.delay().get()
 
 
-@mistake("queue 'mial' is not in task_queues \\('mail'\\)", "task_create_missing_queues is off")
+@mistake("queue 'mial' is not in task_queues \\('mail'\\)", "task_create_missing_queues is off: declare it")
 def U1_sending_to_a_queue_that_nobody_serves(world: World) -> object:
     world.app.conf.update(task_queues=["mail"], task_create_missing_queues=False)
     return world.add.apply_async((1, 2), queue="mial")
 
 
-@mistake("go there, but task_queues does not declare it", "-Q celery serves it")
+@mistake("shop.add goes there, but task_queues does not declare it", "-Q celery serves it")
 def U1_declaring_queues_without_the_default_one(world: World) -> object:
     return check(world, task_queues=["mail"])
 
@@ -155,7 +155,7 @@ def U2_using_an_app_that_is_not_finished(world: World) -> object:
     return Celery("shop", autofinalize=False).tasks
 
 
-@mistake("task shop.empty", r"defines no run\(\)")
+@mistake("task shop.empty", r"defines no run\(\): what it does stands there")
 def U2_a_class_without_run(world: World) -> object:
     return world.app.register_task(type("Empty", (Task,), {"name": "shop.empty"}))()
 
@@ -165,7 +165,7 @@ def U2_giving_a_name_where_a_function_belongs(world: World) -> object:
     return world.app.task("shop.mail")  # type: ignore[call-overload]
 
 
-@mistake("shop.add is a task already", "is a task already")
+@mistake("shop.add is a task already", "one of the two decorators is enough")
 def U2_declaring_a_task_twice(world: World) -> object:
     return shared_task(world.add)
 
@@ -257,12 +257,16 @@ def U3_setting_a_visibility_timeout(world: World) -> object:
 # --- U4: defaults that hurt: no deadlines, no limits -----------------------------------------------------
 
 
-@mistake("cannot connect to Redis at redis://127.0.0.1:1/0", "Connection refused")
+@mistake(
+    "cannot connect to Redis at redis://127.0.0.1:1/0", "Connection refused: does a Redis server run there"
+)
 def U4_a_broker_that_is_not_there(world: World) -> object:
     return Celery("shop", broker="redis://127.0.0.1:1/0").send_task("shop.add", (1, 2))
 
 
-@mistake("cannot connect to Redis at redis://127.0.0.1:1/0", "Connection refused")
+@mistake(
+    "cannot connect to Redis at redis://127.0.0.1:1/0", "Connection refused: does a Redis server run there"
+)
 def U4_results_that_are_not_there(world: World) -> object:
     return Celery("shop", broker="memory://", backend="redis://127.0.0.1:1/0").AsyncResult("x").get()
 
@@ -372,7 +376,7 @@ def U9_an_argument_that_cannot_travel(world: World) -> object:
     return world.add.delay(threading.Lock(), 1)
 
 
-@mistake("_thread.lock", "json cannot carry; pass plain data")
+@mistake("argument 1 of shop.add is a _thread.lock", "json cannot carry; pass plain data")
 def U9_an_argument_that_cannot_travel_in_eager_mode_either(world: World) -> object:
     world.app.conf.task_always_eager = True
     return world.add.delay(threading.Lock(), 1)
@@ -459,7 +463,7 @@ def U10_awaiting_a_result_without_a_backend(world: World) -> object:
     return asyncio.run(wait())
 
 
-@mistake("cannot connect to Redis", "Connection refused")
+@mistake("cannot connect to Redis", "Connection refused: does a Redis server run there")
 def U10_awaiting_a_broker_that_is_not_there(world: World) -> object:
     async def send() -> object:
         return await Celery("shop", broker="redis://127.0.0.1:1/0").task(add).adelay(1, 2)

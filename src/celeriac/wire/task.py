@@ -302,6 +302,16 @@ def _encode_body(
         raise EncodeError(_complaint(codec, name, (args, kwargs, follows), error)) from error
 
 
+def there_and_back(
+    name: str, args: Sequence[Any], kwargs: Mapping[str, Any], serializer: str
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments as a worker would get them."""
+    codec = codec_named(serializer)
+    body = _encode_body(codec, name, args, kwargs, None, None, None, None)
+    arrived: tuple[list[Any], dict[str, Any], Any] = codec.loads(body)
+    return arrived[0], arrived[1]
+
+
 def _complaint(codec: Codec, name: str, body: tuple[Any, ...], error: Exception) -> str:
     """Which argument of the call cannot travel, and what to do."""
     (part, which, *inside), why = _padded(*find_misfit(body, codec, error, frame=2))

@@ -377,4 +377,8 @@ def _refusal(what: str, reply: ReplyError) -> OperationalError:
 def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return explained(error)
+    if isinstance(error, ConnectionRefusedError):
+        return "Connection refused: does a Redis server run there?"
+    if isinstance(error, socket.gaierror):
+        return f"{error.strerror}: is the name of the host right?"
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
