@@ -21,7 +21,7 @@ from celeriac import builtin, canvas, clock, current, logical, signals
 from celeriac import request as requests
 from celeriac.canvas import Signature
 from celeriac.clock import Clock
-from celeriac.config import Settings, read_source
+from celeriac.config import Settings, coerce, read_source
 from celeriac.connections import Connections, Ground
 from celeriac.control import Control
 from celeriac.copies import made_again, parts_of, place_of, unpickled
@@ -35,6 +35,7 @@ from celeriac.ports import Broker, Bus, ResultStore, ScheduleStore
 from celeriac.purging import purge
 from celeriac.registry import AnyTask, TaskRegistry, annotate
 from celeriac.result import AsyncResult
+from celeriac.resultset import GroupResult, ResultSet
 from celeriac.routing import Router
 from celeriac.sending import Constants, compose, must_fit, send_through, tell_after, told_before
 from celeriac.shared import BoundTaskDecorator, TaskDecorator
@@ -43,6 +44,7 @@ from celeriac.spreading import spread
 from celeriac.stepping import Stepper
 from celeriac.task import AsyncTask, Task
 from celeriac.waiting import Waiting
+from celeriac.wire.ids import new_id
 from celeriac.wire.result import is_end
 
 P = ParamSpec("P")
@@ -57,6 +59,10 @@ _TESTING = "celeriac.testing.stepper"
 _EVENTS = "celeriac.events.access"
 #: What serves the setting task_send_sent_event.
 _SENT = "celeriac.events.sent"
+
+#: What serves `Celery.connection`, `Celery.Worker` and `Celery.Beat`.
+_CONNECTION = "celeriac.compat.connection"
+_PROGRAMS = "celeriac.compat.programs"
 
 #: The same for `Celery.schedules`: few programs look at schedules.
 _SCHEDULES = "celeriac.schedules.keeping"
@@ -407,6 +413,16 @@ class Celery:
         """The result of the call with this id."""
         return AsyncResult(id, app=self, **options)
 
+    @cached_property
+    def ResultSet(self) -> type[ResultSet[Any]]:
+        """Results of this app: `app.ResultSet([a, b]).get()`."""
+        return type("ResultSet", (ResultSet,), {"app_of_class": self})
+
+    @cached_property
+    def GroupResult(self) -> type[GroupResult[Any]]:
+        """Groups of this app: `app.GroupResult.restore(id)`."""
+        return type("GroupResult", (GroupResult,), {"app_of_class": self})
+
     # --- the store ----------------------------------------------------------------------------------------
 
     @property
@@ -482,6 +498,13 @@ class Celery:
         # By its name, since a program that neither hears nor tells need not load it.
         return import_module(_EVENTS).Events(self)
 
+    def connection(self, url: str | None = None, **_options: Any) -> Any:
+        """Something to ask whether the broker is there and how long a queue is, as kombu's connections are
+        asked; see celeriac.compat.connection. Sending needs none."""
+        return import_module(_CONNECTION).Connection(self)
+
+    connection_for_read = connection_for_write = broker_connection = connection
+
     def bugreport(self) -> str:
         """What to tell somebody who shall help you: versions, platform, settings; without secrets."""
         from celeriac import reporting
@@ -512,6 +535,16 @@ class Celery:
                 "app.start() runs other commands"
             )
         return self.start(argv)
+
+    def Worker(self, **options: Any) -> Any:
+        """A worker to be started in this process: `app.Worker(concurrency=2).start()`."""
+        return import_module(_PROGRAMS).Worker(self, **options)
+
+    WorkController = Worker
+
+    def Beat(self, **options: Any) -> Any:
+        """A scheduler to be started in this process: `app.Beat().run()`."""
+        return import_module(_PROGRAMS).Beat(self, **options)
 
     # --- testing ------------------------------------------------------------------------------------------
 
@@ -558,6 +591,20 @@ class Celery:
             raise
         settings = read_source(source, namespace or self.namespace)
         self.conf.load(settings, f"the module {obj}" if isinstance(obj, str) else None)
+
+    def config_from_cmdline(self, argv: Iterable[str], namespace: str = "celery") -> None:
+        """Set settings as a command line says them: `["task_time_limit=30", "worker.concurrency=2"]`."""
+        for word in argv:
+            name, _, value = word.partition("=")
+            name = name.strip().replace(".", "_")
+            name = name if name in self.conf else f"{namespace}_{name}"
+            self.conf.pin(name, coerce(name, value.strip()))
+
+    def either(self, default_key: str, *defaults: Any) -> Any:
+        """The first of these that is there: a setting, then values or functions that give them."""
+        given = self.conf.get(default_key)
+        values = (given, *(default() if callable(default) else default for default in defaults))
+        return next((value for value in values if value is not None), None)
 
     def config_from_envvar(self, variable_name: str, silent: bool = False, force: bool = False) -> None:
         """Read settings from the module that an environment variable names."""
@@ -629,6 +676,16 @@ class Celery:
         request = requests.current()
         return self._tasks.get(request.task) if request is not None and request.task else None
 
+    @property
+    def current_worker_task(self) -> AnyTask | None:
+        """The task that the worker runs here, also within a task that it calls as a function."""
+        request = requests.outermost()
+        return self._tasks.get(request.task) if request is not None and request.task else None
+
+    def uses_utc_timezone(self) -> bool:
+        """Whether its times are UTC."""
+        return self.timezone in (UTC, ZoneInfo("UTC"))
+
     def now(self) -> datetime:
         """The time, in the app's time zone."""
         return datetime.fromtimestamp(self.time(), self.timezone)
@@ -637,6 +694,11 @@ class Celery:
     def timezone(self) -> tzinfo:
         """The time zone of naive times and of schedules."""
         return ZoneInfo(self.conf.timezone) if self.conf.timezone else UTC
+
+    @cached_property
+    def oid(self) -> str:
+        """An id of this app in this process."""
+        return str(new_id())
 
     def set_current(self) -> None:
         """Make it the app that is meant when nobody says which."""
@@ -690,7 +752,18 @@ def _same_function(task: AnyTask, function: Callable[..., Any]) -> bool:
 
 
 def _default_app() -> Celery:
-    return Celery("default", set_as_current=False)
+    """For who uses a task before there is an app: set up by the module that the environment names."""
+    if os.environ.get("C_STRICT_APP"):
+        raise RuntimeError(
+            "the app is asked for and there is none: create one first, Celery(...) (C_STRICT_APP is set)"
+        )
+    if os.environ.get("C_WARN_APP"):
+        warnings.warn("the app is asked for and there is none: the default one is used", stacklevel=4)
+    app = Celery("default", set_as_current=False)
+    named = os.environ.get("CELERY_CONFIG_MODULE")
+    if named:
+        app.config_from_object(named)
+    return app
 
 
 current.make_default = _default_app

@@ -33,6 +33,14 @@ def pop() -> None:
     _current.set(request._below if request is not None else None)
 
 
+def outermost() -> Request | None:
+    """The request that a worker runs here, whatever tasks it calls as functions; None outside of workers."""
+    request = _current.get()
+    while request is not None and request._below is not None:
+        request = request._below
+    return None if request is None or request.called_directly else request
+
+
 T = TypeVar("T")
 
 

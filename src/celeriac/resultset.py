@@ -25,6 +25,9 @@ R = TypeVar("R")
 class ResultSet(Generic[R]):
     """Results in order. What is stored already costs one exchange for all; for the rest one watch waits."""
 
+    #: Whose results these are, where a class of its own says so (`app.ResultSet`).
+    app_of_class: Any = None
+
     def __init__(
         self,
         results: Iterable[Any],
@@ -34,7 +37,7 @@ class ResultSet(Generic[R]):
     ) -> None:
         self.results: list[Any] = results if isinstance(results, list) else list(results)
         self.parent: Any = None
-        self._app = app
+        self._app = self.app_of_class if app is None else app
 
     # --- waiting ------------------------------------------------------------------------------------------
 
@@ -385,7 +388,7 @@ class GroupResult(ResultSet[R]):
     @classmethod
     def restore(cls, id: str, backend: object = None, app: App | None = None) -> GroupResult[Any] | None:
         """What was saved under this id; None if nothing was."""
-        app = app or get_current_app()
+        app = app or cls.app_of_class or get_current_app()
         if app.results is None:
             raise ImproperlyConfigured("Results are off for this app, so no group can be restored.")
         (payload,) = app.results.load([f"{GROUP_MARK}{id}"])

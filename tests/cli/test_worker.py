@@ -100,7 +100,9 @@ def test_it_goes_to_the_background_with_log_and_pidfile(run: Run, shop: Path) ->
     assert "succeeded" in (shop / "celery.log").read_text()
 
 
-def test_CLI_8_an_app_adds_options_of_its_own(shop: Path, worker_process: Start) -> None:
+def test_CLI_8_an_app_adds_options_of_its_own_and_a_signal_tells_of_them(
+    shop: Path, worker_process: Start
+) -> None:
     with (shop / "main.py").open("a") as file:
         file.write(
             "import click\n"
@@ -109,8 +111,15 @@ def test_CLI_8_an_app_adds_options_of_its_own(shop: Path, worker_process: Start)
             "@celeryd_init.connect\n"
             "def tell(sender, options, **kwargs):\n"
             "    print('site', options['site'], options['pool'])\n"
+            "from celeriac.signals import user_preload_options\n"
+            "celery.user_options['preload'].add(click.Option(['--land'], default='none'))\n"
+            "@user_preload_options.connect\n"
+            "def hear(sender, app, options, **kwargs):\n"
+            "    print(sender, app.main, options)\n"
         )
-    worker_process("main", shop, "-P", "solo", "--site", "there").wait_for_line("site there solo")
+    worker = worker_process("main", shop, "-P", "solo", "--site", "there", "--land", "far")
+    worker.wait_for_line("site there solo")
+    worker.wait_for_line(r"worker \w+ \{'land': 'far'\}")
 
 
 def test_without_an_app_it_runs_the_tasks_of_included_modules(run: Run, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from celeriac import Celery, Task, current_app
+from celeriac import Celery, Task, current, current_app, group
 from celeriac.current import get_current_app
-from celeriac.exceptions import ImproperlyConfigured
+from celeriac.exceptions import ImproperlyConfigured, OperationalError
 from services import Program, clean_environment
 
 
@@ -217,3 +217,87 @@ def test_APP_10_what_another_app_shares_a_worker_takes_in(app: Celery) -> None:
     assert "other.shared" in app.tasks
     assert "other.own" not in app.tasks
     assert app.tasks["other.shared"].app is app
+
+
+# --- what else the app gives ------------------------------------------------------------------------------
+
+
+def test_APP_5_settings_come_from_a_command_line_too(app: Celery) -> None:
+    app.config_from_cmdline(["task_time_limit=30", "worker.concurrency = 2"])
+    assert (app.conf.task_time_limit, app.conf.worker_concurrency) == (30, 2)
+    assert app.either("task_soft_time_limit", lambda: None, 7) == 7
+    assert app.either("task_time_limit", 7) == 30
+
+
+def test_APP_9_the_default_app_is_set_up_or_refused_by_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "defaultconf.py").write_text("task_default_queue = 'of the module'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("CELERY_CONFIG_MODULE", "defaultconf")
+    with current.only(None):
+        assert get_current_app().conf.task_default_queue == "of the module"
+    monkeypatch.setenv("C_WARN_APP", "1")
+    with current.only(None), pytest.warns(UserWarning, match="the default one is used"):
+        get_current_app()
+    monkeypatch.setenv("C_STRICT_APP", "1")
+    with current.only(None), pytest.raises(RuntimeError, match=r"create one first, Celery\(\.\.\.\)"):
+        get_current_app()
+
+
+def test_APP_18_results_of_groups_belong_to_the_app_that_made_them(app: Celery) -> None:
+    add = app.task(name="add")(lambda x: x)
+    with app.testing() as stepper:
+        result = group(add.s(1), add.s(2)).delay()
+        result.save()
+        stepper.run()
+        with Celery("another", broker="memory://"):
+            again = app.GroupResult.restore(result.id)
+            assert again is not None
+            assert again.get() == app.ResultSet(result.results).get() == [1, 2]
+            assert app.GroupResult("x", []).app is app
+
+
+def test_APP_18_the_tasks_around_a_call_are_known(app: Celery) -> None:
+    @app.task(name="outer")
+    def outer() -> list[str]:
+        return list(inner())
+
+    @app.task(name="inner")
+    def inner() -> list[str]:
+        return [str(app.current_worker_task.name), str(app.current_task.name)]  # type: ignore[union-attr]
+
+    with app.testing():
+        assert outer.delay().get() == ["outer", "inner"]
+    assert app.current_worker_task is None
+    assert app.oid == app.oid != Celery("x", set_as_current=False).oid
+    assert app.uses_utc_timezone()
+
+
+def test_APP_18_programs_are_started_by_options_of_their_names(
+    app: Celery, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worker = app.Worker(concurrency=2, queues=["a", "b"], beat=True, task_events=False, pool=None)
+    assert worker.arguments() == ["worker", "--concurrency", "2", "--queues", "a,b", "--beat"]
+    with pytest.raises(ImproperlyConfigured, match="the beat did not start"):
+        app.Beat(max_intervall=1).run()
+    assert "No such option" in capsys.readouterr().err
+
+
+def test_APP_17_a_connection_tells_whether_the_broker_is_there_and_how_long_a_queue_is(app: Celery) -> None:
+    app.send_task("add", (1,))
+    with app.connection_for_read() as connection:
+        assert connection.ensure_connection(max_retries=1).connected
+        assert connection.default_channel.queue_declare("celery", passive=True).message_count == 1
+        assert connection.channel().queue_purge("celery") == 1
+    away = Celery("x", broker="redis://:secret@127.0.0.1:1/0", set_as_current=False).connection()
+    assert (away.connected, away.as_uri()) == (False, "redis://:********@127.0.0.1:1/0")
+    with pytest.raises(OperationalError, match="does a Redis server run there"):
+        away.ensure_connection(max_retries=1, interval_start=0)
+
+
+def test_APP_24_what_a_stock_beat_sends_every_night_runs_and_does_nothing(app: Celery) -> None:
+    app.send_task("celery.backend_cleanup")
+    with app.testing() as stepper:
+        app.send_task("celery.backend_cleanup")
+        assert [(ran.name, ran.value) for ran in stepper.run()] == [("celery.backend_cleanup", None)]

@@ -389,6 +389,26 @@ def test_TSK_18_links_get_the_value_and_errbacks_of_both_kinds_are_called(
     assert sorted(told) == [("by error", failed.id, "bad", True), ("by id", failed.id), ("value", "well")]
 
 
+def test_TSK_19_a_class_of_tasks_hears_of_replacements(app: Celery, stepper: Stepper) -> None:
+    heard: list[str] = []
+
+    class Noting(Task[Any, Any]):
+        def on_replace(self, sig: Any) -> Any:
+            heard.append(sig.task)
+            return super().on_replace(sig)
+
+    @app.task(name="other")
+    def other() -> int:
+        return 7
+
+    @app.task(bind=True, base=Noting)
+    def choose(self: Any) -> Any:
+        return self.replace(other.s())
+
+    assert choose.delay().get() == 7
+    assert heard == ["other"]
+
+
 def test_TSK_19_another_task_does_the_work_under_the_same_id(app: Celery, stepper: Stepper) -> None:
     @app.task
     def double(x: int) -> int:

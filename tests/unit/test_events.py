@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from celeriac import Celery
+from celeriac import Celery, Task
 from celeriac.control import flatten_reply
 from celeriac.events import Event, State, group_from
 from celeriac.events.dispatcher import MOST_WAITING
@@ -97,6 +97,17 @@ def test_while_the_store_is_away_events_wait_but_not_without_end(app: Celery) ->
     assert dispatcher.waiting == 0
     assert len(listening.hear()) == MOST_WAITING // 200
     listening.close()
+
+
+def test_TSK_4_a_task_tells_monitors_of_something_of_its_own(app: Celery) -> None:
+    @app.task(bind=True, name="pack")
+    def pack(self: Task[Any, Any]) -> None:
+        self.send_event("task-packed", parcels=3)
+
+    with app.events.Receiver() as receiver:
+        result = pack.apply()
+        ((event,),) = receiver.itercapture(1, 5, wakeup=False)
+    assert (event["type"], event["uuid"], event["parcels"]) == ("task-packed", result.id, 3)
 
 
 def test_EVT_2_producers_tell_of_what_they_send(app: Celery) -> None:

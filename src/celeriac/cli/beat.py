@@ -11,6 +11,7 @@ import click
 from celeriac.beat.start import BeatOptions, Service, run
 from celeriac.cli.daemon import become, detach, detachable
 from celeriac.cli.invocation import Invocation, pass_invocation
+from celeriac.cli.own_options import CommandWithOwnOptions, tell_preloaded
 from celeriac.cli.values import level
 from celeriac.compat.nodenames import host_format, node_format
 from celeriac.exceptions import ImproperlyConfigured
@@ -19,7 +20,7 @@ from celeriac.exceptions import ImproperlyConfigured
 OWN = ("", "celery.beat:PersistentScheduler", "celery.beat.PersistentScheduler", "celeriac")
 
 
-@click.command()
+@click.command(cls=CommandWithOwnOptions)
 @click.option(
     "-l", "--loglevel", type=level, metavar="LEVEL", default="WARNING", help="How much is logged. [WARNING]"
 )
@@ -60,6 +61,7 @@ def beat(invocation: Invocation, /, **said: Any) -> None:
         settled = detach()
     become(said["uid"], said["gid"], said["umask"])
     app = invocation.app
+    tell_preloaded(invocation, "beat", said)
     if said["remote_control"] is not None:
         app.conf.pin("beat_enable_remote_control", said["remote_control"])
     theirs = _theirs(said["scheduler"] or app.conf.beat_scheduler)

@@ -1,10 +1,12 @@
-"""Options that an app adds to a command of ours.
+"""Options that an app adds to `worker` or `beat`, or by the word `preload` to both.
 
 app.user_options["worker"].add(click.Option(["--site"], help="Which site it works for."))
 
 @celeryd_init.connect
 def configure(sender, options, **kwargs):
     options["site"]
+
+What is said of those of `preload` goes to the receivers of `user_preload_options`.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import click
 
 from celeriac.cli.invocation import Invocation
+from celeriac.signals import user_preload_options
 
 
 class CommandWithOwnOptions(click.Command):
@@ -39,7 +42,9 @@ class CommandWithOwnOptions(click.Command):
 
 def own_options(invocation: Invocation, command: str) -> list[click.Option]:
     """What the app adds to this command."""
-    return sorted(invocation.app.user_options.get(command, ()), key=lambda option: option.name or "")
+    added = invocation.app.user_options
+    both = {*added.get(command, ()), *added.get("preload", ())}
+    return sorted(both, key=lambda option: option.name or "")
 
 
 def said_by_own(invocation: Invocation, command: str, said: dict[str, Any]) -> dict[str, Any]:
@@ -49,3 +54,11 @@ def said_by_own(invocation: Invocation, command: str, said: dict[str, Any]) -> d
     return {
         option.name: said[option.name] for option in own_options(invocation, command) if option.name in said
     }
+
+
+def tell_preloaded(invocation: Invocation, command: str, said: dict[str, Any]) -> None:
+    """Tell the receivers of user_preload_options what was said of these."""
+    if user_preload_options.receivers:
+        names = {option.name for option in invocation.app.user_options.get("preload", ())}
+        options = {name: said[name] for name in names if name in said}
+        user_preload_options.send(command, app=invocation.app, options=options)

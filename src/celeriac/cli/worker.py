@@ -13,7 +13,7 @@ from celeriac.cli.daemon import become, begin_again, begun_again, detach, detach
 from celeriac.cli.decide import decide
 from celeriac.cli.invocation import Invocation, pass_invocation
 from celeriac.cli.overrides import read_overrides
-from celeriac.cli.own_options import CommandWithOwnOptions, said_by_own
+from celeriac.cli.own_options import CommandWithOwnOptions, said_by_own, tell_preloaded
 from celeriac.cli.reloading import run_and_reload
 from celeriac.cli.unneeded import tell_unneeded
 from celeriac.cli.values import address, autoscale, concurrency, level, names, pool_name
@@ -143,6 +143,7 @@ def worker(ctx: click.Context, invocation: Invocation, /, overrides: tuple[str, 
     options = replace(
         decide(said, app.conf, invocation, settings), own=said_by_own(invocation, "worker", said)
     )
+    tell_preloaded(invocation, "worker", said)
     code = run(app, options, settled)
     if code == RESTART:
         banner.say(banner.RESTARTING % " ".join(sys.argv))

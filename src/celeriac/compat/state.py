@@ -31,10 +31,8 @@ def get_current_task() -> Any:
 
 def get_current_worker_task() -> Any:
     """The task that the worker runs here, also from within a task that it calls as a function."""
-    request = requests.current()
-    while request is not None and request._below is not None:
-        request = request._below
-    return None if request is None or request.called_directly else get_current_app().tasks.get(request.task)
+    request = requests.outermost()
+    return None if request is None else get_current_app().tasks.get(request.task)
 
 
 def connect_on_app_finalize(callback: Callable[[Any], object]) -> Callable[[Any], object]:

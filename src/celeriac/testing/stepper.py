@@ -63,6 +63,7 @@ class MemoryStepper:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._scheduler: Scheduler | None = None
         self._undo = ExitStack()
+        self._over = False
 
     # --- the test's side ----------------------------------------------------------------------------------
 
@@ -127,6 +128,9 @@ class MemoryStepper:
         self._ran.clear()
         self._foreign.clear()
 
+    def __repr__(self) -> str:
+        return f"<stepper of {self._app!r} at {self.now}: {len(self._ran)} ran, {len(self.waiting())} wait>"
+
     # --- its life -----------------------------------------------------------------------------------------
 
     def __enter__(self) -> MemoryStepper:
@@ -155,6 +159,7 @@ class MemoryStepper:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._over = True
         self._undo.close()
         self._broker.close()
 
@@ -282,6 +287,8 @@ class MemoryStepper:
 
     def _next_job(self) -> Job | Ran | None:
         """The next job; or what became of a message that must not run; or None."""
+        if self._over:
+            raise RuntimeError("this app.testing() is over: run what is queued within its `with` block")
         while (claim := self._claim()) is not None:
             message = _opened(claim)
             if message is not None and message.name not in self._app.tasks:
@@ -421,6 +428,8 @@ def _whole(seconds: float) -> float:
 
 
 def _seconds(span: float | timedelta) -> float:
+    if not isinstance(span, int | float | timedelta):
+        raise TypeError(f"advance() takes seconds or a timedelta, not {span!r}")
     seconds = span.total_seconds() if isinstance(span, timedelta) else float(span)
     if seconds < 0:
         raise ValueError(f"time does not go back: advance({span!r})")

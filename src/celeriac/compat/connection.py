@@ -1,0 +1,109 @@
+"""`app.connection()`: what programs do with a connection beside sending tasks. They ask whether the broker is
+there, where it is, and how long a queue is.
+
+    with app.connection_for_read() as connection:
+        connection.ensure_connection(max_retries=3)
+        waiting = connection.default_channel.queue_declare("celery", passive=True).message_count
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+from celeriac.app import Celery
+from celeriac.config import censored
+from celeriac.exceptions import OperationalError
+
+
+class Declared(NamedTuple):
+    """A queue and how much waits in it; what waits for an ETA is not counted, as in Celery."""
+
+    queue: str
+    message_count: int
+    consumer_count: int = 0
+
+
+class Channel:
+    """The words of a channel that ask about queues, or empty them."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def queue_declare(self, queue: str, passive: bool = False, **_: Any) -> Declared:
+        """How much waits there. Nothing has to be declared here."""
+        return Declared(queue, self._app.broker.depth([queue])[queue].ready)
+
+    def queue_purge(self, queue: str, **_: Any) -> int:
+        return self._app.purge([queue])
+
+    def close(self) -> None:
+        """Nothing: the app keeps its own connections."""
+
+
+class Connection:
+    """No connection of its own: it speaks through that of the app."""
+
+    recoverable_connection_errors = connection_errors = channel_errors = (OperationalError,)
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self.default_channel = Channel(app)
+
+    def connect(self) -> Self:
+        """Ask the broker something: OperationalError within seconds if it is not there."""
+        self._app.broker.depth([self._app.conf.task_default_queue])
+        return self
+
+    def ensure_connection(
+        self,
+        errback: Callable[[Exception, float], object] | None = None,
+        max_retries: int | None = None,
+        interval_start: float = 2,
+        interval_step: float = 2,
+        interval_max: float = 30,
+        **_: Any,
+    ) -> Self:
+        """The same, tried again `max_retries` times, with longer and longer pauses; None is for ever."""
+        tries = 0
+        while True:
+            try:
+                return self.connect()
+            except OperationalError as error:
+                if max_retries is not None and tries >= max_retries:
+                    raise
+                pause = min(interval_max, interval_start + tries * interval_step)
+                if errback is not None:
+                    errback(error, pause)
+                time.sleep(pause)
+                tries += 1
+
+    @property
+    def connected(self) -> bool:
+        try:
+            self.connect()
+        except OperationalError:
+            return False
+        return True
+
+    def channel(self) -> Channel:
+        return self.default_channel
+
+    def as_uri(self, include_password: bool = False, **_: Any) -> str:
+        url = self._app.broker_url
+        return url if include_password else str(censored("broker_url", url))
+
+    def release(self) -> None:
+        """Nothing: the app keeps its own connections."""
+
+    close = release
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
