@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import enum
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -240,13 +240,14 @@ def test_many_calls_go_in_few_exchanges(app: Celery) -> None:
     def add(x: int, y: int) -> int:
         return x + y
 
-    publish = app.broker.publish
+    publish_all = app.broker.publish_all
 
-    def count_and_publish(messages: Sequence[Message]) -> None:
-        batches.append(len(messages))
-        publish(messages)
+    def count_and_publish(given: Iterable[Sequence[Message]]) -> None:
+        held = list(given)
+        batches.extend(map(len, held))
+        publish_all(held)
 
-    app.broker.publish = count_and_publish  # type: ignore[method-assign]
+    app.broker.publish_all = count_and_publish  # type: ignore[method-assign]
     results = add.apply_many(((n, n) for n in range(MANY_MESSAGES + 3)), queue="many")
     assert batches == [MANY_MESSAGES, 3]
     messages = sent(app, "many")
@@ -257,12 +258,12 @@ def test_many_calls_go_in_few_exchanges(app: Celery) -> None:
 
 
 def test_many_large_calls_are_parted_by_their_bytes(app: Celery) -> None:
-    batches = []
+    batches: list[int] = []
 
     @app.task
     def store(data: str) -> None: ...
 
-    app.broker.publish = lambda messages: batches.append(len(messages))  # type: ignore[method-assign]
+    app.broker.publish_all = lambda given: batches.extend(map(len, given))  # type: ignore[method-assign]
     store.apply_many(("x" * 3_000_000,) for _ in range(3))
     assert batches == [1, 1, 1]
 
