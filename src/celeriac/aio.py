@@ -19,14 +19,14 @@ _log = logging.getLogger("celeriac.signals")
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Its value, while the loop goes on."""
+    """The value of a function that blocks, while the loop goes on."""
     import asyncio
 
     return await asyncio.to_thread(function, *args, **kwargs)
 
 
 def run(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Its value, for a caller that is no coroutine; inside a running loop too, which stands meanwhile."""
+    """The value of a coroutine, for a caller that is none; a loop that runs here stands meanwhile."""
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 

@@ -50,21 +50,20 @@ from celeriac.wire.result import is_end
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: The command line, for `Celery.start`: as below.
+# What few programs use is imported by its name and at its first use: part of it stands above the app, as a
+# worker does, and who does not use it never loads it.
+#: What serves `Celery.start`.
 _PROGRAM = "celeriac.cli.program"
-#: What serves `Celery.testing`. Imported by its name and at its first use: it stands above the app, as a
-#: worker does, and a program that tests nothing never loads it.
+#: What serves `Celery.testing`.
 _TESTING = "celeriac.testing.stepper"
-#: What serves `Celery.events`, at its first use.
+#: What serves `Celery.events`.
 _EVENTS = "celeriac.events.access"
 #: What serves the setting task_send_sent_event.
 _SENT = "celeriac.events.sent"
-
 #: What serves `Celery.connection`, `Celery.Worker` and `Celery.Beat`.
 _CONNECTION = "celeriac.compat.connection"
 _PROGRAMS = "celeriac.compat.programs"
-
-#: The same for `Celery.schedules`: few programs look at schedules.
+#: What serves `Celery.schedules`.
 _SCHEDULES = "celeriac.schedules.keeping"
 
 _log = logging.getLogger("celeriac.app")
@@ -495,7 +494,6 @@ class Celery:
     @cached_property
     def events(self) -> Any:
         """What workers tell of themselves: `app.events.Receiver(handlers={"*": print}).capture()`."""
-        # By its name, since a program that neither hears nor tells need not load it.
         return import_module(_EVENTS).Events(self)
 
     def connection(self, url: str | None = None, **_options: Any) -> Any:

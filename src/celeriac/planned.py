@@ -30,7 +30,7 @@ class Plan(msgspec.Struct, frozen=True):
     last: int = 0
     last_id: str = ""
     paused: bool = False
-    #: Grows with every change. Who writes says which one he has read; 0 is none.
+    #: Grows with every change. Who writes says which one was read; 0 is none.
     version: int = 0
 
 

@@ -303,5 +303,5 @@ _NOT_CUSTOM = PROTOCOL_HEADERS | {"x-death", "compression"}
 
 
 def custom_headers(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """What the sender added to the protocol's headers; `x-death` and `compression` are not his."""
+    """What the sender added to the protocol's headers; `x-death` and `compression` are not among it."""
     return {name: value for name, value in headers.items() if name not in _NOT_CUSTOM}

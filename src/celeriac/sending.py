@@ -172,6 +172,7 @@ def composed(
     options: Mapping[str, Any],
     task: Any,
 ) -> Message:
+    """As `compose`, within the hooks: plain calls fill in the form of their task, others are worked out."""
     parent = current()
     own = _of_a_name(app, name) if task is None else task.constants(app)
     if not (options or own.options):

@@ -99,7 +99,7 @@ class Waiting:
         # The result is here or given up: a store that misses the farewell changes nothing for the caller.
         with contextlib.suppress(OperationalError):
             watch.discard(unwanted)
-            # Somebody may have come between our look and the discard, and must not lose his wake-up.
+            # Somebody may have come between our look and the discard, whose wake-up must not be lost.
             again = [task_id for task_id in unwanted if task_id in self._wanted]
             if again:
                 self._add(watch, again)

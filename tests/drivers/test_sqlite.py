@@ -525,6 +525,14 @@ def test_a_fork_carries_no_open_file_along(sqlite_url: str) -> None:
     ).returncode == 0  # fmt: skip
 
 
+def test_a_program_that_ends_while_it_watches_says_nothing_of_it(sqlite_url: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ENDS_WHILE_IT_WATCHES, sqlite_url],
+        env=environment(), check=True, timeout=30, capture_output=True, text=True,
+    )  # fmt: skip
+    assert ended.stderr == ""
+
+
 def test_a_bell_ends_with_its_process_and_not_with_a_fork_of_it(sqlite_url: str) -> None:
     with running(WAITS_AND_FORKS, sqlite_url) as parent:
         address, fork = hear(parent).split()
@@ -725,6 +733,16 @@ watch = opening.open_results(url).watch(print)
 watch.add(["a", "b"])
 print("watching", flush=True)
 time.sleep(30)
+"""
+)
+
+#: What is registered first is called last at the end: the watch gets time to stumble.
+ENDS_WHILE_IT_WATCHES = (
+    "import atexit, time; atexit.register(time.sleep, 0.2)"
+    + OPENS
+    + """
+watch = opening.open_results(url).watch(print)
+watch.add(["a"])
 """
 )
 

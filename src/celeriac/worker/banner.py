@@ -22,14 +22,9 @@ SOFT_SHUTDOWN = "worker: Soft shutdown (MainProcess): what runs gets %g s, then 
 PRESS_AGAIN_FOR_COLD = (
     "worker: Hitting Ctrl+C again will initiate cold shutdown, terminating all running tasks!"
 )
-PRESS_AGAIN_TO_TERMINATE = "worker: Hitting Ctrl+C again will terminate all running tasks!"
 RESTARTING = "Restarting celery worker (%s)"
-WAITING_FOR_COLD = "Waiting gracefully for cold shutdown to complete..."
 CANNOT_CONNECT = "consumer: Cannot connect to %s: %s."
-CONNECTION_LOST = "consumer: Connection to broker lost. Trying to re-establish the connection..."
 RESTORING = "Restoring %d unacknowledged message(s)"
-ACCEPTED = "Task accepted: %s[%s] pid:%r"
-TERMINATING = "Terminating %s (%s)"
 PROCESS_EXITED = "Process %r pid:%s exited with %r"
 
 #: A root with its leaves; seven lines for the seven lines of [config], 15 columns wide.

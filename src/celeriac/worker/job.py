@@ -160,10 +160,6 @@ class Job:
         """The outcome of a task that was ended from outside: its limit was over, it was terminated."""
         return self._safely(self._ended_from_outside(error))
 
-    async def afail(self, error: BaseException) -> Outcome:
-        """The same in a coroutine."""
-        return await self._asafely(self._ended_from_outside(error))
-
     # --- the short way ------------------------------------------------------------------------------------
 
     def _straight(self) -> Outcome:

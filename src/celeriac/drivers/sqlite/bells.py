@@ -92,9 +92,11 @@ class Bell:
         self._ring, self._woken, self._wake = _bind(self.address, path), *os.pipe()
         for descriptor in (self._ring, self._woken, self._wake):
             os.set_blocking(descriptor, False)
-        # They live as long as anybody can still call `wake`, also after the owner was closed.
         _bells.add(self)
-        weakref.finalize(self, _remove, os.getpid(), self.address, (self._ring, self._woken, self._wake))
+        weakref.finalize(self, _remove, os.getpid(), self.address)
+        # They live as long as anybody can still call `wake`, also after the owner was closed; and where the
+        # program ends, a thread may still wait for them.
+        weakref.finalize(self, _close, (self._ring, self._woken, self._wake)).atexit = False
 
     def fileno(self) -> int:
         return self._ring
@@ -223,10 +225,13 @@ def _sweep(folder: Path) -> None:
                 bell.unlink()
 
 
-def _remove(pid: int, address: str, descriptors: tuple[int, ...]) -> None:
+def _close(descriptors: tuple[int, ...]) -> None:
     for descriptor in descriptors:
         with suppress(OSError):
             os.close(descriptor)
+
+
+def _remove(pid: int, address: str) -> None:
     if os.getpid() == pid:  # and not a fork of it
         with suppress(OSError):
             os.unlink(address)  # noqa: PTH108 - may run when the interpreter ends, so it does little

@@ -19,7 +19,7 @@ from celeriac.exceptions import OperationalError
 
 T = TypeVar("T")
 
-#: Seconds after which who does not read any more is forgotten with all that waits for him, and seconds
+#: Seconds after which a listener that reads no more is forgotten with all that waits for it, and seconds
 #: between two signs of life.
 OLD, SIGN_OF_LIFE = 60.0, 20.0
 #: Seconds after which a wait looks by itself, in case that who spoke was killed between commit and bell.

@@ -1,0 +1,1 @@
+"""Where the tasks of a child with many rooms run: threads, greenlets, coroutines."""
