@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,38 @@ def test_what_it_starts_is_understood(words: list[str]) -> None:
         command = program.get_command(context, words[0])
         assert command is not None
         command.make_context(words[0], words[1:], parent=context).close()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd checks its own units")
+def test_systemd_understands_its_units(tmp_path: Path) -> None:
+    units = []
+    for path in sorted(DEPLOY.rglob("*.service")):
+        units.append(tmp_path / path.name)
+        units[-1].write_text(path.read_text().replace("/srv/proj/.venv/bin/celeriac", sys.executable))
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *units], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+
+
+def test_every_name_that_a_manifest_points_to_is_there() -> None:
+    text = (DEPLOY / "kubernetes" / "worker.yaml").read_text()
+    deployments = list(yaml.safe_load_all(text))
+    scaled = yaml.safe_load((DEPLOY / "kubernetes" / "keda.yaml").read_text())["spec"]["scaleTargetRef"][
+        "name"
+    ]
+    assert scaled in [one["metadata"]["name"] for one in deployments]
+    for one in deployments:
+        spec = one["spec"]
+        labels = spec["template"]["metadata"]["labels"]
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+        (container,) = spec["template"]["spec"]["containers"]
+        ports = {port["name"] for port in container.get("ports", ())}
+        probes = [container[name] for name in container if name.endswith("Probe")]
+        assert {probe["httpGet"]["port"] for probe in probes} <= ports
+    compose = yaml.safe_load((DEPLOY / "docker" / "compose.yaml").read_text())
+    for service in compose["services"].values():
+        assert set(service.get("depends_on", ())) <= compose["services"].keys()
 
 
 def test_what_it_asks_prometheus_for_is_told() -> None:

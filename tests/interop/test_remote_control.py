@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from celeriac import Celery
 from celeriac.events.event import Fields
 from interop import shop
-from interop.conftest import Customer, our_worker, their_worker
+from interop.conftest import Customer, environment, our_worker, their_worker
 from services import PATIENCE, Program, RedisServer
 
 #: What an answer may hold more or less, by the name of the command: each has a row in celery-differences.md.
@@ -196,6 +198,49 @@ def test_EVT_1_both_tell_the_same_of_the_same_session(app: Any) -> None:
             assert {key: mine[key] for key in same} == {key: original[key] for key in same}, (name, kind)
     mine, original = beats(heard)["ours"], beats(heard)["theirs"]
     assert mine.keys() >= original.keys()
+
+
+@pytest.fixture(scope="module")
+def stock_command(server: RedisServer, stock_celery: str) -> Iterator[Callable[..., Program]]:
+    """Starts stock Celery's own executable: `stock_command("inspect", "ping")`."""
+    started: list[Program] = []
+
+    def start(*words: str) -> Program:
+        executable = str(Path(stock_celery).with_name("celery"))
+        started.append(Program([executable, "-b", server.url, *words], env=environment(server.url)))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for program in started:
+        program.stop()
+
+
+def test_the_commands_of_stock_celery_see_and_steer_our_worker(
+    app: Any, stock_command: Callable[..., Program]
+) -> None:
+    (node,) = (name for reply in app.control.ping(limit=2) for name in reply if name.startswith("ours@"))
+    ours = ("-t", "5", "-d", node)
+    dump = stock_command("events", "--dump")
+    status = stock_command("status", "-t", "5")
+    active = stock_command("inspect", *ours, "--json", "active_queues")
+    limit = stock_command("control", *ours, "rate_limit", "shop.add", "1000/s")
+    refused = stock_command("control", *ours, "time_limit", "none", "1")
+    assert status.wait() == active.wait() == limit.wait() == 0
+    assert f"->  {node}: OK" in status.output
+    assert "2 nodes online." in status.output
+    queues = json.loads(active.output)[node]
+    assert [queue["name"] for queue in queues] == [shop.OURS]
+    assert [line.strip() for line in limit.lines[:2]] == [
+        f"->  {node}: OK",
+        "new rate limit set successfully",
+    ]
+    assert refused.wait() == 0
+    assert [line.strip() for line in refused.lines[:2]] == [f"->  {node}: ERROR", "unknown task"]
+    dump.wait_for_line(rf"{node} \[.*\] heartbeat")
+    done = app.send_task("shop.add", (1, 2), queue=shop.OURS)
+    dump.wait_for_line(rf"{node} \[.*\] task received: shop\.add\({done.id}\) args=\(1, 2\)")
+    dump.wait_for_line(rf"task succeeded: shop\.add\({done.id}\).* result=3")
 
 
 def beats(heard: list[Fields]) -> dict[str, Fields]:

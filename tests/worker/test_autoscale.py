@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from celeriac.exceptions import TimeLimitExceeded
 from celeriac.worker.autoscale import Autoscaler
-from stand import Stand, family, lines, until
+from services import RedisServer
+from stand import Stand, alive, family, lines, until
 
 
 @pytest.mark.parametrize(
@@ -66,3 +68,30 @@ def test_WRK_5_a_worker_grows_under_load_and_shrinks_without_touching_what_runs(
     last_gate.touch()
     assert long.get(timeout=20) == "seen", "the one that stayed is the one that was busy"
     assert "exited with" not in worker.output
+
+
+@pytest.mark.timeout(90)
+def test_a_worker_that_scales_enforces_limits_beside_a_silent_store_and_scales_again(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    stand = Stand(own_redis.url, tmp_path)
+    worker = stand.start("--autoscale", "2,1")
+    try:
+        begun = stand.path("begun")
+        overrun = stand.send("wait_for", str(stand.path("gate")), str(begun), time_limit=2)
+        until(lambda: lines(begun))
+        (child,) = family(worker)
+        own_redis.pause()
+        until(lambda: not alive(child.pid), timeout=15, what="the end of a child that overran its limit")
+        own_redis.resume()
+        with pytest.raises(TimeLimitExceeded):
+            overrun.get(timeout=30)
+        gate = stand.path("gate")
+        both = [stand.send("wait_for", str(gate), str(begun)) for _ in range(2)]
+        until(lambda: len(lines(begun)) == 3, what="two at a time")
+        gate.touch()
+        assert [result.get(timeout=20) for result in both] == ["seen"] * 2
+    finally:
+        own_redis.resume()
+        stand.close()
+        print(worker.output)

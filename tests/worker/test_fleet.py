@@ -9,10 +9,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import redis
 
 from celeriac import Celery
+from celeriac.wire.broadcast import Command, pack_command
+from celeriac.worker.switchboard import KEEP
 from services import PATIENCE, clean_environment
 from stand import until
 
@@ -53,7 +57,9 @@ def fleet(redis_db: str) -> Iterator[Fleet]:
     fleet.close()
 
 
-def test_300_workers_answer_within_two_seconds_while_100_are_bounced(redis_db: str, fleet: Fleet) -> None:
+def test_300_workers_answer_within_two_seconds_while_100_are_bounced_and_1000_leave_nothing(
+    redis_db: str, fleet: Fleet
+) -> None:
     with Celery("client", broker=redis_db, set_as_current=False) as client:
         control = client.control
         assert len(control.ping()) == FLEET  # connections are warm
@@ -76,12 +82,23 @@ def test_300_workers_answer_within_two_seconds_while_100_are_bounced(redis_db: s
         began = time.monotonic()
         assert control.ping(destination=["node7@fleet"]) == [{"node7@fleet": {"ok": "pong"}}]
         assert time.monotonic() - began < 1
-    keys = [key for key in _keys(redis_db) if "pidbox" in key]
-    assert keys == [], "no box is left behind"
+        with redis.Redis.from_url(redis_db, decode_responses=True) as store:
+            assert list(store.scan_iter("*pidbox*")) == [], "no box is left behind"
+            # 1,000 comings and goings in all, and clients that are gone before they are answered.
+            for _ in range(3):
+                fleet.tell("bounce", FLEET)
+                ask_and_go(client, None)
+                for number in range(60):
+                    ask_and_go(client, f"node{number}@fleet")
+                fleet.says("bounced")
+            until(lambda: len(control.ping()) == FLEET, PATIENCE)
+            left = {key: store.ttl(key) for key in store.scan_iter()}
+            assert left, "there were answers that nobody took"
+            assert all(0 <= seconds <= KEEP for seconds in left.values()), left
 
 
-def _keys(url: str) -> list[str]:
-    import redis
-
-    with redis.Redis.from_url(url, decode_responses=True) as client:
-        return list(client.scan_iter())
+def ask_and_go(client: Celery, node: str | None) -> None:
+    """As a client does that is killed before the answers come."""
+    box = f"{uuid4()}.reply.celery.pidbox"
+    asked = Command("ping", {}, node and [node], ticket=box, box=box, tag=str(uuid4()))
+    client.bus.say("celery.pidbox", pack_command(asked, "celery.pidbox", "reply.celery.pidbox"))

@@ -141,6 +141,18 @@ def test_the_numbers_are_exact_and_the_health_process_is_kept_and_never_left_beh
     until(lambda: not alive(second), what="the end of the health process")
 
 
+def test_a_worker_whose_supervisor_is_stopped_is_not_alive_and_its_tasks_go_on(stand: Stand) -> None:
+    worker = stand.start("-c", "1", "--health-port", "127.0.0.1:0", app="impatient")
+    url = address(worker)
+    until(lambda: get(f"{url}/livez")[0] == 200)
+    worker.signal(signal.SIGSTOP)
+    until(lambda: get(f"{url}/livez") == (503, "the supervisor has been stuck for 1 s\n"))
+    assert stand.send("f", 1).get(timeout=20) == 1
+    assert get(f"{url}/metrics")[0] == 200
+    worker.signal(signal.SIGCONT)
+    until(lambda: get(f"{url}/livez")[0] == 200)
+
+
 @pytest.mark.timeout(90)
 def test_a_worker_whose_broker_is_a_black_hole_is_red_within_15_s_and_green_again(
     own_redis: RedisServer, tmp_path: Path
