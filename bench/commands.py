@@ -11,7 +11,15 @@ from common.report import Figure, column, report
 from common.sizes import ROUNDS
 
 #: What is measured: each once a round, after one that is not counted.
-LINES = ("--version", "call --help", "worker --help", "multi --help")
+LINES = (
+    "--version",
+    "--help",
+    "call --help",
+    "inspect --help",
+    "events --help",
+    "worker --help",
+    "multi --help",
+)
 SYSTEMS = {"celeriac": "celeriac", "celery": "celery"}
 
 

@@ -10,9 +10,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 import celeriac
+from celeriac.cli.program import COMMANDS, program
 from celeriac.drivers.opening import open_broker, open_results
 from celeriac.message import Fate, Outcome, Result
 from celeriac.wire.result import encode_result
@@ -358,3 +361,36 @@ def test_a_report_tells_what_matters_and_no_secret(run: Run, project: Path) -> N
     assert "example.org" in done.stdout
     assert "hunter" not in done.stdout
     assert "hunter" not in run("-A", "secret", "report", "--json").stdout
+
+
+def test_the_list_of_commands_says_whole_sentences_and_imports_none_of_them() -> None:
+    context = click.Context(program, info_name="celeriac")
+    assert isinstance(program, click.Group)
+    for name in COMMANDS:
+        command = program.get_command(context, name)
+        if isinstance(command, click.Group):
+            cut = [one for one in command.commands.values() if one.get_short_help_str(60).endswith("...")]
+            assert not cut, name
+    assert max(len(said) for _, said in COMMANDS.values()) <= 54
+    asked = "import sys; from celeriac.cli.program import program; program(['--help'], standalone_mode=False)"
+    shown = subprocess.run(
+        [sys.executable, "-c", f"{asked}; print(*sorted(sys.modules))"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    listed, imported = shown.rstrip().rsplit("\n", 1)
+    assert all(f"  {name} " in listed for name in COMMANDS)
+    assert not {name for name in imported.split() if name.startswith(("celeriac.cli.w", "celeriac.worker.c"))}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("graph", "graph is a command of Celery that celeriac does not offer: there are no bootsteps"),
+        ("amqp", "there is no AMQP inside"),
+        ("inspct", "No such command 'inspct': did you mean inspect?"),
+        ("wurst", "No such command 'wurst'; --help lists them."),
+    ],
+)
+def test_a_command_that_is_not_there_is_told_with_what_to_do(name: str, says: str) -> None:
+    done = CliRunner().invoke(program, [name])
+    assert (done.exit_code, says in done.stderr) == (2, True), done.stderr

@@ -24,7 +24,7 @@ def config() -> None:
     """Look at the settings."""
 
 
-@config.command()
+@config.command(short_help="What a setting is, and who set it.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--all", "every", is_flag=True, help="All settings, not only those that somebody set.")
 @json_option

@@ -31,7 +31,7 @@ def list_letters(invocation: Invocation, number: int, as_json: bool) -> None:
     show(columns, rows, as_json=as_json, nothing="No dead letters.")
 
 
-@dead.command()
+@dead.command(short_help="Put dead letters back into their queues.")
 @click.argument("ids", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All dead letters.")
 @json_option

@@ -14,7 +14,7 @@ def list_() -> None:
     """Look at what the app declares."""
 
 
-@list_.command()
+@list_.command(short_help="Queues with their exchanges and keys.")
 @json_option
 @pass_invocation
 def bindings(invocation: Invocation, as_json: bool) -> None:

@@ -57,7 +57,7 @@ def logtool() -> None:
     """
 
 
-@logtool.command()
+@logtool.command(short_help="How often each task ended in which way.")
 @files
 @json_option
 def stats(logs: tuple[TextIO, ...], as_json: bool) -> None:
@@ -117,7 +117,7 @@ def incomplete(logs: tuple[TextIO, ...], as_json: bool) -> None:
     show(("id", "task", "received"), list(begun.values()), as_json=as_json, nothing="All have ended.")
 
 
-@logtool.command()
+@logtool.command(short_help="Lines that belong to no record.")
 @files
 def debug(logs: tuple[TextIO, ...]) -> None:
     """Lines that belong to no record: printed by something that does not log."""

@@ -14,6 +14,7 @@ import celeriac
 from celeriac.app import Celery
 from celeriac.cli.invocation import FLAGS, GLOBAL_OPTIONS, Invocation
 from celeriac.exceptions import CeleriacError
+from celeriac.nearest import nearest
 from celeriac.worker.finding import AppNotFound
 
 
@@ -24,30 +25,36 @@ class _Failed(click.ClickException):
         click.echo(f"Error: {self.format_message()}", file=file, err=True)
 
 
-#: Where each command is. Imported when asked for: a worker needs a lot that `queue list` should not wait for.
+#: Where each command is, and what the list of commands says of it. A module is imported when its command is
+#: asked for: a worker needs a lot that neither `queue list` nor `--help` should wait for.
 COMMANDS = {
-    "worker": "celeriac.cli.worker",
-    "beat": "celeriac.cli.beat",
-    "schedule": "celeriac.cli.schedule",
-    "status": "celeriac.cli.remote",
-    "inspect": "celeriac.cli.remote",
-    "control": "celeriac.cli.remote",
-    "events": "celeriac.cli.events",
-    "queue": "celeriac.cli.queues",
-    "dead": "celeriac.cli.letters",
-    "purge": "celeriac.cli.queues",
-    "call": "celeriac.cli.calling",
-    "result": "celeriac.cli.calling",
-    "check": "celeriac.cli.check",
-    "config": "celeriac.cli.config",
-    "report": "celeriac.cli.report",
-    "list": "celeriac.cli.listing:list_",
-    "migrate": "celeriac.cli.migrate",
-    "multi": "celeriac.cli.multi",
-    "shell": "celeriac.cli.shell",
-    "logtool": "celeriac.cli.logtool",
-    "upgrade": "celeriac.cli.upgrade",
-    "completion": "celeriac.cli.completion",
+    "worker": ("celeriac.cli.worker", "Run tasks until told to stop."),
+    "beat": ("celeriac.cli.beat", "Send periodic tasks until told to stop."),
+    "schedule": ("celeriac.cli.schedule", "Periodic tasks: list, add, pause, trigger."),
+    "status": ("celeriac.cli.remote", "Show which workers are there."),
+    "inspect": ("celeriac.cli.remote", "Ask workers: active, stats, registered, ..."),
+    "control": ("celeriac.cli.remote", "Tell workers: rate_limit, pool_grow, shutdown, ..."),
+    "events": ("celeriac.cli.events", "Watch tasks and workers live."),
+    "queue": ("celeriac.cli.queues", "See what waits; pause, resume, drain, purge."),
+    "dead": ("celeriac.cli.letters", "Messages that were given up on: list, replay."),
+    "purge": ("celeriac.cli.queues", "Remove what waits in all queues."),
+    "call": ("celeriac.cli.calling", "Send a task and print its id."),
+    "result": ("celeriac.cli.calling", "Wait for a task and print what it returned."),
+    "check": ("celeriac.cli.check", "What the app can run, and what is wrong with it."),
+    "config": ("celeriac.cli.config", "What a setting is, and who set it."),
+    "report": ("celeriac.cli.report", "Versions, platform and settings, without secrets."),
+    "list": ("celeriac.cli.listing:list_", "What the app declares."),
+    "migrate": ("celeriac.cli.migrate", "Bring what waits to another broker."),
+    "multi": ("celeriac.cli.multi", "Several workers of this machine in the background."),
+    "shell": ("celeriac.cli.shell", "An interactive Python with the app at hand."),
+    "logtool": ("celeriac.cli.logtool", "What the log files of workers say about tasks."),
+    "upgrade": ("celeriac.cli.upgrade", "Bring a project's settings up to date."),
+    "completion": ("celeriac.cli.completion", "Print the completion script for a shell."),
+}
+#: Celery's commands that are not offered, and what is in their place.
+NOT_OFFERED = {
+    "amqp": "there is no AMQP inside. `celeriac queue` and `celeriac dead` look at messages and move them.",
+    "graph": "there are no bootsteps to draw. `celeriac status` and `celeriac inspect stats` show workers.",
 }
 #: Entry points by which other packages add commands of their own.
 PLUGINS = ("celeriac.commands", "celery.commands")
@@ -60,10 +67,26 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return _plugin(name)
-        module, _, attribute = COMMANDS[name].partition(":")
+        module, _, attribute = COMMANDS[name][0].partition(":")
         command = getattr(import_module(module), attribute or name)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name[:1] != "-" and not ctx.resilient_parsing and self.get_command(ctx, name) is None:
+            raise click.UsageError(_unknown(name), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, said) for name, (_, said) in COMMANDS.items()]
+        for name, entry in _plugins().items():
+            if name not in COMMANDS:
+                rows.append((name, f"From the package {entry.dist.name if entry.dist else '?'}."))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -76,6 +99,13 @@ class _Commands(click.Group):
             raise click.UsageError(_unloaded(ctx, error), ctx) from error
         except CeleriacError as error:
             raise _Failed(str(error)) from error
+
+
+def _unknown(name: str) -> str:
+    if name in NOT_OFFERED:
+        return f"{name} is a command of Celery that celeriac does not offer: {NOT_OFFERED[name]}"
+    near = nearest(name, [*COMMANDS, *_plugins()])
+    return f"No such command {name!r}" + (f": did you mean {near}?" if near else "; --help lists them.")
 
 
 def _plugins() -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from celeriac.cli import values
@@ -15,7 +17,7 @@ def queue() -> None:
     """See what waits in the queues, and remove it."""
 
 
-@queue.command("list")
+@queue.command("list", short_help="Every queue with its counts.")
 @json_option
 @pass_invocation
 def list_queues(invocation: Invocation, as_json: bool) -> None:
@@ -42,7 +44,7 @@ def list_queues(invocation: Invocation, as_json: bool) -> None:
     )
 
 
-@queue.command()
+@queue.command(short_help="The tasks that are next in queue NAME.")
 @click.argument("name")
 @click.option("-n", "number", type=click.IntRange(min=1), default=10, show_default=True, help="How many.")
 @json_option
@@ -57,24 +59,32 @@ def peek(invocation: Invocation, name: str, number: int, as_json: bool) -> None:
     show(columns, rows, as_json=as_json, nothing=f"Nothing waits in {name}.")
 
 
-@queue.command()
+@queue.command(short_help="Begin nothing more of the queues NAMES.")
 @click.argument("names", nargs=-1, required=True)
+@json_option
 @pass_invocation
-def pause(invocation: Invocation, names: tuple[str, ...]) -> None:
+def pause(invocation: Invocation, names: tuple[str, ...], as_json: bool) -> None:
     """No worker, now or later, begins a task of the queues NAMES until they are resumed."""
     for name in names:
         invocation.app.control.pause(name)
-        click.echo(f"{name} is paused. What runs goes on; `celeriac queue resume {name}` ends the pause.")
+        if not as_json:
+            click.echo(f"{name} is paused. What runs goes on; `celeriac queue resume {name}` ends the pause.")
+    if as_json:
+        show_json({"paused": invocation.app.broker.paused()})
 
 
 @queue.command()
 @click.argument("names", nargs=-1, required=True)
+@json_option
 @pass_invocation
-def resume(invocation: Invocation, names: tuple[str, ...]) -> None:
+def resume(invocation: Invocation, names: tuple[str, ...], as_json: bool) -> None:
     """The queues NAMES are served again."""
     for name in names:
         invocation.app.control.resume(name)
-        click.echo(f"{name} is served again.")
+        if not as_json:
+            click.echo(f"{name} is served again.")
+    if as_json:
+        show_json({"paused": invocation.app.broker.paused()})
 
 
 @queue.command()
@@ -82,10 +92,14 @@ def resume(invocation: Invocation, names: tuple[str, ...]) -> None:
 @click.option(
     "-t", "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer. [for ever]"
 )
+@json_option
 @pass_invocation
-def drain(invocation: Invocation, name: str, timeout: float | None) -> None:
+def drain(invocation: Invocation, name: str, timeout: float | None, as_json: bool) -> None:
     """Pause queue NAME and wait until nothing of it runs any more."""
     running = invocation.app.control.drain(name, timeout)
+    if as_json:
+        show_json({"paused": invocation.app.broker.paused(), "running": running})
+        sys.exit(1 if running else 0)
     if running:
         raise click.ClickException(f"{name} is paused, and {running} of its tasks still run.")
     click.echo(f"{name} is paused, and nothing of it runs. `celeriac queue resume {name}` ends the pause.")

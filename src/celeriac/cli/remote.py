@@ -14,6 +14,7 @@ from celeriac.cli.table import show_json
 from celeriac.cli.values import names
 from celeriac.nearest import nearest
 from celeriac.panel import CommandInfo, Panel, panel
+from celeriac.worker.banner import shown_store
 from celeriac.worker.commands import commands
 
 #: Exit code when nobody answers (EX_UNAVAILABLE).
@@ -92,7 +93,7 @@ def status(
     else:
         for node in sorted(_merged(replies)):
             click.echo(f"->  {node}: OK")
-    _say_how_many(replies, as_json)
+    _say_how_many(invocation, replies, as_json)
 
 
 def _run(
@@ -120,7 +121,7 @@ def _run(
     else:
         for node in sorted(nodes):
             _show_answer(node, nodes[node])
-    _say_how_many(replies, as_json)
+    _say_how_many(invocation, replies, as_json)
     if any(isinstance(answer, dict) and "error" in answer for answer in nodes.values()):
         sys.exit(1)
 
@@ -225,9 +226,11 @@ def _item(one: Any) -> list[str]:
     return [f"* {first}", *(f"  {line}" for line in more)]
 
 
-def _say_how_many(replies: Sequence[dict[str, Any]], as_json: bool) -> None:
+def _say_how_many(invocation: Invocation, replies: Sequence[dict[str, Any]], as_json: bool) -> None:
     if not replies:
         click.echo("Error: No nodes replied within time constraint", err=True)
+        store = shown_store(invocation.app.broker_url)
+        invocation.remark(f"(Asked by way of {store}, which -A or -b names: is a worker running there?)")
         sys.exit(NOBODY)
     if not as_json:
         click.echo(f"\n{len(replies)} node{'' if len(replies) == 1 else 's'} online.")

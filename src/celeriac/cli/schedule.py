@@ -117,11 +117,15 @@ def trigger(invocation: Invocation, /, name: str, as_json: bool) -> None:
 
 @schedule.command()
 @click.argument("name")
+@json_option
 @pass_invocation
-def remove(invocation: Invocation, /, name: str) -> None:
+def remove(invocation: Invocation, /, name: str, as_json: bool) -> None:
     """Forget NAME and its history."""
     _found(invocation, "remove", name)
-    click.echo(f"Removed {name}.")
+    if as_json:
+        show_json({"removed": name})
+    else:
+        click.echo(f"Removed {name}.")
 
 
 @schedule.command("next")
@@ -141,7 +145,7 @@ def show_next(invocation: Invocation, /, name: str, number: int, as_json: bool) 
         click.echo("None: it is paused, or over.", err=True)
 
 
-@schedule.command()
+@schedule.command(short_help="What became of the last occurrences of NAME.")
 @click.argument("name")
 @_NUMBER
 @json_option

@@ -21,7 +21,7 @@ def upgrade() -> None:
     """Bring a project up to date."""
 
 
-@upgrade.command()
+@upgrade.command(short_help="Give settings of a file their new names.")
 @click.argument("filename", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--django", is_flag=True, help="For Django: the new names in capitals, with CELERY_ before them."
