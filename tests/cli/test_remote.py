@@ -176,6 +176,10 @@ class Terminal:
         self.screen = ""
         os.write(self._ours, keys.encode())
 
+    def resize(self, rows: int, columns: int) -> None:
+        self.screen = ""
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -201,6 +205,8 @@ def test_CLI_6_the_monitor_shows_tasks_and_obeys_keys(run: Run, worker: Program,
         terminal.wait_for("new rate limit set successfully")
         terminal.press("c")
         terminal.wait_for("it will not begin")
+        terminal.resize(12, 60)
+        terminal.wait_for("l rate…")
         terminal.press("q")
         assert terminal.process.wait(PATIENCE) == 0
     finally:

@@ -54,7 +54,7 @@ def events(invocation: Invocation, /, dump: bool, as_json: bool, camera: str | N
     """Watch tasks and workers live. Workers tell of tasks with -E, or after `control enable_events`.
 
     Keys: j and k (or arrows) choose a task, i shows it, t its traceback, r its result, c revokes it,
-    l sets a rate limit, q ends.
+    l sets a rate limit, e lets all workers tell of their tasks, q ends.
     """
     if camera is not None:
         _take_pictures(invocation, camera, said)

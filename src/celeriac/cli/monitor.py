@@ -22,11 +22,16 @@ from rich.text import Text
 from celeriac.app import Celery
 from celeriac.events.receiver import EventReceiver
 from celeriac.events.state import State, Task
+from celeriac.exceptions import CeleriacError
 
 #: Seconds between two pictures.
 TICK = 0.25
-#: Lines that are no tasks.
-FRAME = 8
+#: Lines that are neither tasks nor what stands below them: the head, the names of the columns, the keys.
+FRAME = 3
+#: Columns of a time and of a state, of a whole id, and of what lies between five columns.
+NARROW, ID, GAPS = 8, 36, 10
+#: As many tasks can be chosen from.
+MOST = 1000
 
 COLOURS = {
     "SUCCESS": "green",
@@ -37,7 +42,8 @@ COLOURS = {
     "REJECTED": "red",
 }
 _ARROWS = {b"\x1b[A": "k", b"\x1b[B": "j", b"\x1bOA": "k", b"\x1bOB": "j"}
-KEYS = "j/k choose  i info  t traceback  r result  c revoke  l rate limit  q quit"
+KEYS = "j/k choose  i info  t traceback  r result  c revoke  l rate limit  e events on  q quit"
+HINT = "Waiting for events: workers tell of tasks with -E, or when e is pressed"
 
 
 class Monitor:
@@ -48,26 +54,26 @@ class Monitor:
         self._state = State()
         self._receiver = EventReceiver(handlers={"*": self._state.event}, app=app)
         self._chosen: str | None = None
-        #: What stands below the table.
-        self._detail: RenderableType = Text("Waiting for events: workers tell of tasks with -E", style="dim")
+        #: Title and text of what stands below the table; None is nothing.
+        self._detail: tuple[str, str] | None = None
         self._over = False
         #: What is typed as a rate limit, None while nothing is.
         self._typed: str | None = None
 
     def run(self) -> None:
         """Until q is pressed."""
-        hearing = threading.Thread(target=self._hear, name="celeriac-monitor", daemon=True)
-        hearing.start()
         console = Console()
         with (
+            self._receiver,  # a store that is away is told at once
             _single_keys(),
             Live(self._picture(console), console=console, screen=True, auto_refresh=False) as live,
         ):
+            threading.Thread(target=self._hear, name="celeriac-monitor", daemon=True).start()
             while not self._over:
                 for key in _pressed(TICK):
                     self._obey(key)
                 live.update(self._picture(console), refresh=True)
-        self._receiver.should_stop = True
+            self._receiver.should_stop = True
 
     def _hear(self) -> None:
         self._receiver.capture()
@@ -75,12 +81,22 @@ class Monitor:
     # -- keys
 
     def _obey(self, key: str) -> None:
+        try:
+            self._do(key)
+        except CeleriacError as error:
+            self._typed = None
+            self._show("That did not work", str(error))
+
+    def _do(self, key: str) -> None:
         if self._typed is not None:
             self._type(key)
             return
-        tasks = self._shown(1000)
+        tasks = self._tasks()
         if key == "q":
             self._over = True
+        elif key == "e":
+            self._app.control.enable_events()
+            self._show("Events", "All workers were asked to tell of their tasks from now on")
         elif key in ("j", "k") and tasks:
             ids = [task.uuid for task in tasks]
             at = ids.index(self._chosen) if self._chosen in ids else -1 if key == "j" else 1
@@ -93,7 +109,9 @@ class Monitor:
             lines = "\n".join(f"{name}: {value}" for name, value in task.info().items())
             self._show(f"{task.name} {task.uuid}", lines)
         elif key == "t":
-            self._show("Traceback", str(getattr(task, "traceback", None) or "none"))
+            self._show(
+                "Traceback", str(getattr(task, "traceback", None) or f"none: {task.name} is {task.state}")
+            )
         elif key == "r":
             self._show(
                 "Result", str(getattr(task, "result", None) or getattr(task, "exception", None) or "none")
@@ -115,7 +133,7 @@ class Monitor:
             self._show("Rate limit", said or "no worker answered")
         elif key == "\x1b":
             self._typed = None
-            self._detail = Text("")
+            self._detail = None
         else:
             self._typed = self._typed[:-1] if key == "\x7f" else self._typed + key
             self._ask_for_rate(task)
@@ -125,34 +143,66 @@ class Monitor:
         self._show("Rate limit", f"{name}, as in 10/m (Enter sets it, Esc leaves): {self._typed}")
 
     def _show(self, title: str, text: str) -> None:
-        self._detail = Panel(Text(text), title=title, title_align="left")
+        self._detail = title, text
 
     def _task(self) -> Task | None:
         return self._state.tasks.get(self._chosen or "")
 
     # -- the picture
 
-    def _shown(self, most: int) -> list[Task]:
+    def _tasks(self) -> list[Task]:
         with self._state.freeze_while():
-            return [task for _, task in self._state.tasks_by_time(limit=most)]
+            return [task for _, task in self._state.tasks_by_time(limit=MOST)]
 
     def _picture(self, console: Console) -> RenderableType:
-        tasks = self._shown(max(3, console.height // 2 - FRAME // 2))
+        tasks = self._tasks()
         if self._chosen is None and tasks:
             self._chosen = tasks[0].uuid
+        room = max(2, console.height - FRAME)
+        detail = self._below(console.width, room, bool(tasks))
+        rows = room - (detail.height or 0 if isinstance(detail, Panel) else 1)
+        keys = Text(KEYS, style="dim", no_wrap=True, overflow="ellipsis")
+        return Group(
+            self._headline(), self._table(_around(tasks, self._chosen, rows), console.width), detail, keys
+        )
+
+    def _table(self, tasks: list[Task], width: int) -> Table:
         table = Table(expand=True, box=None, header_style="bold")
+        left = width - GAPS - 2 * NARROW
+        widths = {"id": min(ID, left // 2), "time": NARROW, "state": NARROW}
         for name in ("id", "task", "worker", "time", "state"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis")
+            ratio = None if name in widths else 1
+            table.add_column(name, no_wrap=True, overflow="ellipsis", width=widths.get(name), ratio=ratio)
         for task in tasks:
             style = "reverse" if task.uuid == self._chosen else ""
             table.add_row(*_cells(task), style=style)
-        return Group(self._headline(), table, self._detail, Text(KEYS, style="dim"))
+        return table
+
+    def _below(self, width: int, room: int, tasks: bool) -> RenderableType:
+        """What was asked for, in at most two thirds of the screen; its end is cut off."""
+        if self._detail is None:
+            return Text("" if tasks else HINT, style="dim", no_wrap=True, overflow="ellipsis")
+        title, text = self._detail
+        lines = sum(1 + len(line) // max(1, width - 3) for line in text.splitlines())
+        return Panel(
+            Text(text), title=title, title_align="left", height=min(lines + 2, max(3, room * 2 // 3))
+        )
 
     def _headline(self) -> Text:
+        if self._receiver.trouble is not None:
+            return Text(f"The broker is away: {self._receiver.trouble}", style="bold red", no_wrap=True)
         alive = self._state.alive_workers()
         workers = ", ".join(f"{worker.hostname} ({worker.active or 0} active)" for worker in alive)
         count = f"{self._state.event_count} events, {len(self._state.tasks)} tasks"
-        return Text(f"celeriac events: {count}. {len(alive)} online: {workers or 'nobody yet'}", style="bold")
+        said = f"celeriac events: {count}. {len(alive)} online: {workers or 'nobody yet'}"
+        return Text(said, style="bold", no_wrap=True, overflow="ellipsis")
+
+
+def _around(tasks: list[Task], chosen: str | None, rows: int) -> list[Task]:
+    """As many as there are rows, so that the chosen one is among them."""
+    at = next((place for place, task in enumerate(tasks) if task.uuid == chosen), 0)
+    first = max(0, min(at - rows // 2, len(tasks) - rows))
+    return tasks[first : first + max(rows, 1)]
 
 
 def _cells(task: Task) -> list[Text]:

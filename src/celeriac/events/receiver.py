@@ -56,6 +56,8 @@ class EventReceiver:
         self.accept = accept or ("json",)
         #: Set it to end `capture`.
         self.should_stop = False
+        #: Why nothing is heard just now: the store is away. None while all is well.
+        self.trouble: OperationalError | None = None
         exchange = app.conf.event_exchange
         rest = routing_key.replace("#", "*")
         self._topic = f"{exchange}/{rest.partition('*')[0]}{'*' if '*' in rest else ''}"
@@ -126,7 +128,9 @@ class EventReceiver:
         assert listening is not None, "it was closed"
         try:
             payloads = listening.hear(max(0.0, wait))
-        except OperationalError:
+            self.trouble = None
+        except OperationalError as error:
+            self.trouble = error
             time.sleep(min(PAUSE, max(0.0, wait)))
             return []
         events: list[Fields] = []
