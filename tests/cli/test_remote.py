@@ -149,12 +149,16 @@ class Terminal:
     """A program in a terminal of its own."""
 
     def __init__(self, *command: str, cwd: Path) -> None:
+        # They would count more than the terminal itself.
+        kept = {
+            name: value for name, value in clean_environment().items() if name not in ("COLUMNS", "LINES")
+        }
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
         self.process = subprocess.Popen(
             command,
             cwd=cwd,
-            env=clean_environment({"TERM": "xterm"}),
+            env=kept | {"TERM": "xterm"},
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
