@@ -25,7 +25,7 @@ import pytest
 from celeriac.drivers import opening
 from celeriac.drivers.opening import Options
 from celeriac.drivers.sqlite import same_store
-from celeriac.drivers.sqlite.bells import Bell, Looker, open_ear, ring
+from celeriac.drivers.sqlite.bells import Bell, Looker, open_alarm, ring
 from celeriac.drivers.sqlite.broker import SqliteBroker
 from celeriac.drivers.sqlite.place import Place, file_system_of, read_url
 from celeriac.drivers.sqlite.results import SqliteResults
@@ -491,7 +491,7 @@ def test_a_long_path_has_its_bells_elsewhere(tmp_path: Path, threads: ThreadPool
 
 
 def test_a_bell_that_nobody_has_any_more_is_told_of(tmp_path: Path) -> None:
-    bell = open_ear(str(tmp_path / "work.db"), lambda: None)
+    bell = open_alarm(str(tmp_path / "work.db"), lambda: None)
     assert isinstance(bell, Bell)
     stale = tmp_path / "stale"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as gone:
@@ -506,7 +506,7 @@ def test_a_bell_that_nobody_has_any_more_is_told_of(tmp_path: Path) -> None:
 
 
 def test_a_bell_that_is_rung_a_thousand_times_does_not_block_who_rings(tmp_path: Path) -> None:
-    bell = open_ear(str(tmp_path / "work.db"), lambda: None)
+    bell = open_alarm(str(tmp_path / "work.db"), lambda: None)
     for _ in range(1000):
         assert ring([bell.address]) == []
         bell.wake()
@@ -716,8 +716,8 @@ while True:
 WAITS_AND_FORKS = (
     OPENS
     + """
-from celeriac.drivers.sqlite.bells import open_ear
-bell = open_ear(url.removeprefix("sqlite:///"), lambda: None)
+from celeriac.drivers.sqlite.bells import open_alarm
+bell = open_alarm(url.removeprefix("sqlite:///"), lambda: None)
 if os.fork() == 0:
     print(bell.address, os.getpid(), flush=True)
     assert not bell.wait(30.0)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -22,13 +21,6 @@ from celeriac.exceptions import (
     NotRegistered,
 )
 from celeriac.wire.task import TaskMessage, unpack
-
-
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    url = f"memory://{uuid4().hex}"
-    with Celery("proj", broker=url, backend=url) as app:
-        yield app
 
 
 def sent(app: Celery, queue: str = "celery") -> list[TaskMessage]:

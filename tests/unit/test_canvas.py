@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from io import StringIO
 from queue import SimpleQueue
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 import pytest
@@ -20,13 +19,6 @@ from celeriac.request import Request
 from celeriac.task import Task
 from celeriac.testing.worker import start_worker
 from celeriac.wire.task import TaskMessage, unpack
-
-
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    url = f"memory://{uuid4().hex}"
-    with Celery("proj", broker=url, backend=url) as app:
-        yield app
 
 
 @pytest.fixture

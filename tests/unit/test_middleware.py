@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -18,13 +17,6 @@ from celeriac.middleware import Call, Middleware, Run
 from celeriac.stepping import Stepper
 
 where: ContextVar[str] = ContextVar("where", default="nowhere")
-
-
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    url = f"memory://{uuid4().hex}"
-    with Celery("proj", broker=url, backend=url) as app:
-        yield app
 
 
 @pytest.fixture

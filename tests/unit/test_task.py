@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import enum
 import pickle
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,13 +31,6 @@ from celeriac.request import Request
 from celeriac.retrying import backoff_delay
 from celeriac.sending import MANY_MESSAGES
 from celeriac.wire.task import TaskMessage, pack, unpack
-
-
-@pytest.fixture
-def app() -> Iterator[Celery]:
-    url = f"memory://{uuid4().hex}"
-    with Celery("proj", broker=url, backend=url) as app:
-        yield app
 
 
 def sent(app: Celery, queue: str = "celery") -> list[TaskMessage]:

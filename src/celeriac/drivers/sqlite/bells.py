@@ -40,8 +40,8 @@ _NOBODY = {
 }
 
 
-class Ear(Protocol):
-    """One who can be told, from any process, that there is something to see."""
+class Alarm(Protocol):
+    """Tells its owner, when any process rings it, that there is something to see."""
 
     address: str
 
@@ -55,7 +55,7 @@ class Ear(Protocol):
         """End the present or the next wait; for any thread and for signal handlers."""
 
 
-def open_ear(path: str, version: Callable[[], object]) -> Ear:
+def open_alarm(path: str, version: Callable[[], object]) -> Alarm:
     """A bell for a user of this file; where there are no such sockets, one that looks at `version`."""
     if hasattr(socket, "AF_UNIX") and hasattr(select, "poll"):
         for folder, only_ours in _folders(path):

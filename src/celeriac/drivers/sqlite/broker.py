@@ -16,7 +16,7 @@ from celeriac.drivers.counting import Headers
 from celeriac.drivers.revoked import Revoked
 from celeriac.drivers.sqlite import bench, chords, exchanges, moves, revokes
 from celeriac.drivers.sqlite import statements as sql
-from celeriac.drivers.sqlite.bells import Ear, ring
+from celeriac.drivers.sqlite.bells import Alarm, ring
 from celeriac.drivers.sqlite.moves import Fresh
 from celeriac.drivers.sqlite.results import ring_watchers, save_results, sweep
 from celeriac.drivers.sqlite.session import Session
@@ -61,7 +61,7 @@ class SqliteBroker:
         #: Owners of whose last call nobody knows whether it happened.
         self._in_doubt: set[str] = set()
         #: How a sleeping turn is told; opened by the first that sleeps.
-        self._ear: Ear | None = None
+        self._alarm: Alarm | None = None
         self._woken = False
         #: Monotonic time until which our row on the bench may count.
         self._sits_until = 0.0
@@ -117,8 +117,8 @@ class SqliteBroker:
 
     def wake(self) -> None:
         self._woken = True
-        if self._ear is not None:
-            self._ear.wake()
+        if self._alarm is not None:
+            self._alarm.wake()
 
     def _turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait_until: float | None) -> Turned:
         """One transaction: settle, make due, claim, or else sit down on the bench until `wait_until`."""
@@ -187,10 +187,10 @@ class SqliteBroker:
         pause = min(deadline - time.monotonic(), LONGEST_PAUSE)
         if look is not None:
             pause = min(pause, look - time.time())
-        ear = self._ear
-        if ear is None or not self._session.is_open:
+        alarm = self._alarm
+        if alarm is None or not self._session.is_open:
             return True
-        woken = ear.wait(0.0 if self._woken else pause) or self._woken
+        woken = alarm.wait(0.0 if self._woken else pause) or self._woken
         self._woken = False
         return woken
 
@@ -404,7 +404,7 @@ class SqliteBroker:
             self._session.close()
             self.wake()
             # The bell goes with its last user, which may be a turn that is just ending.
-            self._ear = None
+            self._alarm = None
 
     # --- transactions and bells ---------------------------------------------------------------------------
 
@@ -439,9 +439,9 @@ class SqliteBroker:
                 ring_watchers(self.write, addresses)
 
     def _address(self) -> str:
-        if self._ear is None:
-            self._ear = self._session.ear()
-        return self._ear.address
+        if self._alarm is None:
+            self._alarm = self._session.alarm()
+        return self._alarm.address
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._must_be_at_home()

@@ -75,7 +75,7 @@ class SqliteListening:
 
     def __init__(self, session: Session, topics: Sequence[str]) -> None:
         self._session = session
-        self._ear = session.ear()
+        self._alarm = session.alarm()
         self._topics = as_json(list(topics))
         self._id = 0
         self._sign_at = 0.0
@@ -83,13 +83,13 @@ class SqliteListening:
         self._be_known()
 
     def fileno(self) -> int | None:
-        return self._ear.fileno()
+        return self._alarm.fileno()
 
     def hear(self, wait: float = 0.0) -> list[tuple[str, bytes]]:
         if self._closed:
             raise OperationalError("This was closed before")
         deadline = time.monotonic() + wait
-        self._ear.wait(0.0)
+        self._alarm.wait(0.0)
         while True:
             if time.monotonic() >= self._sign_at:
                 self._be_known()
@@ -97,7 +97,7 @@ class SqliteListening:
             left = deadline - time.monotonic()
             if heard or left <= 0:
                 return heard
-            self._ear.wait(min(left, LONGEST_PAUSE))
+            self._alarm.wait(min(left, LONGEST_PAUSE))
 
     def close(self) -> None:
         if not self._closed:
@@ -122,7 +122,7 @@ class SqliteListening:
             if self._id and db.execute(sql.RENEW_LISTENER, (now + OLD, self._id)).rowcount:
                 return self._id
             return int(
-                db.execute(sql.ADD_LISTENER, (self._ear.address, self._topics, now + OLD)).lastrowid or 0
+                db.execute(sql.ADD_LISTENER, (self._alarm.address, self._topics, now + OLD)).lastrowid or 0
             )
 
         self._id = self._session.write(work)

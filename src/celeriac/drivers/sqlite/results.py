@@ -107,7 +107,7 @@ class SqliteWatch:
         closed: Callable[[SqliteWatch], None],
     ) -> None:
         self._session = session
-        self._ear = session.ear()
+        self._alarm = session.alarm()
         self._told = told
         self._when_closed = closed
         self._closed = False
@@ -121,7 +121,7 @@ class SqliteWatch:
             raise OperationalError("This watch was closed before")
 
         def work(db: sqlite3.Connection) -> list[bytes | None]:
-            db.executemany(sql.WATCH, [(id, self._ear.address) for id in ids])
+            db.executemany(sql.WATCH, [(id, self._alarm.address) for id in ids])
             return _load(db, ids)
 
         with self._lock:
@@ -133,14 +133,16 @@ class SqliteWatch:
             known = self._ids.intersection(ids)
             self._ids -= known
         if known:
-            self._session.write(lambda db: db.execute(sql.UNWATCH, (self._ear.address, as_json(list(known)))))
+            self._session.write(
+                lambda db: db.execute(sql.UNWATCH, (self._alarm.address, as_json(list(known))))
+            )
 
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._ear.wake()
+            self._alarm.wake()
             with suppress(OperationalError):  # whoever rings next finds nobody, and removes us
-                self._session.write(lambda db: db.execute(sql.DELETE_WATCHER, (self._ear.address,)))
+                self._session.write(lambda db: db.execute(sql.DELETE_WATCHER, (self._alarm.address,)))
             self._when_closed(self)
         if self._thread is not threading.current_thread():
             self._thread.join()
@@ -148,7 +150,7 @@ class SqliteWatch:
     def _tell_all(self) -> None:
         pause = LONGEST_PAUSE
         known_until = time.monotonic() + LONGEST_PAUSE
-        while not self._ear.wait(pause):
+        while not self._alarm.wait(pause):
             try:
                 if time.monotonic() >= known_until:
                     self._be_known()
@@ -162,9 +164,9 @@ class SqliteWatch:
                 pause = PAUSE_IN_TROUBLE
 
     def _take_news(self, db: sqlite3.Connection) -> list[tuple[str, bytes]]:
-        news = db.execute(sql.FRESH_RESULTS, (self._ear.address, time.time())).fetchall()
+        news = db.execute(sql.FRESH_RESULTS, (self._alarm.address, time.time())).fetchall()
         if news:
-            db.execute(sql.MARK_TOLD, (self._ear.address,))
+            db.execute(sql.MARK_TOLD, (self._alarm.address,))
         return news
 
     def _be_known(self) -> None:
@@ -173,8 +175,8 @@ class SqliteWatch:
             ids = list(self._ids)
 
         def work(db: sqlite3.Connection) -> None:
-            if db.execute(sql.COUNT_WATCHED, (self._ear.address,)).fetchone()[0] < len(ids):
-                db.executemany(sql.WATCH_AGAIN, [(id, self._ear.address) for id in ids])
+            if db.execute(sql.COUNT_WATCHED, (self._alarm.address,)).fetchone()[0] < len(ids):
+                db.executemany(sql.WATCH_AGAIN, [(id, self._alarm.address) for id in ids])
 
         if ids:
             self._session.write(work)

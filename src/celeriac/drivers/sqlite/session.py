@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
-from celeriac.drivers.sqlite.bells import Ear, open_ear
+from celeriac.drivers.sqlite.bells import Alarm, open_alarm
 from celeriac.drivers.sqlite.place import Place
 from celeriac.drivers.sqlite.store import Store
 from celeriac.exceptions import OperationalError
@@ -21,12 +21,12 @@ class Session:
         self,
         store: Store,
         patience: float,
-        open_ear: Callable[[str, Callable[[], object]], Ear] = open_ear,
+        open_alarm: Callable[[str, Callable[[], object]], Alarm] = open_alarm,
     ) -> None:
         self._store = store
         #: Seconds that a transaction waits for other processes.
         self._patience = patience
-        self._open_ear = open_ear
+        self._open_alarm = open_alarm
         self.is_open = True
 
     @staticmethod
@@ -48,10 +48,10 @@ class Session:
         self._must_be_open()
         return self._store.read(work, self._patience)
 
-    def ear(self) -> Ear:
-        """One more who can be rung by other processes; its user closes it."""
+    def alarm(self) -> Alarm:
+        """A new one, for who waits until another process has changed something."""
         self._must_be_open()
-        return self._open_ear(self.place.path, lambda: self._store.version(self._patience))
+        return self._open_alarm(self.place.path, lambda: self._store.version(self._patience))
 
     def close(self) -> None:
         """May be called twice."""

@@ -1,0 +1,18 @@
+"""What the tests without a worker stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from celeriac import Celery
+
+
+@pytest.fixture
+def app() -> Iterator[Celery]:
+    """An app on a store of its own, in this process."""
+    url = f"memory://{uuid4().hex}"
+    with Celery("proj", broker=url, backend=url) as app:
+        yield app
