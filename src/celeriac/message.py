@@ -43,6 +43,8 @@ class Members(msgspec.Struct, frozen=True):
     ttl: float | None = None
     #: As `Count.broken`: sent when nobody who counts can say what else.
     broken: tuple[Message, ...] = ()
+    #: So many more, beside those that were told before.
+    adds: bool = False
 
 
 class Binding(msgspec.Struct, frozen=True):

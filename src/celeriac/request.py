@@ -94,6 +94,8 @@ class Request:
     #: A member of a chord, as its message tells; cheaper to ask for than the chord.
     in_chord: bool = False
     _embed: ChordAlone | None = None
+    #: How many members it has added to its chord.
+    added: int = 0
     chain: list[Any] | None = None
     callbacks: list[Any] | None = None
     errbacks: list[Any] | None = None

@@ -15,6 +15,7 @@ from celeriac import aio, exceptions, signals, states
 from celeriac import request as requests
 from celeriac.arguments import Parameters
 from celeriac.canvas import Signature, chunks, messages_of, xmap, xstarmap
+from celeriac.canvas.adding import add_to_chord
 from celeriac.canvas.replacing import replacement_of
 from celeriac.converting import Converter, converter_of
 from celeriac.current import App, get_current_app
@@ -359,6 +360,15 @@ class Task(Generic[P, R]):
         request.follow_ups += messages
         request.replaced = True
         return self.on_replace(replacement)
+
+    def add_to_chord(self, sig: Signature, lazy: bool = False) -> Any:
+        """Inside a task of a chord's header: one more member, sent at once. The body waits for its value too,
+        which comes behind those of the others."""
+        if lazy:
+            raise ValueError(
+                "add_to_chord sends at once: call it when the task is to be sent, without lazy=True"
+            )
+        return add_to_chord(self.app, self.request, sig)
 
     def signature_from_request(
         self,

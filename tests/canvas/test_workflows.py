@@ -98,6 +98,13 @@ class Stage:
                 raise self.replace(group(add.s(x, 1), add.s(x, 2)))
             raise self.replace(chord([add.s(x), add.s(1)], total.s()))
 
+        @app.task(name="grow", bind=True)
+        def grow(self: Any, x: int, fails: bool = False) -> int:
+            self.add_to_chord(add.s(x * 9) | add.s(1))
+            self.add_to_chord(fail.s() if fails else add.s(x, 99))
+            return x
+
+        self.grow = grow
         self.add, self.total, self.listed, self.fail = add, total, listed, fail
         self.hear, self.hear_id, self.again, self.instead = hear, hear_id, again, instead
         self.wait_for_the_test = wait_for_the_test
@@ -396,6 +403,25 @@ def test_a_group_is_published_in_few_exchanges() -> None:
         result = group((app.signature("far", (n,)) for n in range(2000)), app=app).delay()
         assert exchanges == [500] * 4
         assert app.broker.depth(["celery"])["celery"].ready == len(result) == 2000
+
+
+# --- a header that grows ----------------------------------------------------------------------------------
+
+
+def test_TSK_19_a_member_adds_others_to_its_chord_while_it_runs(stage: Stage) -> None:
+    result = chord([stage.grow.s(1), stage.add.s(5)], stage.listed.s()).delay()
+    assert result.get(timeout=WAIT) == [1, 5, 10, 100]
+    until(stage.settled)
+    failing = chord([stage.grow.s(1, fails=True), stage.add.s(5)], stage.listed.s().on_error(stage.hear.s()))
+    result = failing.delay()
+    with pytest.raises(ChordError, match="no"):
+        result.get(timeout=WAIT)
+    assert [task_id for task_id, _ in stage.heard.wait()] == [result.id]
+
+
+def test_TSK_19_who_stands_in_no_chord_can_add_nothing(stage: Stage) -> None:
+    with pytest.raises(ValueError, match="no member of a chord"):
+        stage.grow.delay(1).get(timeout=WAIT)
 
 
 # --- what is never whole, or never understood -------------------------------------------------------------

@@ -41,6 +41,7 @@ def message_of(app: Any, call: Call) -> Message:
     """The message of one call, as everybody who listens wants it."""
     task, options = call.known, call.options
     sizes, ends = options.pop("chord_sizes", ()), options.pop("chord_ends", ())
+    more = options.pop("chord_adds", None)
     if task is not None:
         task.check_arguments(call.args, call.kwargs)
     message = call.message or compose(app, call.task, call.args, call.kwargs, options, task)
@@ -48,6 +49,10 @@ def message_of(app: Any, call: Call) -> Message:
         keep = app.conf.seconds("result_chord_expires") or app.conf.seconds("result_expires") or None
         members = tuple(Members(chord, size, keep, broken) for chord, size, broken in sizes)
         message = msgspec.structs.replace(message, members=members, completes=ends)
+    if more:
+        message = msgspec.structs.replace(
+            message, members=(*message.members, Members(more[0], more[1], adds=True))
+        )
     if signals.before_task_publish.receivers:
         message = told_before(message, call.task)
     return message if len(message.payload) <= app.conf.task_max_bytes else must_fit(app, message)

@@ -94,7 +94,7 @@ class Headers:
         whole: set[str] = set()
         for message in messages:
             if message.members:
-                begun.update(members.chord for members in message.members)
+                begun.update(members.chord for members in message.members if not members.adds)
             if message.completes:
                 whole.update(message.completes)
         before = self.open

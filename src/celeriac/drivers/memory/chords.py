@@ -29,7 +29,12 @@ class Chords:
     def tell(self, told: Iterable[Members]) -> None:
         """Note down what a message tells of the headers that begin with it."""
         for members in told:
-            self._headers[members.chord] = members, None
+            if not members.adds:
+                self._headers[members.chord] = members, None
+            elif members.chord in self._headers:
+                known, until = self._headers[members.chord]
+                more = msgspec.structs.replace(known, size=known.size + members.size)
+                self._headers[members.chord] = more, until
 
     def keep(self, open: Iterable[str], whole: Iterable[str]) -> None:
         """More is to come of the headers that are `open`, and of others nothing."""
@@ -54,11 +59,12 @@ class Chords:
         for over in [name for name, until in self._ends.items() if until <= now]:
             del self._counted[over], self._ends[over]
             self._headers.pop(over, None)
-        if not counted.size:
-            if chord not in self._headers:
-                return []
-            header = self._headers[chord][0]
-            counted = msgspec.structs.replace(counted, size=header.size, broken=header.broken)
+        header, _ = self._headers.get(chord, (None, None))
+        size = counted.size if header is None else header.size
+        if not size:
+            return []
+        if header is not None and not counted.broken:
+            counted = msgspec.structs.replace(counted, broken=header.broken)
         members = self._counted.setdefault(chord, {})
         place = (counted.index, counted.member)
         if members is None or place in members:
@@ -66,7 +72,7 @@ class Chords:
         members[place] = counted.item
         if counted.ttl is not None:
             self._ends[chord] = now + counted.ttl
-        if len(members) < counted.size:
+        if len(members) < size:
             return []
         self._close(chord, THROUGH)
         return set_off(counted, [item for _, item in sorted(members.items())])

@@ -93,7 +93,19 @@ class Keys:
 
     def told(self, messages: Iterable[Message]) -> list[tuple[str, int | str, int]]:
         """What messages tell of the chords that begin with them: key, value, and for how many ms."""
-        return [kept for message in messages for members in message.members for kept in self._told(members)]
+        return [
+            kept
+            for message in messages
+            for members in message.members
+            if not members.adds
+            for kept in self._told(members)
+        ]
+
+    def added(self, message: Message) -> list[str]:
+        """Where members are counted that come on top with this message, once for each of them."""
+        return [
+            f"{self.group}{more.chord}.t" for more in message.members if more.adds for _ in range(more.size)
+        ]
 
     def _told(self, members: Members) -> Iterator[tuple[str, int | str, int]]:
         size = self.members(members)

@@ -170,12 +170,13 @@ class Producer:
         before: list[tuple[str | int, ...]] = [
             ("SET", key, value, "PX", keep) for key, value, keep in self._keys.told(part)
         ]
-        whole = [self._keys.group + chord for chord in headers.after(part)]
+        of_chords = [self._keys.group + chord for chord in headers.after(part)]
+        of_chords += [key for message in part if message.members for key in self._keys.added(message)]
         for chord in headers.open:
             key = self._keys.group + chord
             before += [("SADD", self._keys.headers, key), ("SET", key + ".o", 1, "PX", patience)]
         line.number += 1
-        if part[0].queue in self._known and not whole and _go_one_way(part):
+        if part[0].queue in self._known and not of_chords and _go_one_way(part):
             payloads = [message.payload for message in part]
             packed = scripts.SEND.packed(self._ends(line, part[0]), line.number, *payloads)
             return _send(line, Publish(part, scripts.SEND, packed, before))
@@ -188,7 +189,8 @@ class Producer:
                 register = 1
             due = 0 if message.eta is None else max(1, int(message.eta * 1000))
             arguments += (queue, self._keys.ready(queue, message.priority), due, message.payload)
-        packed = scripts.PUBLISH.packed([line.key, *whole], self._names, line.number, register, *arguments)
+        keys = [line.key, *of_chords]
+        packed = scripts.PUBLISH.packed(keys, self._names, line.number, register, *arguments)
         return _send(line, Publish(part, scripts.PUBLISH, packed, before))
 
     def _finish(self, line: _Line, publish: Publish, began: float) -> None:

@@ -19,6 +19,9 @@ def tell(db: sqlite3.Connection, messages: Iterable[Message], now: float) -> Non
     """Note down what they tell of the headers that begin with them."""
     for message in messages:
         for members in message.members:
+            if members.adds:
+                db.execute(sql.ADD_TO_HEADER, (members.size, members.chord))
+                continue
             expires = None if members.ttl is None else now + members.ttl
             broken = msgspec.json.encode(members.broken)
             db.execute(sql.ADD_HEADER, (members.chord, members.size, broken, expires))
@@ -62,18 +65,19 @@ def _count(db: sqlite3.Connection, members: Sequence[Count], now: float) -> list
     chord = last.chord
     if db.execute(sql.CHORD_IS_THROUGH, (chord, now)).fetchone() is not None:
         return []
-    if not last.size:
-        header = db.execute(sql.HEADER, (chord,)).fetchone()
-        if header is None:
-            return []
-        last = msgspec.structs.replace(last, size=header[0], broken=_broken.decode(header[1]))
+    header = db.execute(sql.HEADER, (chord,)).fetchone()
+    size = last.size if header is None else header[0]
+    if not size:
+        return []
+    if header is not None and not last.broken:
+        last = msgspec.structs.replace(last, broken=_broken.decode(header[1]))
     expires = None if last.ttl is None else now + last.ttl
     rows = [(chord, member.index, member.member, member.item, expires) for member in members]
     added = db.executemany(sql.ADD_MEMBER, rows).rowcount
     if not added:
         return []
     ((so_far,),) = db.execute(sql.COUNT_MEMBERS, (chord, added, expires)).fetchall()
-    if so_far < last.size:
+    if so_far < size:
         return []
     items = [item for (item,) in db.execute(sql.ITEMS, (chord,)).fetchall()]
     db.execute(sql.DELETE_MEMBERS, (chord,))

@@ -428,6 +428,9 @@ DELETE_OLD_MEMBERS = "DELETE FROM member WHERE expires <= ?"
 # chord, size, broken, expires ->
 ADD_HEADER = "INSERT OR IGNORE INTO header (chord, size, broken, expires) VALUES (?, ?, ?, ?)"
 
+# size, chord ->
+ADD_TO_HEADER = "UPDATE header SET size = size + ? WHERE chord = ?"
+
 # patience, chord ->
 WAIT_FOR_HEADER = "UPDATE header SET patience = ? WHERE chord = ?"
 

@@ -1,7 +1,7 @@
 -- Send messages, once.
 --
 -- KEYS[1]  the producer's number of its last publish (string, with a TTL)
--- KEYS[2..] keys of chords whose headers are whole with these messages
+-- KEYS[2..] keys of chords whose headers are whole with these messages; with .t, where one more member is counted
 -- ARGV[2]  number of this publish; one that is sent again after a broken connection finds its number here and does nothing
 -- ARGV[3]  1 to note the queues' names in the registry (a producer does so the first time it uses a queue)
 -- ARGV[4..] per message: queue, ready key, due in ms or 0, payload
@@ -33,8 +33,14 @@ while ARGV[i] do
   end
   if ARGV[3] == '1' then redis.call('SADD', QUEUES, queue) end
 end
-for whole = 2, #KEYS do
-  redis.call('SREM', HEADERS, KEYS[whole])
-  redis.call('DEL', KEYS[whole] .. '.o')
+for of_chord = 2, #KEYS do
+  local key = KEYS[of_chord]
+  if string.sub(key, -2) == '.t' then
+    redis.call('INCR', key)
+    redis.call('PEXPIRE', key, math.max(1000, redis.call('PTTL', string.sub(key, 1, -3) .. '.s')))
+  else
+    redis.call('SREM', HEADERS, key)
+    redis.call('DEL', key .. '.o')
+  end
 end
 return count
