@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from datetime import time as clock_time
 from decimal import Decimal
 from functools import partial
+from importlib import import_module
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +45,7 @@ class Curious(Exception):
 def open_shop(library: Callable[..., Any], url: str, **settings: Any) -> Any:
     """An app of either library with all the tasks."""
     app = library("shop", broker=url, backend=url, **settings)
+    canvas = import_module(library.__module__.partition(".")[0])
     store = redis.Redis.from_url(url, decode_responses=True, socket_timeout=30)
     task = partial(app.task, shared=False)
 
@@ -104,6 +106,18 @@ def open_shop(library: Callable[..., Any], url: str, **settings: Any) -> Any:
     def parent(self: Any, queue: str | None = None) -> str:
         queue = queue or self.request.delivery_info["routing_key"]
         return str(add.apply_async((1, 1), queue=queue).id)
+
+    @task(name="shop.swap", bind=True)
+    def swap(self: Any, x: int, how: str) -> None:
+        queue = self.request.delivery_info["routing_key"]
+        one, two = (app.signature("shop.add", (x, y), queue=queue) for y in (0, 1))
+        if how == "chain":
+            raise self.replace(
+                one | app.signature("shop.add", (10,), queue=queue) | add.s(1100).set(queue=queue)
+            )
+        if how == "group":
+            raise self.replace(canvas.group(two, app.signature("shop.add", (x, 2), queue=queue)))
+        raise self.replace(canvas.chord([one, two], app.signature("shop.echo", queue=queue)))
 
     @task(name="shop.look", bind=True)
     def look(self: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:

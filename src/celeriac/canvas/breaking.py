@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from celeriac import request as requests
+from celeriac.canvas.signature import first_of, place_of
 from celeriac.message import FAILED_HOLE, PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, Message
 from celeriac.sending import composed
 from celeriac.wire.codecs import json_string, json_text
@@ -18,8 +19,6 @@ from celeriac.wire.task import with_open_body
 #: The task that makes a chord's body fail. Stock Celery has one of this name, and so called it does the same.
 BREAK = "celery.chord_unlock"
 
-#: Options of the body that say where it goes: there its end is told, to who would have run it.
-_PLACE = ("queue", "priority", "routing_key", "exchange")
 #: Holes of the form, which are filled here.
 _GROUP, _BODY, _ID, _TAG = b"\x04", b"\x05", b"\x06", b"\x07"
 #: Places of one app whose forms are kept.
@@ -43,7 +42,7 @@ def breaking(app: Any, body: Mapping[str, Any], group: str) -> tuple[Message, ..
         text = json_text({name: value for name, value in body.items() if name != "chord_size"})
     except Exception:
         return ()
-    form = _form(app, body.get("options") or {})
+    form = _form(app, body)
     task_id = new_id()
     payload = form.payload.replace(_GROUP, _within(json_string(group)[1:-1]))
     payload = payload.replace(_BODY, _within(text))
@@ -64,22 +63,23 @@ def _within(text: str) -> bytes:
     return json_string(text)[1:-1].encode("ascii")
 
 
-def _form(app: Any, options: Mapping[str, Any]) -> Message:
-    place = {name: options[name] for name in _PLACE if options.get(name) is not None}
+def _form(app: Any, body: Mapping[str, Any]) -> Message:
+    # It goes where the body would have gone, so that who would have run it hears of it.
+    first = first_of(body)
+    name, place = first["task"], place_of(first)
     forms = _forms.setdefault(app, {})
-    key = tuple(map(str, place.items()))
+    key = (name, *map(str, place.items()))
     known = forms.get(key)
     if known is None or known.version != app.conf.version:
         if len(forms) >= _MOST_FORMS:
             forms.clear()
-        known = forms[key] = _Form(_made(app, place), app.conf.version)
+        known = forms[key] = _Form(_made(app, name, place), app.conf.version)
     return known.message
 
 
-def _made(app: Any, place: Mapping[str, Any]) -> Message:
+def _made(app: Any, name: str, place: Mapping[str, Any]) -> Message:
     group, body, task_id, item, failed, parent, root = (new_id() for _ in range(7))
     options = {
-        **place,
         "task_id": task_id,
         "root_id": root,
         "parent_id": parent,
@@ -90,6 +90,9 @@ def _made(app: Any, place: Mapping[str, Any]) -> Message:
     here = requests.current()
     requests.become(None)  # nothing of the task that happens to run here belongs in it
     try:
+        way = composed(app, name, (), {}, place, app.tasks.get(name))
+        # One of its queues: it is told once that the body will not come, whoever was to run it.
+        options |= {"queue": way.copies[0] if way.copies else way.queue, "priority": place.get("priority")}
         message = composed(app, BREAK, (group, body), kwargs, options, None)
     finally:
         requests.become(here)
@@ -104,7 +107,4 @@ def _made(app: Any, place: Mapping[str, Any]) -> Message:
         parent: PARENT_HOLE,
         root: ROOT_HOLE,
     }
-    # It goes to one queue: it is told once that the body will not come, whoever was to run it.
-    queue = message.copies[0] if message.copies else message.queue
-    message = msgspec.structs.replace(message, queue=queue, copies=None, fanout=None)
     return opened([message], holes)[0]

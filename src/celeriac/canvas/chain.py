@@ -156,7 +156,10 @@ class chain(Signature):
         """Settle the ids of all steps."""
         if not self.tasks:
             return None
-        return _freeze(self.tasks, _id or self.id, root_id, parent_id, group_id, chord, group_index)
+        result = _freeze(self.tasks, _id or self.id, root_id, parent_id, group_id, chord, group_index)
+        # A stock worker stores the failure of a chord whose body it is under this id.
+        self.options["task_id"] = result.id
+        return result
 
     def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Signature:
         """Put headers on each of its steps."""

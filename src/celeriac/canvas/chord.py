@@ -13,7 +13,9 @@ from celeriac.canvas.signature import (
     Prepared,
     Signature,
     as_signature,
+    first_of,
     listing,
+    place_of,
     shortened,
     stamps_joined,
 )
@@ -24,8 +26,6 @@ from celeriac.wire.ids import new_id
 
 #: Options that say under what id the chord's value is known, and who counts it: those of its body.
 _OF_THE_BODY = ("group_id", "group_index", "chord")
-#: Options that say where.
-_PLACE = ("queue", "routing_key", "exchange", "priority")
 #: Options that say when: the body comes when it can.
 _OF_THE_HEADER = ("countdown", "eta")
 
@@ -307,18 +307,10 @@ def _with_one_value(task: Signature) -> Signature:
     """A member whose last step is a group leaves the list of that group's values, as one value."""
     if not _ends_in_group(task):
         return task
-    listed = Signature("celery.accumulate", kwargs={"index": 0}, options=_place_of(task), app=task._app)
+    listed = Signature(
+        "celery.accumulate", kwargs={"index": 0}, options=place_of(first_of(task)), app=task._app
+    )
     return Signature.joined(task, listed)
-
-
-def _place_of(task: Any) -> dict[str, Any]:
-    """Where the first of its tasks goes, there its values are listed."""
-    while not task.options.get("queue") and task.subtask_type in ("chain", "group", "chord"):
-        inside = task.kwargs["header" if task.subtask_type == "chord" else "tasks"]
-        if not inside:
-            break
-        task = inside if isinstance(inside, group) else inside[0]
-    return {name: task.options[name] for name in _PLACE if task.options.get(name) is not None}
 
 
 def _ends_in_group(task: Any) -> bool:

@@ -28,6 +28,9 @@ class _Mapped(Signature):
     def from_dict(cls, d: Mapping[str, Any], app: Any = None) -> Signature:
         return cls(d["kwargs"]["task"], d["kwargs"]["it"], app=app, **d["options"])
 
+    def _first(self) -> Signature | None:
+        return as_signature(self.kwargs["task"])
+
 
 @Signature.register_type()
 class xmap(_Mapped):
@@ -66,6 +69,9 @@ class chunks(Signature):
     def from_dict(cls, d: Mapping[str, Any], app: Any = None) -> Signature:
         inside = d["kwargs"]
         return cls(inside["task"], inside["it"], inside["n"], app=app, **d["options"])
+
+    def _first(self) -> Signature | None:
+        return as_signature(self.kwargs["task"])
 
     def group(self) -> group:
         """The messages as a group; one after the other, if the items come from a generator."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from celeriac.canvas.chain import chain
 from celeriac.canvas.group import group
-from celeriac.canvas.signature import Signature, as_signature
+from celeriac.canvas.signature import Signature, as_signature, first_of, place_of
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.request import Request
 
@@ -20,7 +20,8 @@ def replacement_of(app: Any, request: Request, given: Any) -> Signature:
         raise ImproperlyConfigured("an empty chain cannot replace a task")
     if isinstance(made, group):
         # Who waits for the task wants one value.
-        made = Signature.joined(made, app.tasks["celery.accumulate"].s(index=0))
+        listed = app.tasks["celery.accumulate"].s(index=0).set(**place_of(first_of(made)))
+        made = Signature.joined(made, listed)
     for callback in request.callbacks or ():
         made.link(as_signature(callback, app))
     for errback in request.errbacks or ():

@@ -12,6 +12,9 @@ from celeriac.result import AsyncResult
 from celeriac.wire.ids import new_id
 from celeriac.wire.saferepr import safe_repr
 
+#: Options that say where.
+_PLACE = ("queue", "routing_key", "exchange", "priority")
+
 
 class Call(NamedTuple):
     """One message to be: what a task is called with, and how."""
@@ -468,6 +471,22 @@ def _no_signature(given: Any) -> str:
         f"a signature is needed here, not {safe_repr(given, 80)}: add(1, 2) runs the task at once and gives "
         "its value, add.s(1, 2) is the call that is not made yet"
     )
+
+
+def first_of(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of several that are one: the first that says where it goes, or else the first task of all."""
+    while not task["options"].get("queue") and task.get("subtask_type") in ("chain", "group", "chord"):
+        inside = task["kwargs"]["header" if task["subtask_type"] == "chord" else "tasks"]
+        if not inside:
+            break
+        task = inside if isinstance(inside, Mapping) else inside[0]
+    return task
+
+
+def place_of(task: Mapping[str, Any]) -> dict[str, Any]:
+    """What a task says of where it goes."""
+    options = task["options"]
+    return {name: options[name] for name in _PLACE if options.get(name) is not None}
 
 
 def is_several(value: Any) -> bool:
