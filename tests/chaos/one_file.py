@@ -19,8 +19,8 @@ from services import Program, clean_environment
 
 #: Messages that may be ready before producers are replaced no more.
 AHEAD = 2_000
-#: Bytes of a disk on which a file of celeriac has room to work, and no more.
-SMALL = "6500k"
+#: The sizes of disks: on one a file of celeriac has room to work and no more, the other may run full often.
+SMALL, LARGER = "6500k", "64m"
 
 PRODUCER = """
 import itertools, sys, time
@@ -61,11 +61,11 @@ def integrity(path: Path) -> str:
     return answer
 
 
-def small_disk(folder: Path) -> list[str] | None:
+def small_disk(folder: Path, size: str = SMALL) -> list[str] | None:
     """The beginning of a command line, for what is to see a small disk at this folder; None: it cannot be
     made here."""
     unshare = shutil.which("unshare")
-    mount = ["sh", "-c", f'mount -t tmpfs -o size={SMALL} tmpfs {folder} && exec "$@"', "sh"]
+    mount = ["sh", "-c", f'mount -t tmpfs -o size={size} tmpfs {folder} && exec "$@"', "sh"]
     if unshare is None or subprocess.run([unshare, "-rm", *mount, "true"], check=False).returncode:
         return None
     return [unshare, "-rm", *mount]
@@ -119,10 +119,11 @@ def a_full_disk(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 12: a disk fills up under a worker and its producer, and is freed, again and again."""
     folder = stage.folder / "small"
     folder.mkdir()
-    disk = small_disk(folder)
+    disk = small_disk(folder, LARGER)
     assert disk is not None, "no small disk can be mounted here (unshare -rm, tmpfs)"
     rounds, said = 0, ""
     while not rounds or length.lasts(rounds):
         said = fill(folder, disk, 5)
         rounds += 5
-    return f"{rounds} times a disk ran full: {said.splitlines()[-1]}"
+    (last,) = (line for line in said.splitlines() if line.startswith("all "))
+    return f"{rounds} times a disk ran full; after the last five {last}"

@@ -13,6 +13,8 @@ from chaos.storm import Told
 
 #: Of a plot, in pixels; the frame within it is what the margins leave.
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 960, 320, 56, 56, 64, 36
+#: Points that a line has at most; more would be a carpet.
+POINTS = 400
 #: Samples at the beginning that tell of warming up and not of a slope.
 WARM_UP = 0.2
 
@@ -118,7 +120,7 @@ def _halves(samples: Sequence[Sample], what: str) -> tuple[float, float]:
 
 def plot(chapter: Chapter) -> str:
     """Tasks settled a second (line, left axis), messages in the store (area, right axis), faults (bars)."""
-    samples = chapter.samples
+    samples = thinned(chapter.samples)
     end = max([1.0, *(sample.at for sample in samples), *(fault.healed for fault in chapter.faults)])
     speeds = [
         ((before.at + after.at) / 2, max(0.0, (after.done - before.done) / max(0.01, after.at - before.at)))
@@ -175,6 +177,12 @@ def plot(chapter: Chapter) -> str:
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 14}" text-anchor="end">{end:.0f} s</text></svg>',
     ]
     return "\n".join(parts)
+
+
+def thinned(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """As many as a plot can show; a speed between two of them is an average."""
+    step = -(-len(samples) // POINTS)
+    return [*samples[::step], samples[-1]] if step > 1 else samples
 
 
 def _median(values: Sequence[float]) -> float:

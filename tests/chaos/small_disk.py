@@ -15,7 +15,7 @@ def main(folder: Path, rounds: int) -> None:
     try:
         # It grows into the space that the file needs, and is removed like any other rubbish.
         ballast = folder / "ballast"
-        ballast.write_bytes(b"x" * 5_000_000)
+        fill_up(ballast)
         worker = stage.start_worker("-c", "2", "-Q", "celery")
         for number in range(rounds):
             stage.send(f"first{number}")
@@ -35,9 +35,9 @@ def main(folder: Path, rounds: int) -> None:
 
 
 def fill_up(ballast: Path) -> None:
-    """Until so little is left as there was when the file was small."""
+    """Until so little is left as a worker needs to start and some messages need."""
     free = shutil.disk_usage(ballast.parent).free
-    ballast.write_bytes(b"x" * max(0, free - 1_400_000))
+    ballast.write_bytes(b"x" * (free - 1_500_000))
 
 
 def send_until_refused(stage: Stage, name: str) -> OperationalError:
