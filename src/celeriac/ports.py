@@ -53,8 +53,9 @@ class Broker(Protocol):
         With `living`, all owners of this node that live, those that do not are returned too: a store that
         lost its last moments may still know who has left.
 
-        A node whose own lease had run out is told of nobody, and the others get one more lease: the store may
-        have been away from them all, and a restart of it must not double what runs.
+        A node that is late itself, by two thirds of its lease since the last beat, is told of nobody, and the
+        others get one more lease: the store may have been away from them all, and a restart of it must not
+        double what runs.
         """
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -9,9 +10,10 @@ import msgspec
 import pytest
 
 from celeriac.drivers import opening
-from celeriac.exceptions import Fenced
+from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import Claim, Count, Depth, Fate, Message, Outcome
 from celeriac.ports import Broker
+from proxy import Proxy
 from services import RedisServer
 
 
@@ -72,6 +74,21 @@ def test_one_outcome_may_count_more_members_than_lua_can_spread(redis_db: str) -
         )
         (claim,) = broker.turn("owner", [Outcome(a.number, counts=counts)], 1)
         assert claim.payload == b"body"
+
+
+def test_a_node_of_a_short_lease_beats_in_time_though_its_connection_is_dead(
+    redis_server: RedisServer,
+) -> None:
+    lease = 2.0
+    with Proxy(redis_server.port) as proxy, closing(opening.open_broker(proxy.url, None)) as broker:
+        broker.beat("node", lease)
+        began = time.monotonic()
+        proxy.swallow()
+        proxy.pass_on(forget=True)
+        with pytest.raises(OperationalError, match=r"no reply within 0\.5 s"):
+            broker.beat("node", lease)
+        broker.beat("node", lease)
+        assert time.monotonic() - began < lease
 
 
 def test_an_owner_is_refused_by_a_redis_that_is_older_than_its_answers(

@@ -159,8 +159,9 @@ class MemoryStore:
 
     def beat(self, node: str, lease: float, living: Collection[str]) -> list[str]:
         now = self.ticks()
-        if self._leases.get(node, now + 1) <= now:
-            # The process was stopped: the others get one more lease to say that they live.
+        if self._leases.get(node, now + lease) <= now + lease / 3:
+            # The process was stopped, perhaps for a little less than a lease: the others get one more lease
+            # to say that they live.
             late = [name for name, until in self._leases.items() if until <= now]
             self._leases.update(dict.fromkeys(late, now + lease))
         self._leases[node] = now + lease

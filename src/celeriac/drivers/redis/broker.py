@@ -46,6 +46,10 @@ MOST_REVOKED = 1000
 #: there to wake one in time: the net for a lookout that died.
 LATE = 0.5
 
+#: The part of its lease for which a node waits for a reply: if its connection is dead and was not told, there
+#: must be time left to beat over a new one.
+LONGEST_WAIT = 0.25
+
 _SUFFIXES = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
 _encode = msgspec.msgpack.encode
 #: For beat.lua.
@@ -71,6 +75,8 @@ class RedisBroker:
         self._connection = connect()
         #: Connections for the operator's calls, which may come from any thread.
         self._operators: deque[Connection] = deque()
+        #: Seconds that they wait for a reply at most.
+        self._patience = float("inf")
         self._producer = Producer(connect, keys, publish_timeout, wait_replicas)
         self._bell = Bell(connect, keys, self._connection)
         self._lookout: RedisLookout | None = None
@@ -144,6 +150,10 @@ class RedisBroker:
         self._bell.wake()
 
     def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
+        if lease * LONGEST_WAIT < self._patience:
+            self._patience = lease * LONGEST_WAIT
+            self._connection.timeout = min(self._connection.timeout, self._patience)
+            self._forget_operators()
         found = self._run(scripts.BEAT, [], node, int(lease * 1000), _LOST, *living)
         orphans = [_text(owner) for owner in found]
         if self._lookout is not None:
@@ -184,9 +194,7 @@ class RedisBroker:
     def distrust(self) -> None:
         self._connection.shut()
         self._bell.shut()
-        with contextlib.suppress(IndexError):
-            while True:
-                self._operators.pop().close()
+        self._forget_operators()
 
     # -- exchanges
 
@@ -310,8 +318,7 @@ class RedisBroker:
         self._bell.close()
         self._producer.close()
         self._connection.close()
-        while self._operators:
-            self._operators.pop().close()
+        self._forget_operators()
 
     # -- a turn
 
@@ -450,10 +457,17 @@ class RedisBroker:
             connection = self._operators.pop()
         except IndexError:
             connection = self._connect()
+            connection.timeout = min(connection.timeout, self._patience)
+            connection.connect_timeout = min(connection.connect_timeout, self._patience)
         try:
             return use(connection)
         finally:
             self._operators.append(connection)
+
+    def _forget_operators(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._operators.pop().close()
 
     def _is_revoked(self, id: str) -> bool:
         till = self._operate("ZSCORE", self._keys.revoked, id)

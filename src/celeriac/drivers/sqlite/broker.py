@@ -212,7 +212,7 @@ class SqliteBroker:
     def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
         def work(db: sqlite3.Connection, fresh: Fresh) -> list[str]:
             now = time.monotonic()
-            if db.execute(sql.OUT_OF_LEASE, (node, now)).fetchone() is not None:
+            if db.execute(sql.LATE, (node, now)).fetchone() is not None:
                 # Perhaps the file was locked, or its disk full, for all of us: the others get one more lease
                 # to say that they live.
                 db.execute(sql.RENEW_ENDED_LEASES, (now, lease))

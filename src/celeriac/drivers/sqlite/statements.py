@@ -130,8 +130,9 @@ INSERT INTO node (name, renewed, lease) VALUES (?1, ?2, ?3)
 ON CONFLICT (name) DO UPDATE SET renewed = ?2, lease = ?3
 """
 
-# name, monotonic now -> a row if it has a lease that ran out
-OUT_OF_LEASE = "SELECT 1 FROM node WHERE name = ?1 AND NOT (renewed <= ?2 AND ?2 < renewed + lease)"
+# name, monotonic now -> a row if it has a lease and is late: of another node's, whose last beat may be a
+# third of a lease older, nothing may be left then
+LATE = "SELECT 1 FROM node WHERE name = ?1 AND NOT (renewed <= ?2 AND ?2 < renewed + lease * 2 / 3)"
 
 # monotonic now, lease -> ; every lease that ran out begins anew
 RENEW_ENDED_LEASES = """

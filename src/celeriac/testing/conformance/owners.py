@@ -240,6 +240,17 @@ class Owners(Opened):
         other.broker.beat("other", 0.05)
         until(lambda: witness.broker.beat("witness", 30.0) == ["other"])
 
+    def test_a_node_that_missed_beats_judges_nobody_though_its_lease_has_not_run_out(
+        self, hire: Callable[..., Child]
+    ) -> None:
+        # The store was away for less than a lease, and the others' last beats were a little older than ours.
+        hire("late", node="late", lease=0.3)
+        other, hired = hire("other", node="other", lease=0.9), time.monotonic()
+        witness = hire("witness", node="witness")
+        until(lambda: time.monotonic() > hired + 0.65)
+        assert other.broker.beat("other", 0.9) == []
+        assert witness.broker.beat("witness", 30.0) == []
+
     def test_nobody_takes_messages_from_a_node_that_is_merely_late(self, hire: Callable[..., Child]) -> None:
         late, other = hire("late", node="late", lease=0.05), hire("other", node="other")
         late.send(message("a"))

@@ -6,8 +6,8 @@
 -- Atomic because a node must not be judged by a lease that is being renewed.
 
 even_when_full()
-local mine = tonumber(redis.call('ZSCORE', NODES, ARGV[2]) or now())
 local lease_end = now() + tonumber(ARGV[3])
+local mine = tonumber(redis.call('ZSCORE', NODES, ARGV[2]) or lease_end)
 redis.call('ZADD', NODES, lease_end, ARGV[2])
 sweep_revoked()
 
@@ -32,8 +32,9 @@ end
 
 local lost = redis.call('ZRANGEBYSCORE', NODES, '-inf', now())
 if #lost == 0 and not ARGV[5] then return {} end
-if mine < now() then
-  -- Our own lease had run out too, so perhaps Redis was away from all of us: the others get one more to say that they live.
+if mine < now() + tonumber(ARGV[3]) / 3 then
+  -- We are late ourselves, so perhaps Redis was away from all of us: the others get one more lease to say that they live. A lease
+  -- can run out over a shorter absence than itself, for its last beat may be a third older.
   for _, node in ipairs(lost) do redis.call('ZADD', NODES, lease_end, node) end
   return {}
 end
