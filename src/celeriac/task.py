@@ -467,8 +467,8 @@ class Task(Generic[P, R]):
     def on_success(self, retval: Any, task_id: str, args: Any, kwargs: Any) -> None:
         """Called after it ended well."""
 
-    def on_retry(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
-        """Called when it is to run again."""
+    def on_retry(self, exc: BaseException | None, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
+        """Called when it is to run again; `exc` is what retry() was given, if anything."""
 
     def on_failure(self, exc: BaseException, task_id: str, args: Any, kwargs: Any, einfo: Any) -> None:
         """Called after it failed."""

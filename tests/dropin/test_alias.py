@@ -186,7 +186,7 @@ def test_its_own_metadata_is_not_taken_for_the_real_celerys(python: Run, tmp_pat
     assert python("-c", "import celery", also=tmp_path / "site").returncode == 0
 
 
-def test_ROU_4_kombus_names_are_there_without_kombu(python: Run) -> None:
+def test_MOD_9_kombus_names_are_there_without_kombu(python: Run) -> None:
     check(
         python,
         "import celery",
@@ -194,6 +194,12 @@ def test_ROU_4_kombus_names_are_there_without_kombu(python: Run) -> None:
         "from kombu.common import Broadcast",
         "from kombu.exceptions import OperationalError",
         "from kombu.serialization import register",
+        "from kombu.utils.json import dumps, loads, register_type",
+        "from kombu.utils.functional import maybe_list",
+        "from kombu.utils.imports import symbol_by_name",
+        "class Money: pass",
+        "register_type(Money, 'money', lambda money: 7, lambda number: Money())",
+        "assert type(loads(dumps({'price': Money()}))['price']) is Money",
         "import kombu.common",
         "from celery.exceptions import OperationalError as ours",
         "assert OperationalError is ours",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, assert_type
 
-from celeriac import AsyncResult, Celery, EagerResult, Task, shared_task
+from celeriac import AsyncResult, Celery, EagerResult, Signature, Task, shared_task
 from celeriac.middleware import Call, Middleware, Run
 from celeriac.request import Request
 
@@ -60,6 +60,8 @@ def calls() -> None:
     assert_type(add.apply((1,)), EagerResult[int])
     assert_type(add.apply_many([(1, 2)]), list[AsyncResult[int]])
     assert_type(add(1), int)
+    assert_type(add.s(1) | add.si(1, 2), Signature)
+    assert_type(bound.s(1).set(queue="q"), Signature)
     assert_type(greet.delay("you"), AsyncResult[str])
     assert_type(bound.delay(1), AsyncResult[float])
     assert_type(bound(1), float)

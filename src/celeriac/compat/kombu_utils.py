@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from celeriac.wire import codecs
+from celeriac.wire.extended import register_type
 from celeriac.wire.saferepr import safe_repr
 from celeriac.worker.banner import without_password
 
@@ -15,6 +16,7 @@ __all__ = [
     "dumps",
     "loads",
     "maybe_sanitize_url",
+    "register_type",
     "safe_repr",
     "safe_str",
     "symbol_by_name",

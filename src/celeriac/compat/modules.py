@@ -117,6 +117,8 @@ KOMBU: dict[str, tuple[str, ...]] = dict.fromkeys(
     ("kombu.utils", "kombu.utils.encoding", "kombu.utils.json", "kombu.utils.objects", "kombu.utils.url"),
     ("celeriac.compat.kombu", "celeriac.compat.kombu_utils"),
 )
+KOMBU["kombu.utils.functional"] = ("celeriac.compat.functional",)
+KOMBU["kombu.utils.imports"] = ("celeriac.compat.imports",)
 
 
 class Alias(ModuleType):

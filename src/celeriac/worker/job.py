@@ -319,7 +319,7 @@ class Job:
         info = explained(retry)
         cause = retry.exc or retry
         result = self._endings.retry(made, cause, info.traceback)
-        yield from self._tell(task.on_retry, cause, made.id, made.args, made.kwargs, info)
+        yield from self._tell(task.on_retry, retry.exc, made.id, made.args, made.kwargs, info)
         if signals.task_retry.receivers:
             yield from tell(signals.task_retry, task, request=made, reason=retry, einfo=info)
         if _ends.isEnabledFor(logging.INFO):
