@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 
@@ -35,8 +36,7 @@ class ReplicatedStore(RedisStore):
     def hand_over(self) -> None:
         """In order: writes wait until the replica has everything, then it is the master, and the old one its
         replica. Clients still reach the old one for a moment, which refuses their writes."""
-        until(lambda: self.server.command("FAILOVER") == "+OK", "Redis agrees to fail over")
-        until(lambda: _role(self.replica) == "master", "the replica is the master")
+        until(self._has_handed_over, "the replica is the master", pause=0.2)
         self.server, self.replica = self.replica, self.server
         self._lead_to_master()
         self._follow(self.replica)
@@ -57,6 +57,14 @@ class ReplicatedStore(RedisStore):
         self.replica.stop()
         self._own_way.stop()
         self.link.stop()
+
+    def _has_handed_over(self) -> bool:
+        # It may give up, as when a replica's connection breaks just then, and is asked again.
+        if self.server.command("FAILOVER TIMEOUT 2000") != "+OK":
+            return _role(self.replica) == "master"
+        with contextlib.suppress(AssertionError):
+            until(lambda: _role(self.replica) == "master", "it takes over", 2.5)
+        return _role(self.replica) == "master"
 
     def _another(self) -> RedisServer:
         replica = RedisServer(*self.DURABLE, *self.EAGER, *self._options)
