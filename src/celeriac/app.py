@@ -122,7 +122,6 @@ class Celery:
         self._unshared: set[str] = set()
         self._to_discover: list[tuple[Any, str | None]] = []
         self._periodic: list[tuple[str, dict[str, Any]]] = []
-        self._source: tuple[Any, bool, str | None] | None = None
         #: Epoch seconds: what a countdown is counted from. A test stops it.
         self.time: Clock = clock.now
         #: What is known of tasks that were called by their names alone.

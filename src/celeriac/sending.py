@@ -185,7 +185,7 @@ def composed(
                     id, payload = plain.form.fill(args, kwargs, parent.root_id or parent.id, parent.id)
                 return Message(id, plain.queue, payload, plain.priority)
             except Exception:
-                pass
+                pass  # `pack` says better what cannot travel
     return _compose_in_full(app, name, args, kwargs, options, task, own, parent)
 
 
