@@ -14,7 +14,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar, cast
 from celeriac import aio, exceptions, signals, states
 from celeriac import request as requests
 from celeriac.arguments import Parameters
-from celeriac.canvas import Signature, chunks, messages_of, xmap, xstarmap
+from celeriac.canvas import Signature, TaskSignature, chunks, messages_of, xmap, xstarmap
 from celeriac.canvas.adding import add_to_chord
 from celeriac.canvas.replacing import replacement_of
 from celeriac.converting import Converter, converter_of
@@ -244,20 +244,20 @@ class Task(Generic[P, R]):
 
     def signature(
         self, args: Iterable[Any] | None = None, kwargs: Mapping[str, Any] | None = None, **options: Any
-    ) -> Signature:
+    ) -> TaskSignature[R]:
         """The call as a value. Other names: `s` takes the arguments as they are, `si` makes it immutable."""
         immutable = bool(options.pop("immutable", False))
-        return Signature(
+        return TaskSignature(
             self, args, kwargs, options.pop("options", None), immutable=immutable, app=self._app, **options
         )
 
     subtask = signature
 
-    def s(self, *args: Any, **kwargs: Any) -> Signature:
+    def s(self, *args: Any, **kwargs: Any) -> TaskSignature[R]:
         """The call as a value; it takes the value of a task before it in front."""
         return self.signature(args, kwargs)
 
-    def si(self, *args: Any, **kwargs: Any) -> Signature:
+    def si(self, *args: Any, **kwargs: Any) -> TaskSignature[R]:
         """The call as a value that nothing is added to."""
         return self.signature(args, kwargs, immutable=True)
 

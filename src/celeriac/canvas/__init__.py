@@ -8,6 +8,7 @@ from celeriac.canvas.chord import chord
 from celeriac.canvas.following import call_errbacks, errbacks_by_id, error_follow_ups, follow_ups
 from celeriac.canvas.group import group
 from celeriac.canvas.mapped import chunks, xmap, xstarmap
+from celeriac.canvas.of_task import TaskSignature
 from celeriac.canvas.publishing import messages_of
 from celeriac.canvas.signature import (
     Call,
@@ -25,6 +26,7 @@ __all__ = [
     "Prepared",
     "Signature",
     "StampingVisitor",
+    "TaskSignature",
     "call_errbacks",
     "chain",
     "chord",
