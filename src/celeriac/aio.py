@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Sequence
 from contextvars import copy_context
+from functools import partial
 from inspect import isawaitable
 from typing import Any, ParamSpec, TypeVar
 
@@ -19,10 +21,35 @@ _log = logging.getLogger("celeriac.signals")
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The value of a function that blocks, while the loop goes on."""
+    """The value of a function that blocks, while the loop goes on. Not in the loop's own few threads: a program
+    that keeps those busy would keep us waiting, and if it waits for us in them, for ever."""
     import asyncio
 
-    return await asyncio.to_thread(function, *args, **kwargs)
+    work = partial(copy_context().run, function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_our_threads(), work)
+
+
+#: Calls that wait for the store at the same moment, at most.
+MOST_THREADS = 8
+_threads: Any = None
+
+
+def _our_threads() -> Any:
+    global _threads
+    if _threads is None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        _threads = ThreadPoolExecutor(MOST_THREADS, "celeriac-aio")
+    return _threads
+
+
+def _forget_threads() -> None:
+    # They did not come along into a forked process.
+    global _threads
+    _threads = None
+
+
+os.register_at_fork(after_in_child=_forget_threads)
 
 
 def run(coroutine: Coroutine[Any, Any, R]) -> R:
@@ -88,7 +115,7 @@ async def notices(
             loop.call_soon_threadsafe(landed.put_nowait, (task_id, payload))
 
     try:
-        await asyncio.to_thread(lambda: waiting().enter(ids, put, timeout))
+        await in_thread(lambda: waiting().enter(ids, put, timeout))
         while True:
             limit = asyncio.timeout(timeout)
             try:
@@ -100,7 +127,7 @@ async def notices(
                 raise late(ids, timeout) from error
             yield notice
     finally:
-        loop.run_in_executor(None, lambda: waiting().leave(ids, put))
+        loop.run_in_executor(_our_threads(), lambda: waiting().leave(ids, put))
 
 
 async def wait_for_result(
@@ -128,7 +155,7 @@ async def wait_for_result(
     limit = asyncio.timeout(timeout)
     try:
         async with limit:
-            await asyncio.to_thread(enter)
+            await in_thread(enter)
             while True:
                 arrived.clear()
                 while landed:
@@ -142,4 +169,4 @@ async def wait_for_result(
         raise late(ids, timeout) from error
     finally:
         # Not awaited: neither an answer that is here nor a cancelled wait is kept back by a farewell.
-        loop.run_in_executor(None, lambda: waiting().leave(ids, put))
+        loop.run_in_executor(_our_threads(), lambda: waiting().leave(ids, put))

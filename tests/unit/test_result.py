@@ -237,6 +237,25 @@ def test_awaiting_a_result_leaves_the_loop_free(app: Celery) -> None:
     assert asyncio.run(direct()) == 7
 
 
+def test_aget_and_adelay_go_on_while_the_program_keeps_its_own_threads_busy(app: Celery) -> None:
+    @app.task
+    def job() -> None: ...
+
+    async def endpoint() -> Any:
+        loop, over = asyncio.get_running_loop(), threading.Event()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        busy = loop.run_in_executor(None, over.wait, 20)
+        sent = await asyncio.wait_for(job.adelay(), 10)
+        save(app, sent.id, 7)
+        try:
+            return await asyncio.wait_for(sent.aget(), 10)
+        finally:
+            over.set()
+            await busy
+
+    assert asyncio.run(endpoint()) == 7
+
+
 def test_aget_gives_up_on_time_and_can_be_cancelled(app: Celery) -> None:
     async def too_long() -> None:
         with pytest.raises(TimeoutError):

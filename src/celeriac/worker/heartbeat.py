@@ -57,6 +57,8 @@ class Heartbeat:
         self.is_away = False
         #: Monotonic seconds of the last renewal; 0 before the first.
         self.renewed = 0.0
+        #: Monotonic seconds since when the store has answered often enough to judge others by their leases.
+        self._in_touch_since = 0.0
         #: Owners whose lease ran out and whose claims are not settled yet, in the order of finding them.
         self._orphans: dict[str, None] = {}
         #: Dead owner -> who may hold its claims: itself, or an heir of whom we did not hear what it got.
@@ -132,8 +134,15 @@ class Heartbeat:
 
     def _renew(self) -> None:
         self._bind()
-        found = self._broker.beat(self._node, self._lease, self._known())
-        self._orphans |= dict.fromkeys(owner for owner in found if owner not in self._orphans)
+        now, pause = time.monotonic(), self._lease / BEATS_PER_LEASE
+        if not self.renewed or now - self.renewed > self._lease / 2:
+            self._in_touch_since = now
+        # Whoever is new here or was out of touch waits for the next beat before he judges others: if the store
+        # was away, they could not say that they live.
+        judges = now - self._in_touch_since > pause / 2
+        for owner in self._broker.beat(self._node, self._lease, self._known()):
+            if judges or owner.startswith(f"{self._node}/"):
+                self._orphans[owner] = None
         if signals.heartbeat_sent.receivers:
             signals.heartbeat_sent.send(self)
         for owner in list(self._orphans):
@@ -145,4 +154,4 @@ class Heartbeat:
                 why = "which the store had forgotten to have left" if ours else "whose lease ran out"
                 logger.warning("Restoring %d unacknowledged message(s) of %s, %s", count, owner, why)
         self.renewed = time.monotonic()
-        self._next_beat = self.renewed + self._lease / BEATS_PER_LEASE
+        self._next_beat = self.renewed + pause
