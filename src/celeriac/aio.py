@@ -21,7 +21,7 @@ _log = logging.getLogger("celeriac.signals")
 
 
 async def in_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """The value of a function that blocks, while the loop goes on. Not in the loop's own few threads: a program
+    """The value of a function that blocks, while the loop goes on. Not in the loop's own threads: a program
     that keeps those busy would keep us waiting, and if it waits for us in them, for ever."""
     import asyncio
 

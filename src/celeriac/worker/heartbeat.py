@@ -137,7 +137,7 @@ class Heartbeat:
         now, pause = time.monotonic(), self._lease / BEATS_PER_LEASE
         if not self.renewed or now - self.renewed > self._lease / 2:
             self._in_touch_since = now
-        # Whoever is new here or was out of touch waits for the next beat before he judges others: if the store
+        # Who is new here or was out of touch waits for the next beat before he judges others: if the store
         # was away, they could not say that they live.
         judges = now - self._in_touch_since > pause / 2
         for owner in self._broker.beat(self._node, self._lease, self._known()):
