@@ -43,6 +43,17 @@ def _our_threads() -> Any:
     return _threads
 
 
+def _afterwards(first: Any, work: Callable[[], object]) -> None:
+    """Do it when the first has ended, which whoever was cancelled did not wait for."""
+
+    def submit(_: object) -> None:
+        # The program ends, and nobody is left for whom this would matter.
+        with contextlib.suppress(RuntimeError):
+            _our_threads().submit(work)
+
+    first.add_done_callback(submit)
+
+
 def _forget_threads() -> None:
     # They did not come along into a forked process.
     global _threads
@@ -114,8 +125,9 @@ async def notices(
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(landed.put_nowait, (task_id, payload))
 
+    entering = _our_threads().submit(lambda: waiting().enter(ids, put, timeout))
     try:
-        await in_thread(lambda: waiting().enter(ids, put, timeout))
+        await asyncio.wrap_future(entering)
         while True:
             limit = asyncio.timeout(timeout)
             try:
@@ -127,7 +139,7 @@ async def notices(
                 raise late(ids, timeout) from error
             yield notice
     finally:
-        loop.run_in_executor(_our_threads(), lambda: waiting().leave(ids, put))
+        _afterwards(entering, lambda: waiting().leave(ids, put))
 
 
 async def wait_for_result(
@@ -153,9 +165,10 @@ async def wait_for_result(
         waiting().enter(ids, put, timeout)
 
     limit = asyncio.timeout(timeout)
+    entering = _our_threads().submit(enter)
     try:
         async with limit:
-            await in_thread(enter)
+            await asyncio.wrap_future(entering)
             while True:
                 arrived.clear()
                 while landed:
@@ -169,4 +182,4 @@ async def wait_for_result(
         raise late(ids, timeout) from error
     finally:
         # Not awaited: neither an answer that is here nor a cancelled wait is kept back by a farewell.
-        loop.run_in_executor(_our_threads(), lambda: waiting().leave(ids, put))
+        _afterwards(entering, lambda: waiting().leave(ids, put))

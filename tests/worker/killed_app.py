@@ -52,7 +52,7 @@ def note(word: str, event: str, deliveries: int = 0) -> None:
 
 
 @app.task(bind=True)
-def work(self: Any, word: str) -> str:
+def work(self: Any, word: str, ballast: str = "") -> str:
     """Begins and ends; between them is a place to die at."""
     note(word, "begin", self.request.deliveries)
     fault(f"running {word}")

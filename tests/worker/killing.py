@@ -75,9 +75,12 @@ class Scene:
 
     def produce(self, word: str) -> int:
         """A program that sends one message and ends; gives its exit code."""
-        line = f"import killed_app; killed_app.work.apply_async(({word!r},), queue={self.queue!r})"
+        return self.run(f"import killed_app; killed_app.work.apply_async(({word!r},), queue={self.queue!r})")
+
+    def run(self, lines: str) -> int:
+        """Another one; gives its exit code."""
         program = Program(
-            [sys.executable, "-c", line], cwd=self.folder, env=clean_environment(self._environment(self.url))
+            [sys.executable, "-c", lines], cwd=self.folder, env=clean_environment(self._environment(self.url))
         )
         program.start()
         code = program.wait()

@@ -710,3 +710,79 @@ def both_run_again_or_never(
         else:
             assert (scene.runs(word), result.state) == ((1, 0), "FAILURE")
             assert isinstance(result.result, WorkerLostError)
+
+
+# --- many messages at once, a restart, a limit ------------------------------------------------------------
+
+
+@late
+def test_a_producer_killed_in_the_middle_of_many_has_sent_the_first_of_them(scene: Scene) -> None:
+    """Three exchanges, for each message is large; it dies when the third is not sent."""
+    lines = f"""
+import os
+import killed_app
+def calls():
+    for word in ("one", "two", "three"):
+        yield word, "x" * 3_000_000
+    os.kill(os.getpid(), 9)
+killed_app.work.apply_many(calls(), queue={scene.queue!r})
+"""
+    assert scene.run(lines) == -signal.SIGKILL
+    scene.start("-c", "1")
+    scene.wait_for("one", "end")
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs("one") == (1, 1)
+    # It was on its way: there whole, or not at all.
+    assert scene.runs("two") in ((0, 0), (1, 1))
+    assert scene.runs("three") == (0, 0)
+
+
+@late
+def test_a_worker_that_is_told_to_start_anew_loses_and_doubles_nothing(scene: Scene) -> None:
+    worker = scene.start("-c", "1")
+    running = scene.send("hold", "running")
+    scene.wait_for("running", "begin")
+    scene.send("work", "waiting")
+    worker.signal(signal.SIGHUP)
+    worker.wait_for_line("Warm shutdown")
+    until(lambda: scene.depth() == Depth(ready=1, claimed=1), "what waits is not held")
+    scene.open_gate("running")
+    assert running.get(timeout=10) == "running"
+    worker.wait_for_line(r" ready\.", times=2)
+    assert scene.wait_for("waiting", "end").deliveries == 0
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs("running") == scene.runs("waiting") == (1, 1)
+
+
+@late
+def test_a_supervisor_killed_while_it_settles_what_a_limit_killed_is_taken_over(scene: Scene) -> None:
+    worker = scene.start("-c", "1", "--lease", str(LEASE))
+    scene.arm("adopted")
+    scene.send("hold", "one", time_limit=0.2)
+    until(lambda: not worker.running, "the supervisor dies with the claims of its child in hand")
+    assert scene.depth() == Depth(claimed=1)
+    scene.open_gate("one")
+    scene.start("-c", "1", "--lease", str(LEASE))
+    assert scene.wait_for("one", "end").deliveries == 1
+    assert scene.wait_until_nothing_waits() == Depth()
+    assert scene.runs("one") == (2, 1)
+
+
+def test_a_limit_and_a_cold_stop_wait_for_no_silent_store(tmp_path: Path) -> None:
+    with RedisServer() as server, Proxy(server.port) as proxy:
+        scene = Scene(tmp_path, server.url)
+        try:
+            # The lease is asked for twice a second.
+            worker = scene.start("-c", "2", "--lease", "1.5", url=proxy.url)
+            scene.send("hold", "limited", time_limit=1.2)
+            scene.send("hold", "free")
+            limited, free = (scene.wait_for(word, "begin").pid for word in ("limited", "free"))
+            proxy.swallow()
+            until(lambda: is_dead(limited), "its limit is over", timeout=1.2 + AT_ONCE)
+            assert not is_dead(free)
+            worker.signal(signal.SIGQUIT)
+            until(lambda: is_dead(free), "nothing goes on after a cold stop", timeout=AT_ONCE)
+            proxy.restore()
+            worker.wait(20)
+        finally:
+            scene.close()

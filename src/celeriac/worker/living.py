@@ -373,6 +373,7 @@ def _leave_signals_to_the_parent() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1):
         originals.handle_here(number, lambda *_: None)
     originals.handle(signal.SIGCHLD, signal.SIG_DFL)
+    originals.handle(signal.SIGALRM, signal.SIG_DFL)
     signal.set_wakeup_fd(-1)
 
 

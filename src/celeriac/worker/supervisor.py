@@ -9,7 +9,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -83,6 +83,9 @@ class Supervisor:
         self._restarting = False
         self._inquiry: Inquiry | None = None
         self._cold = False
+        #: The children are killed for a cold stop, perhaps before anybody is told of it.
+        self._killed = False
+        self._pid = os.getpid()
         #: Monotonic seconds at which a soft shutdown turns cold.
         self._cold_at: float | None = None
         self._limits_in_use = False
@@ -105,7 +108,7 @@ class Supervisor:
         """Supervise until told to stop; returns the exit code."""
         self._broker.consume(self._queues)
         self._heartbeat.start()
-        with _Signals(self._signals) as wake:
+        with _Signals(self._signals, self._at_once) as wake:
             self._vacant = dict.fromkeys(range(self._count), 0.0)
             while True:
                 self._fill_vacancies()
@@ -375,6 +378,7 @@ class Supervisor:
         """As warm, but only for so long."""
         self._stopping = True
         self._cold_at = time.monotonic() + seconds
+        self._tick()
         self._tell_to_stop()
         self._household.say_stopping(number, "Soft")
         banner.say(banner.SOFT_SHUTDOWN % seconds)
@@ -391,7 +395,7 @@ class Supervisor:
     def _stop_cold(self, number: int) -> None:
         if self._cold:
             return
-        self._stopping = self._cold = True
+        self._stopping = self._cold = self._killed = True
         self._exit_code = 1
         self._household.say_stopping(number, "Cold")
         banner.say(banner.COLD_SHUTDOWN)
@@ -423,7 +427,7 @@ class Supervisor:
             kin.fenced = code == FENCED
             how = _words_of_death(code)
             self._estates.append((kin, how))
-            if not kin.fenced and not self._cold and kin.overran is None and kin.terminated is None:
+            if not kin.fenced and not self._killed and kin.overran is None and kin.terminated is None:
                 pool_logger.error(banner.PROCESS_EXITED, f"Worker-{kin.index + 1}", kin.pid, how)
         if self._stopping or kin.leaving:
             return
@@ -459,7 +463,7 @@ class Supervisor:
         elif kin.terminated is not None:
             judge = self._household.judge_terminated(kin.terminated)
             self._heartbeat.take_over(owner, kin.begun, how, judge)
-        elif self._cold or kin.fenced:
+        elif self._killed or kin.fenced:
             self._heartbeat.take_over(owner, kin.begun, how, self._household.judge_stopped)
         else:
             count = self._heartbeat.take_over(owner, kin.begun, how)
@@ -477,14 +481,38 @@ class Supervisor:
         if not self._limits_in_use:
             return
         now = time.time()
-        for kin in self._kin.values():
+        for kin in list(self._kin.values()):
             deadline = kin.slot.deadline
             if deadline and now >= deadline and kin.overran is None:
                 self._strike(kin, deadline)
 
     def _strike(self, kin: Kin, deadline: float) -> None:
-        if kin.strike(lambda: kin.slot.deadline == deadline):
-            kin.overran = kin.slot.time_limit
+        with contextlib.suppress(ProcessLookupError):
+            if kin.strike(lambda: kin.slot.deadline == deadline):
+                kin.overran = kin.slot.time_limit
+
+    # -- what waits for nothing
+
+    def _at_once(self, number: int) -> None:
+        """Limits and a cold stop, while the loop may stand in a call to a store that is silent. Every signal
+        calls it, those of the timer too, between any two lines: so it neither logs nor asks anybody."""
+        if os.getpid() != self._pid:
+            return  # forked a moment ago
+        self._enforce_limits()
+        number = meaning_of(number)
+        quits = number == signal.SIGQUIT or (
+            number == signal.SIGINT and (self._stopping or signal.SIGINT in self._signals)
+        )
+        soft = self._household.soft_shutdown and self._cold_at is None
+        if (quits and not soft) or (self._cold_at is not None and time.monotonic() >= self._cold_at):
+            self._killed = True
+            for pid in list(self._kin):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _tick(self) -> None:
+        """From now on `_at_once` is called again and again."""
+        signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
 
     # -- watching
 
@@ -518,8 +546,6 @@ class Supervisor:
     # -- waiting
 
     def _wait(self, seconds: float, wake: int) -> None:
-        if self._limits_in_use:
-            seconds = min(seconds, TICK)
         if self._inquiry is not None:
             seconds = min(seconds, stacks.QUIET)
         if self._household.systemd is not None and self._household.systemd.pause:
@@ -550,6 +576,7 @@ class Supervisor:
             self._say_ready()
         if LIMITS in words:
             self._limits_in_use = True
+            self._tick()
 
     def _say_ready(self) -> None:
         if not self._said_ready and all(kin.ready for kin in self._kin.values()) and not self._vacant:
@@ -570,10 +597,14 @@ class Supervisor:
 class _Signals:
     """Signals as numbers in a list; each also wakes the poll."""
 
-    NUMBERS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1)
+    NUMBERS = (
+        *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1),
+        signal.SIGALRM,
+    )
 
-    def __init__(self, received: list[int]) -> None:
+    def __init__(self, received: list[int], at_once: Callable[[int], None]) -> None:
         self._received = received
+        self._at_once = at_once
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> int:
@@ -586,6 +617,8 @@ class _Signals:
         return self._reader
 
     def __exit__(self, *_: object) -> None:
+        # It would go on in the program that a restart makes of this process.
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.set_wakeup_fd(self._wakeup)
         for number, handler in self._before.items():
             originals.handle(number, handler)
@@ -593,7 +626,9 @@ class _Signals:
         os.close(self._writer)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._received.append(number)
+        self._at_once(number)
+        if number != signal.SIGALRM:
+            self._received.append(number)
 
 
 def _words_of_death(code: int) -> str:
