@@ -59,8 +59,8 @@ class Expected(Interpreter):
 class FaultyStage(Stage):
     """A worker whose claims meet the fate that their arguments name."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, url: str | None = None) -> None:
+        super().__init__(url)
         self.faults: Counter[str] = Counter()
         self.broker = open_broker(self.url, self.url)
         self.broker.consume(["celery"])
@@ -89,13 +89,16 @@ class FaultyStage(Stage):
         """Until nothing is left to do."""
         owner, outcomes = self.new_life(), []
         for _ in range(ROUNDS):
-            claims = self.broker.turn(owner, outcomes, 5)
+            claims = self.turn(owner, outcomes)
             if not claims and self.settled():
                 return
             if not claims:
                 time.sleep(0.0005)  # a retry is due in a moment
             outcomes = [self.meet(claim) for claim in claims]
         raise AssertionError("it goes on for too long")
+
+    def turn(self, owner: str, outcomes: list[Outcome]) -> list[Claim]:
+        return self.broker.turn(owner, outcomes, 5)
 
     def new_life(self) -> str:
         self.lives += 1

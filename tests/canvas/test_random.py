@@ -161,8 +161,8 @@ def unrolled(step: Any, position: int) -> Any:
 
 
 class Stage:
-    def __init__(self) -> None:
-        self.url = f"memory://{uuid4().hex}"
+    def __init__(self, url: str | None = None) -> None:
+        self.url = url or f"memory://{uuid4().hex}"
         self.app = app = Celery("random", broker=self.url, backend=self.url, set_as_current=False)
         self.ran: Counter[str] = Counter()
         self.errbacks = 0
