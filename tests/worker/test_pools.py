@@ -79,6 +79,12 @@ def test_it_runs_plain_and_async_tasks_with_every_kind_of_value(pool: Pool) -> N
     assert pool.run("af", value) == value
 
 
+def test_what_a_generator_yields_reaches_the_caller_while_others_run(pool: Pool) -> None:
+    several = [pool.send(name, 50) for name in ("parts", "aparts", "parts")]
+    assert [list(result.stream(timeout=20)) for result in several] == [list(range(50))] * 3
+    assert [result.get(timeout=20) for result in several] == ["all", None, "all"]
+
+
 def test_it_logs_what_came_and_what_became_of_it_to_the_letter(pool: Pool) -> None:
     result = pool.send("f", "x")
     result.get(timeout=20)

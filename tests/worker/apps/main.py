@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,18 @@ def write(path: str, line: str) -> None:
 @app.task
 def f(value: Any = None) -> Any:
     return value
+
+
+@app.task
+def parts(n: int) -> Iterator[int]:
+    yield from range(n)
+    return "all"
+
+
+@app.task
+async def aparts(n: int) -> AsyncIterator[int]:
+    for number in range(n):
+        yield number
 
 
 @app.task(send_events=False)
