@@ -33,49 +33,56 @@ _destination = click.option(
     "-d", "--destination", type=names, metavar="A,B,...", help="Only these nodes, as in worker1@host."
 )
 _json = click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
-_list = click.option("-l", "--list", "listed", is_flag=True, help="Show all commands and end.")
 
 
-@click.command()
-@click.argument("command", required=False)
-@click.argument("arguments", nargs=-1)
-@_timeout
-@_destination
-@_json
-@_list
-@pass_invocation
-def inspect(
-    invocation: Invocation,
-    command: str | None,
-    arguments: tuple[str, ...],
-    timeout: float | None,
-    destination: tuple[str, ...] | None,
-    as_json: bool,
-    listed: bool,
-) -> None:
-    """Ask workers: `inspect active`, `inspect ping`, `inspect query_task ID ...`; --list shows all."""
-    _run("inspect", invocation, command, arguments, timeout, destination, as_json, listed)
+def _asking(kind: Kind, help: str) -> click.Command:
+    """`inspect` and `control` differ in nothing but the commands that they know."""
+
+    @click.command(kind, help=help)
+    @click.argument("command", required=False)
+    @click.argument("arguments", nargs=-1)
+    @_timeout
+    @_destination
+    @_json
+    @click.option("-l", "--list", "listed", is_flag=True, help="Show all commands and end.")
+    @pass_invocation
+    def ask(
+        invocation: Invocation,
+        command: str | None,
+        arguments: tuple[str, ...],
+        timeout: float | None,
+        destination: tuple[str, ...] | None,
+        as_json: bool,
+        listed: bool,
+    ) -> None:
+        _ = invocation.app  # its modules may declare commands of their own
+        if listed or command is None:
+            _show_commands(kind)
+            if not listed:
+                raise click.UsageError(f"Which command? One of those above: {kind} NAME")
+            return
+        info = _info(kind, command)
+        said = _named(info, arguments)
+        replies = _ask(invocation, info.name, said, timeout or max(1.0, info.default_timeout), destination)
+        nodes = _merged(replies)
+        if as_json:
+            show_json(nodes)
+        else:
+            for node in sorted(nodes):
+                _show_answer(node, nodes[node])
+        _say_how_many(invocation, replies, as_json)
+        if any(isinstance(answer, dict) and "error" in answer for answer in nodes.values()):
+            sys.exit(1)
+
+    return ask
 
 
-@click.command()
-@click.argument("command", required=False)
-@click.argument("arguments", nargs=-1)
-@_timeout
-@_destination
-@_json
-@_list
-@pass_invocation
-def control(
-    invocation: Invocation,
-    command: str | None,
-    arguments: tuple[str, ...],
-    timeout: float | None,
-    destination: tuple[str, ...] | None,
-    as_json: bool,
-    listed: bool,
-) -> None:
-    """Tell workers: `control rate_limit shop.pay 10/m`, `control pool_grow 2`; --list shows all."""
-    _run("control", invocation, command, arguments, timeout, destination, as_json, listed)
+inspect = _asking(
+    "inspect", "Ask workers: `inspect active`, `inspect ping`, `inspect query_task ID ...`; --list shows all."
+)
+control = _asking(
+    "control", "Tell workers: `control rate_limit shop.pay 10/m`, `control pool_grow 2`; --list shows all."
+)
 
 
 @click.command()
@@ -94,36 +101,6 @@ def status(
         for node in sorted(_merged(replies)):
             click.echo(f"->  {node}: OK")
     _say_how_many(invocation, replies, as_json)
-
-
-def _run(
-    kind: Kind,
-    invocation: Invocation,
-    command: str | None,
-    arguments: Sequence[str],
-    timeout: float | None,
-    destination: Sequence[str] | None,
-    as_json: bool,
-    listed: bool,
-) -> None:
-    _ = invocation.app  # its modules may declare commands of their own
-    if listed or command is None:
-        _show_commands(kind)
-        if not listed:
-            raise click.UsageError(f"Which command? One of those above: {kind} NAME")
-        return
-    info = _info(kind, command)
-    said = _named(info, arguments)
-    replies = _ask(invocation, info.name, said, timeout or max(1.0, info.default_timeout), destination)
-    nodes = _merged(replies)
-    if as_json:
-        show_json(nodes)
-    else:
-        for node in sorted(nodes):
-            _show_answer(node, nodes[node])
-    _say_how_many(invocation, replies, as_json)
-    if any(isinstance(answer, dict) and "error" in answer for answer in nodes.values()):
-        sys.exit(1)
 
 
 def _ask(
