@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from celeriac.message import Message
-from celeriac.wire.task import NOTHING_FOLLOWS, ChordAlone, TaskMessage
+from celeriac.wire.task import NOTHING_FOLLOWS, ChainAlone, ChordAlone, TaskMessage
 
 _current: ContextVar[Request | None] = ContextVar("celeriac_request", default=None)
 
@@ -97,6 +97,8 @@ class Request:
     #: How many members it has added to its chord.
     added: int = 0
     chain: list[Any] | None = None
+    #: The same as it came, where nobody has looked at it; cheaper to ask for.
+    steps: ChainAlone | None = None
     callbacks: list[Any] | None = None
     errbacks: list[Any] | None = None
     reply_to: str | None = _told(None)
@@ -158,12 +160,12 @@ class Request:
         message: TaskMessage,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        embed: Mapping[str, Any] | ChordAlone,
+        embed: Mapping[str, Any] | ChordAlone | ChainAlone,
         hostname: str | None = None,
         deliveries: int = 0,
     ) -> Request:
         """The request of a message that a worker has claimed and decoded."""
-        request = cls()
+        request = RequestOfStep() if isinstance(embed, ChainAlone) else cls()
         request.message = message
         request.called_directly = False
         request.args = args
@@ -180,6 +182,8 @@ class Request:
         if isinstance(embed, ChordAlone):
             request._embed = embed
             request.in_chord = True
+        elif isinstance(embed, ChainAlone):
+            request.steps = embed
         elif embed is not NOTHING_FOLLOWS:
             request.callbacks = embed.get("callbacks")
             request.errbacks = embed.get("errbacks")
@@ -292,6 +296,22 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request: {self.task}[{self.id}]>" if self.id else "<Request: none>"
+
+
+class _ChainOfStep:
+    """The steps after it, decoded for who asks."""
+
+    def __get__(self, request: Request | None, owner: type) -> Any:
+        if request is None or request.steps is None:
+            return None
+        chain = request.chain = request.steps["chain"]
+        return chain
+
+
+class RequestOfStep(Request):
+    """Of a task after which nothing comes but the rest of its chain."""
+
+    chain: Any = _ChainOfStep()
 
 
 #: The headers that the protocol itself uses; what else a message carries is its sender's own.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from celeriac.wire.form import Form
 from celeriac.wire.ids import new_tag
-from celeriac.wire.task import pack, sent_at, unpack
+from celeriac.wire.task import ChainAlone, pack, sent_at, unpack
 
 WAY: dict[str, Any] = {
     "name": 'proj."q%s"é',
@@ -75,11 +75,29 @@ def test_the_form_of_a_member_is_the_envelope_that_pack_writes(
     assert without_tag(payload) == without_tag(whole)
 
 
-def test_what_pack_would_compress_no_form_fills() -> None:
-    form = Form(**WAY).of_group("g", CHORD)
-    with pytest.raises(ValueError, match="compressed"):
-        form.fill(("x" * 5000,), {}, "id", 0)
-    assert len(Form(**WAY).of_group("g").fill(("x" * 5000,), {}, "id", 0)) > 5000
+@pytest.mark.parametrize("steps", [0, 1, 3, 60])
+def test_the_form_of_a_step_is_the_envelope_that_pack_writes_and_hands_on_the_rest(steps: int) -> None:
+    chain = [{"task": f"té{n}", "args": [n, {"x]": "}], "}], "kwargs": {}} for n in range(steps)]
+    following = {"task": "next", "args": (), "kwargs": {}, "options": {"task_id": "i"}}
+    before = pack(**WAY, id="h", args=(), kwargs={}, chain=[*chain, following])
+    embed = unpack(before).arguments({"json"})[2]
+    assert isinstance(embed, ChainAlone)
+    step, rest = embed.next_and_rest()
+    assert step == {**following, "args": []}
+    payload = Form(**WAY).fill_step((1.5, "ä"), {"n": None}, "i", rest, "r", "h")
+    ids: dict[str, Any] = {"id": "i", "root_id": "r", "parent_id": "h"}
+    assert without_tag(payload) == without_tag(
+        pack(**WAY, **ids, args=(1.5, "ä"), kwargs={"n": None}, chain=chain or None)
+    )
+
+
+@pytest.mark.parametrize("length", [3000, 5000])
+def test_the_form_of_a_member_compresses_as_pack_does(length: int) -> None:
+    args = ("x" * length,)
+    payload = Form(**WAY).of_group("g", CHORD).fill(args, {}, "id", 0)
+    member: dict[str, Any] = {"group": "g", "group_index": 0, "chord": CHORD}
+    assert without_tag(payload) == without_tag(pack(**WAY, id="id", args=args, kwargs={}, **member))
+    assert len(Form(**WAY).of_group("g").fill(args, {}, "id", 0)) > length
 
 
 @pytest.mark.parametrize("text", ["x" * 900, "x" * 1100, "ä" * 3000])

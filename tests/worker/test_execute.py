@@ -1136,6 +1136,32 @@ def test_a_message_that_is_too_large_is_kept_as_a_dead_letter_and_not_looked_at(
     assert (meta(outcome)["status"], meta(outcome)["task_id"]) == ("FAILURE", "the-id")
 
 
+def test_a_step_may_look_at_the_rest_of_its_chain_and_change_it() -> None:
+    world = World()
+    seen: list[str] = []
+
+    @world.task(bind=True)
+    def ends(self: Any) -> None:
+        seen.append(self.request.chain[-1]["task"])
+        self.request.chain = None
+
+    @world.task(bind=True)
+    def skips(self: Any) -> None:
+        self.request.chain.pop()
+
+    @world.task
+    def step(*_: object) -> None: ...
+
+    rest = [step.s(2), step.s(1)]
+    assert world.run("proj.ends", chain=rest).follow_ups == ()
+    assert seen == ["proj.step"]
+    (skipped,) = world.run("proj.skips", chain=rest).follow_ups
+    (plain,) = world.run("proj.step", chain=rest).follow_ups
+    assert unpack(skipped.payload).arguments({"json"})[0] == [None, 2]
+    args, _, embed = unpack(plain.payload).arguments({"json"})
+    assert (args, [following["args"] for following in embed["chain"]]) == ([None, 1], [[2]])
+
+
 def test_what_follows_a_task_is_no_larger_than_what_anybody_sends() -> None:
     """A chain, a retry and a replacement come from the worker, a group in one stream."""
     world = World(task_max_bytes=2000)

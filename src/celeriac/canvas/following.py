@@ -6,16 +6,28 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from celeriac import signals
 from celeriac.canvas.publishing import messages_of
 from celeriac.canvas.signature import Signature, as_signature, maybe_signature
 from celeriac.message import Message
 from celeriac.request import Request
+from celeriac.result import AsyncResult
+from celeriac.sending import must_fit, plain_way
+from celeriac.wire.ids import new_id
+from celeriac.wire.task import ChainAlone
+
+#: Options of a step that are in its envelope anyhow.
+_IDS = frozenset(("task_id", "root_id", "parent_id"))
 
 _log = logging.getLogger("celeriac.canvas")
 
 
 def follow_ups(app: Any, request: Request, value: Any) -> tuple[Message, ...]:
     """The messages that a success sets off: its callbacks, and the next step of its chain."""
+    if request.steps is not None and "chain" not in request.__dict__ and not request.callbacks:
+        message = _next_step(app, request, request.steps, value)
+        if message is not None:
+            return (message,)
     if not request.callbacks and not request.chain:
         return ()
     came_from: dict[str, Any] = {"root_id": request.root_id or request.id, "parent_id": request.id}
@@ -26,6 +38,34 @@ def follow_ups(app: Any, request: Request, value: Any) -> tuple[Message, ...]:
         *rest, following = request.chain
         messages += _called(app, request, following, value, {**came_from, "chain": rest or None})
     return tuple(messages)
+
+
+def _next_step(app: Any, request: Request, steps: ChainAlone, value: Any) -> Message | None:
+    """The next step of a chain at the price of a plain call, for the rest travels on as it came; None if it
+    says more than its arguments, and goes the way of other calls."""
+    step, rest = steps.next_and_rest()
+    options = step.get("options") or {}
+    if step.get("subtask_type") or not options.keys() <= _IDS:
+        return None
+    if app.passage is not None or signals.before_task_publish.receivers:
+        return None
+    name, args, kwargs = step["task"], tuple(step.get("args") or ()), step.get("kwargs") or {}
+    task = app.tasks.get(name)
+    plain = plain_way(app, name, task)
+    if plain is None or plain.inherits_priority:
+        return None
+    if not step.get("immutable"):
+        args = (value, *args)
+    if task is not None:
+        task.check_arguments(args, kwargs)
+    own_id, parent_id = options.get("task_id") or new_id(), request.id or ""
+    try:
+        payload = plain.form.fill_step(args, kwargs, own_id, rest, request.root_id or parent_id, parent_id)
+    except Exception:
+        return None  # there it is said what cannot travel
+    message = must_fit(app, Message(own_id, plain.queue, payload, plain.priority))
+    request.children.append(AsyncResult[Any](own_id, None, name, app))
+    return message
 
 
 def _called(

@@ -12,10 +12,10 @@ from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celeriac.wire.codecs import is_own_json, json_string, json_text
+from celeriac.wire.codecs import compress, is_own_json, json_string, json_text
 from celeriac.wire.ids import default_origin, id_of, new_id, new_tag
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
-from celeriac.wire.task import LONG_WORKFLOW, NOTHING_FOLLOWS_JSON, pack
+from celeriac.wire.task import LEVEL, LONG_WORKFLOW, NOTHING_FOLLOWS_JSON, pack
 
 #: In whose place each call writes its own, in the order of the envelope.
 _HOLES = ("id", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "id")
@@ -79,6 +79,18 @@ class Form:
         """The form of this task's calls as members of a group, or of a chord's header."""
         return MemberForm(self, group_id, chord)
 
+    def fill_step(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], id: str, rest: str, root_id: str, parent_id: str
+    ) -> bytes:
+        """The envelope of a step of a chain; `rest` is what comes after it, as `ChainAlone` gives it."""
+        embedded = NOTHING_FOLLOWS_JSON
+        if rest:
+            embedded = f'{{"callbacks": null, "errbacks": null, "chain": [{rest}], "chord": null}}'
+        random = os.urandom(6).hex()
+        return self._filled(
+            args, kwargs, json_string(id), random, self._pieces[1], embedded, root_id, parent_id
+        )
+
     def _filled(
         self,
         args: Sequence[Any],
@@ -95,8 +107,6 @@ class Form:
         if type(kwargs) is not dict:
             kwargs = dict(kwargs)
         arguments = json_text((args, kwargs))
-        if embedded is not NOTHING_FOLLOWS_JSON and len(arguments) + len(embedded) + 2 > LONG_WORKFLOW:
-            raise ValueError("it would be compressed")
         small = len(arguments) <= _SMALL
         shown = repr(args) if small and SCALARS.issuperset(map(type, args)) else safe_repr(args)
         if kwargs:
@@ -132,8 +142,12 @@ class Form:
                 _CLOSING,
             )
         )
-        body = b2a_base64(f"{arguments[:-1]}, {embedded}]".encode("ascii"), newline=False)
-        return b"".join((b'{"body": "', body, rest.encode("ascii")))
+        body = f"{arguments[:-1]}, {embedded}]".encode("ascii")
+        if len(body) > LONG_WORKFLOW and embedded is not NOTHING_FOLLOWS_JSON:
+            compressed_as, body = compress(body, "zlib", LEVEL)
+            told = f'"stamps": {{}}, "compression": {json_string(compressed_as)}}}, "properties"'
+            rest = rest.replace('"stamps": {}}, "properties"', told, 1)
+        return b"".join((b'{"body": "', b2a_base64(body, newline=False), rest.encode("ascii")))
 
 
 def _with_chord(chord: Any) -> str:
@@ -164,7 +178,7 @@ class MemberForm:
         root_id: str | None = None,
         parent_id: str | None = None,
     ) -> bytes:
-        """The envelope of one member. What cannot travel raises, and what would be compressed."""
+        """The envelope of one member."""
         before, after = self._group
         return self._form._filled(
             args,

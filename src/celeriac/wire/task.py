@@ -34,7 +34,7 @@ from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
 
 Limit = int | float | None
 Embed = Mapping[str, Any]
-Arguments = tuple[list[Any], dict[str, Any], "Embed | ChordAlone"]
+Arguments = tuple[list[Any], dict[str, Any], "Embed | ChordAlone | ChainAlone"]
 
 #: What most messages embed: no callbacks, no errbacks, no chain, no chord.
 NOTHING_FOLLOWS: Embed = MappingProxyType(dict.fromkeys(("callbacks", "errbacks", "chain", "chord")))
@@ -46,6 +46,8 @@ JSON_ONLY = ("json",)
 #: Bytes of a body above which it is compressed when it carries what comes after the task: in a workflow every
 #: message does, and most of that is repetition.
 LONG_WORKFLOW = 4096
+#: Of zlib for these: what repeats is found on the first level too, in a third of the time.
+LEVEL = 1
 #: So many bytes of a message that cannot be read are searched at its end, and then at its beginning.
 FAR = 1 << 16
 _ID, _NAME = (re.compile(rb'"%s": ?("(?:[^"\\]|\\.)+")' % key) for key in (b"id", b"task"))
@@ -108,8 +110,7 @@ def pack(
     more_properties = _members("property", name, properties, _PROPERTY_NAMES) if properties else ""
     level = -1
     if not small and not compression and len(body) > LONG_WORKFLOW and (chain or chord or callbacks):
-        # What repeats is found on the first level too, in a third of the time.
-        compression, level = "zlib", 1
+        compression, level = "zlib", LEVEL
     if compression:
         compressed_as, body = compress(body, compression, level)
         more_headers += f', "compression": {json_string(compressed_as)}'
@@ -528,24 +529,27 @@ def _section(payload: bytes, name: str) -> dict[str, Any]:
 
 
 def _decode_arguments(message: TaskMessage, accept: Collection[str]) -> Arguments:
+    body = decompress(message.body, message.compression) if message.compression else message.body
     if (
         message.content_type == "application/json"
         and message.content_encoding == "utf-8"
-        and message.compression is None
         and "json" in accept
-        and message.body.find(b'"__type__"') < 0
+        and body.find(b'"__type__"') < 0
         and is_own_json()
     ):
         # Nearly every body is of this kind and can be decoded in one go.
         try:
-            args, kwargs, embed = _decode_body(message.body)
+            args, kwargs, embed = _decode_body(body)
             if embed == _NOTHING_FOLLOWS_RAW:
                 return args, kwargs, NOTHING_FOLLOWS
             raw = bytes(embed)
-            return args, kwargs, ChordAlone(raw) if raw.startswith(_CHORD_ALONE) else _decode_embed(raw)
+            if raw.startswith(_CHORD_ALONE):
+                return args, kwargs, ChordAlone(raw)
+            if raw.startswith(_CHAIN_ALONE) and raw.endswith(_CHAIN_ENDS):
+                return args, kwargs, ChainAlone(raw)
+            return args, kwargs, _decode_embed(raw)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             pass  # below it is read by those who can read more, or say what is wrong
-    body = decompress(message.body, message.compression) if message.compression else message.body
     data = decode(body, message.content_type, message.content_encoding, accept)
     if isinstance(data, dict) and "args" in data:
         # A hybrid: the headers of protocol 2 over the body of protocol 1.
@@ -562,6 +566,11 @@ _CHORD_ALONE = b'{"callbacks": null, "errbacks": null, "chain": null, "chord": {
 _NOTHING_FOLLOWS_RAW = msgspec.Raw(NOTHING_FOLLOWS_JSON.encode("ascii"))
 
 
+#: The same where nothing but the rest of a chain does; its next step is the last in the list.
+_CHAIN_ALONE, _CHAIN_ENDS = b'{"callbacks": null, "errbacks": null, "chain": [{', b'}], "chord": null}'
+_decode_steps = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
 class ChordAlone(msgspec.Struct, frozen=True, gc=False):
     """What a member of a chord embeds: its chord, of which hardly anybody asks more than that it is there."""
 
@@ -569,6 +578,22 @@ class ChordAlone(msgspec.Struct, frozen=True, gc=False):
 
     def __getitem__(self, name: str) -> Any:
         return _decode_embed(self.raw)[name]
+
+
+class ChainAlone(msgspec.Struct, frozen=True, gc=False):
+    """What a step of a chain embeds: the steps after it, of which most travel on as they came."""
+
+    raw: bytes
+
+    def __getitem__(self, name: str) -> Any:
+        return _decode_embed(self.raw)[name]
+
+    def next_and_rest(self) -> tuple[dict[str, Any], str]:
+        """The next step, and the text of those after it as they stand in the list, if there are any."""
+        steps = self.raw[len(_CHAIN_ALONE) - 2 : 2 - len(_CHAIN_ENDS)]
+        following = bytes(_decode_steps(steps)[-1])
+        rest = steps[1 : -1 - len(following)].rstrip(b", ")
+        return _decode_embed(following), rest.decode()
 
 
 def _checked(args: Any, kwargs: Any, embed: Any) -> Arguments:

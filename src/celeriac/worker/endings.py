@@ -25,7 +25,7 @@ from celeriac.request import Request
 from celeriac.wire.codecs import in_units
 from celeriac.wire.result import decode_exception, encode_result, encode_success
 from celeriac.wire.saferepr import safe_repr
-from celeriac.wire.task import ChordAlone, TaskMessage, unpack, unpack_identity
+from celeriac.wire.task import ChainAlone, ChordAlone, TaskMessage, unpack, unpack_identity
 from celeriac.worker.habits import Habits
 
 _log = logging.getLogger("celery.app.trace")
@@ -271,7 +271,7 @@ class Endings:
         message: TaskMessage,
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
-        embed: Mapping[str, Any] | ChordAlone,
+        embed: Mapping[str, Any] | ChordAlone | ChainAlone,
     ) -> Request:
         return Request.from_message(message, args, kwargs, embed, self._hostname, claim.deliveries)
 

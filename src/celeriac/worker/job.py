@@ -183,7 +183,7 @@ class Job:
                     return self._safely(self._judge(error))
                 if isinstance(value, _NOT_YET_A_VALUE):
                     return self._safely(self._story(self._awaited(value)))
-                if made.chain or made.callbacks or made.follow_ups:
+                if made.steps is not None or made.chain or made.callbacks or made.follow_ups:
                     return self._safely(self._succeeded(value))
                 try:
                     counts = counting.success(self._around.app, made, value) if made.in_chord else ()
