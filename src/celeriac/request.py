@@ -108,7 +108,7 @@ class Request:
     argsrepr: str | None = _told(None)
     kwargsrepr: str | None = _told(None)
     shadow: str | None = _told(None)
-    lang: str | None = None
+    lang: str | None = _told(None)
     utc: bool = True
     loglevel: int | None = None
     logfile: str | None = None

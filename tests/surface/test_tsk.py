@@ -184,6 +184,7 @@ def test_TSK_8_the_request_knows_its_call(app: Celery, stepper: Stepper) -> None
     )
     assert (seen["args"], seen["kwargs"], seen["argsrepr"]) == ([1], {"b": 2}, "(1,)")
     assert list(seen["timelimit"]) == [9, 8]
+    assert seen["lang"] == "py"
     assert (seen["time_limit"], seen["soft_time_limit"], seen["shadow"]) == (9, 8, "s")
     assert seen["delivery_info"] == {
         "exchange": "",

@@ -92,7 +92,7 @@ INSTEAD: dict[str, str] = {
     "celery.concurrency": "a pool is chosen by -P: prefork, threads, gevent, asyncio, solo",
     "celery.contrib.django": "Django's fixup is not there yet",
     "celery.contrib.rdb": "SIGUSR1 shows where every thread of a worker stands",
-    "celery.contrib.sphinx": "tasks are documented by sphinx.ext.autodoc as the functions that they wrap",
+    "celery.contrib.sphinx": "sphinx.ext.autodoc shows a task by `.. autofunction:: module.task`",
     "celery.contrib.testing.mocks": "app.testing() runs true messages (docs/testing.md)",
     "celery.fixups": "Django's fixup is not there yet",
     "celery.loaders": "what declares tasks is named by include, imports and autodiscover_tasks",

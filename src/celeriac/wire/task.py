@@ -228,6 +228,11 @@ class TaskMessage(msgspec.Struct):
         return self._headers
 
     @property
+    def lang(self) -> str | None:
+        """What the sender is written in."""
+        return self.headers.get("lang")
+
+    @property
     def properties(self) -> dict[str, Any]:
         """correlation_id, reply_to, delivery_info, priority and what else the sender gave."""
         return _section(self._payload, "properties")
