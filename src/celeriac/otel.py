@@ -34,8 +34,9 @@ class Tracing(Middleware):
     def __init__(self, provider: trace.TracerProvider | None = None) -> None:
         self._provider = provider
         self._tracer = trace.get_tracer("celeriac", __version__, provider)
-        # A child ends without the interpreter's own end, at which the SDK would hand over what it holds.
-        signals.worker_process_shutdown.connect(self._flush, weak=False)
+        if provider is not None:
+            # Of the global one a child that ends takes care itself (worker/telemetry.py).
+            signals.worker_process_shutdown.connect(self._flush, weak=False)
 
     def around_send(self, call: Call) -> Iterator[None]:
         attributes = {
@@ -83,7 +84,6 @@ class Tracing(Middleware):
                 raise
 
     def _flush(self, *_: Any, **__: Any) -> None:
-        provider = self._provider or trace.get_tracer_provider()
-        flush = getattr(provider, "force_flush", None)
+        flush = getattr(self._provider, "force_flush", None)
         if flush is not None:
             flush(FLUSH)

@@ -49,6 +49,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.exceptions": ("celeriac.exceptions",),
     "celery.local": ("celeriac.compat.local",),
     "celery.platforms": ("celeriac.compat.platforms",),
+    "celery.registry": ("celeriac.compat.registered",),
     "celery.result": (
         "celeriac.result",
         "celeriac.resultset",
@@ -80,6 +81,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.utils.time": ("celeriac.compat.times",),
     "celery.worker": ("celeriac.compat",),
     "celery.worker.control": ("celeriac.compat.remote",),
+    "celery.worker.request": ("celeriac.compat.incoming",),
 }
 
 #: What stands in the place of Celery's modules that have no likeness here.
@@ -119,6 +121,11 @@ KOMBU: dict[str, tuple[str, ...]] = dict.fromkeys(
 )
 KOMBU["kombu.utils.functional"] = ("celeriac.compat.functional",)
 KOMBU["kombu.utils.imports"] = ("celeriac.compat.imports",)
+
+#: The same for billiard, whose errors OpenTelemetry's instrumentation of Celery knows by their class.
+BILLIARD: dict[str, tuple[str, ...]] = dict.fromkeys(
+    ("billiard", "billiard.einfo"), ("celeriac.compat.billiard",)
+)
 
 
 class Alias(ModuleType):
@@ -191,17 +198,19 @@ class NameFinder(MetaPathFinder, Loader):
 
 
 def install() -> None:
-    """Serve `celery.*` in this process, and `kombu.*` if there is none; may be called twice."""
+    """Serve `celery.*` in this process, and `kombu.*` and `billiard.*` if there are none; may be called
+    twice."""
     if any(isinstance(finder, NameFinder) for finder in sys.meta_path):
         return
     sys.meta_path.insert(0, NameFinder("celery", MODULES))
-    # Last, so that a kombu that is installed is found before.
+    # Last, so that those that are installed are found before.
     sys.meta_path.append(NameFinder("kombu", KOMBU))
+    sys.meta_path.append(NameFinder("billiard", BILLIARD))
 
 
 def submodule(package: str, name: str) -> ModuleType:
     """`package.name` for one who has imported the package alone; AttributeError if it is none of ours."""
-    if f"{package}.{name}" not in MODULES and f"{package}.{name}" not in KOMBU:
+    if all(f"{package}.{name}" not in known for known in (MODULES, KOMBU, BILLIARD)):
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     try:
         return import_module(f"{package}.{name}")

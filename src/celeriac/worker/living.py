@@ -30,7 +30,7 @@ from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.request import Request
 from celeriac.routing import Served
 from celeriac.wire.task import unpack
-from celeriac.worker import banner, originals, stacks
+from celeriac.worker import banner, originals, stacks, telemetry
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Child, Life, Plan
 from celeriac.worker.companion import Companion
@@ -320,6 +320,7 @@ class Household:
         finally:
             if signals.worker_process_shutdown.receivers:
                 signals.worker_process_shutdown.send(plan.hostname, pid=os.getpid(), exitcode=code)
+            telemetry.hand_over()
             life.note()
             telling.turn(False)
             logging.shutdown()
