@@ -77,6 +77,8 @@ def test_CLI_5_nobody_and_mistakes_are_told(run: Run) -> None:
     assert "celeriac control pool_grow" in shown.stderr
     shown = run("-A", "main", "control", "pool_grow", "many")
     assert "'many' is no int" in shown.stderr
+    shown = run("-A", "main", "control", "rate_limit", "main.add")
+    assert "rate_limit needs more: rate_limit <task_name> <rate_limit" in shown.stderr
     assert "pool_shrink [N=1]\n" in run("-A", "main", "control", "--list").stdout
 
 

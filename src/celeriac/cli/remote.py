@@ -159,6 +159,9 @@ def _named(info: CommandInfo, arguments: Sequence[str]) -> dict[str, Any]:
             raise click.UsageError(
                 f"{text!r} is no {kind.__name__}: {info.name} {info.signature or ''}"
             ) from None
+    needed = min(len(known), (info.signature or "").count("<"))
+    if len(said) < needed:
+        raise click.UsageError(f"{info.name} needs more: {info.name} {info.signature}")
     if info.variadic and left:
         said[info.variadic] = left
     elif left:
