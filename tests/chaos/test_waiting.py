@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 
@@ -15,29 +16,91 @@ from chaos.stage import Opened, RedisStore, until
 THREADS, COROUTINES, EACH = 32, 32, 15
 
 
+#: Seconds that a wake-up may take of its own, and how often somebody has to wait for the interpreter until it
+#: has come through: the reader of the watch, the loop, the waiter; and after a cut those who connect anew.
+OWN, TURNS = 0.05, 10
+
+
+class Witness(threading.Thread):
+    """Hears every result in this process too, over a plain subscription that nobody cuts: what is late for it
+    is late because of the machine."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self.heard: dict[str, float] = {}
+        self._server = redis.Redis.from_url(url)
+        self._channels = self._server.pubsub()
+        self._channels.psubscribe("celery-task-meta-*")
+        assert self._channels.get_message(timeout=10)
+
+    def run(self) -> None:
+        with contextlib.suppress(ValueError, AttributeError, OSError, redis.ConnectionError):  # closed below
+            for message in self._channels.listen():
+                self.heard[message["channel"].decode().removeprefix("celery-task-meta-")] = time.time()
+
+    def close(self) -> None:
+        self._channels.close()
+        self.join(5)
+        self._server.close()
+
+
+class Metronome(threading.Thread):
+    """Sleeps a millisecond again and again, and notes how long it took: so long does anybody in this process
+    wait to run at all."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.ticks: list[tuple[float, float]] = []
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.is_set():
+            began = time.time()
+            time.sleep(0.001)
+            self.ticks.append((began, time.time() - began))
+
+    def close(self) -> None:
+        self._over.set()
+        self.join()
+
+    def longest(self, since: float, until: float) -> float:
+        """The longest of those that lie, in part, between the two."""
+        return max(
+            (took for began, took in self.ticks if began < until and began + took > since), default=0.0
+        )
+
+
 def test_nobody_hangs_or_wakes_late_when_redis_is_cut_while_all_wait(opened: Opened) -> None:
     stage = opened("redis")
     assert isinstance(stage.store, RedisStore)
     stage.start_worker("-c", "2", url=stage.store.url)
     app = stage.app(stage.store.workers_url)
+    asked: dict[str, float] = {}
     woken: dict[str, float] = {}
 
     def in_a_thread(name: str) -> None:
         for number in range(EACH):
             word = f"{name}.{number}"
-            assert app.send_task("chaos_app.work", (word,), task_id=word).get(timeout=20) == word
+            sent = app.send_task("chaos_app.work", (word,), task_id=word)
+            asked[word] = time.time()
+            assert sent.get(timeout=20) == word
             woken[word] = time.time()
 
     async def in_a_coroutine(name: str) -> None:
         for number in range(EACH):
             word = f"{name}.{number}"
             sent = await asyncio.to_thread(app.send_task, "chaos_app.work", (word,), task_id=word)
+            asked[word] = time.time()
             assert await sent.aget(timeout=20) == word
             woken[word] = time.time()
 
     async def all_coroutines() -> None:
         await asyncio.gather(*(in_a_coroutine(f"coroutine{number}") for number in range(COROUTINES)))
 
+    stage.send("first", url=stage.store.workers_url).get(timeout=20)
+    witness, metronome = Witness(stage.store.url), Metronome()
+    witness.start()
+    metronome.start()
     threads = [threading.Thread(target=in_a_thread, args=(f"thread{number}",)) for number in range(THREADS)]
     threads.append(threading.Thread(target=lambda: asyncio.run(all_coroutines())))
     for thread in threads:
@@ -47,13 +110,23 @@ def test_nobody_hangs_or_wakes_late_when_redis_is_cut_while_all_wait(opened: Ope
         stage.store.proxy.reset()
     for thread in threads:
         thread.join()
+    witness.close()
+    metronome.close()
     assert len(woken) == (THREADS + COROUTINES) * EACH
-    stage.ledger.read()
-    late = sorted(woken[entry.word] - entry.time for entry in stage.ledger.entries if entry.event == "end")
-    print(f"woken after the end of the task: median {late[len(late) // 2] * 1000:.1f} ms, "
+    # A result may have been there before anybody asked, or while the witness did not run yet.
+    due = {word: max(asked[word], witness.heard.get(word, 0.0)) for word in woken}
+    late = sorted(woken[word] - due[word] for word in woken)
+    print(f"woken after the witness: median {late[len(late) // 2] * 1000:.1f} ms, "
           f"p99 {late[len(late) * 99 // 100] * 1000:.1f} ms, last {late[-1] * 1000:.1f} ms")  # fmt: skip
-    # 64 waiters share one GIL with the proxy here; a wake-up that was lost would be late by seconds.
-    assert late[-1] < 1.5
+    own = [
+        woken[word] - due[word] - TURNS * metronome.longest(due[word], woken[word])
+        for word in woken
+        if woken[word] - due[word] > OWN
+    ]
+    # At a cut all 64 wait for one new connection, whose way goes through the proxy's threads, in this process
+    # too.
+    assert sum(seconds > OWN for seconds in own) <= len(woken) / 50, "late, and not because nobody could run"
+    assert max(own, default=0.0) < 0.5, "a wake-up that was lost is late by seconds"
 
 
 def test_who_waits_through_an_outage_is_told_as_soon_as_it_is_over(opened: Opened) -> None:
