@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
-from services import Program, start_worker
+from services import Program, clean_environment, start_worker
 from stand import until
 
 
@@ -52,6 +55,37 @@ def test_a_scheduler_ends_with_its_killed_worker(tmp_path: Path) -> None:
         until(lambda: not alive(scheduler))
     finally:
         worker.kill()
+
+
+def test_process_1_of_a_container_replaces_a_scheduler_that_died(tmp_path: Path) -> None:
+    """There it waits for all that tasks leave behind, and must leave this one to who tends it."""
+    container = [shutil.which("unshare") or "unshare", "-rpf", "--mount-proc"]
+    try:
+        subprocess.run([*container, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no namespace of processes can be made here")
+    (tmp_path / "main.py").write_text("from celeriac import Celery\napp = Celery('main')\n")
+    words = ["-m", "celeriac", "-A", "main", "worker", "-B", "-l", "info", "-c", "1"]
+    worker = Program([*container, sys.executable, *words], cwd=tmp_path, env=clean_environment())
+    worker.start()
+    try:
+        worker.wait_for_line(r"beat: \S+ leads")
+        worker.wait_for_line(r" ready\.")
+        (first,) = psutil.Process(worker.pid).children()
+        (scheduler,) = [child for child in first.children() if pid_inside(child.pid) == scheduler_of(worker)]
+        scheduler.kill()
+        worker.wait_for_line(r"The scheduler of this worker \(pid \d+\) has died and is started anew")
+        worker.wait_for_line(r"beat: Starting", times=2)
+        first.terminate()
+        assert worker.wait() == 0
+    finally:
+        worker.kill()
+
+
+def pid_inside(pid: int) -> int:
+    """The number of a process within its container."""
+    (line,) = re.findall(r"^NSpid:.*", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(line.split()[-1])
 
 
 def scheduler_of(worker: Program) -> int:
