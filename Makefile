@@ -45,7 +45,7 @@ chaos: ## Kill, cut and starve workers for MINUTES=30 with SEED=1 (one row at fu
 	@$(if $(ROW)$(ACT),,CANVAS_CASES=$(or $(CASES),10000) $(python) -m pytest -q -n 0 --timeout=3600 \
 		tests/canvas/test_faults.py tests/canvas/test_broken_wires.py)
 	@PYTHONPATH=tests $(python) -m chaos --seed $(or $(SEED),1) $(if $(MINUTES),--minutes $(MINUTES)) \
-		$(if $(ROW),--row $(ROW)) $(if $(ACT),--act "$(ACT)") $(if $(FULL),--full) $(if $(SIZE),--size $(SIZE))
+		$(if $(ROW),--row $(ROW)) $(if $(ACT),--act "$(ACT)") $(if $(FULL),--full) $(if $(SIZE),--size $(SIZE)) $(if $(ACKS),--acks $(ACKS))
 
 flower: ## Let Flower (in .venv-flower) watch and steer our worker in a true Chromium; pictures go to build/flower/
 	@scripts/setup dev

@@ -134,11 +134,16 @@ def main() -> int:
     parser.add_argument("--row", type=int, help="only acts of this row of the promise")
     parser.add_argument("--full", action="store_true", help="each as long as the promise asks for")
     parser.add_argument("--size", type=int, help="each until it has done so much of what it counts")
+    parser.add_argument(
+        "--acks", choices=("late", "early"), help="every storm with this kind of acknowledgement"
+    )
     parser.add_argument("--report", type=Path, default=REPORT, help="the folder of the report")
     options = parser.parse_args()
+    # A trial has its own kind; of storms every one has its twin.
+    storms = [act._replace(acks=options.acks or act.acks) for act in ACTS]
     acts: list[Act | Trial] = [
         act
-        for act in (*ACTS, *TRIALS)
+        for act in (*storms, *(() if options.acks else TRIALS))
         if (not options.act or options.act.lower() in act.name.lower()) and options.row in (None, act.row)
     ]
     if not acts:
