@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from celeriac import Celery, Signature, canvas, chain, chord, group, maybe_signature, signature
+from celeriac.canvas.breaking import breaking
 from celeriac.exceptions import EncodeError, IncompleteStream
 from celeriac.request import Request
 from celeriac.task import Task
@@ -611,3 +612,25 @@ def test_CAN_6_a_group_of_one_that_was_sent_as_a_group_stays_one(app: Celery) ->
         made = other.s() | same.s(2)
         made.tasks[-1] = group([same.s(2)])
         assert made.delay().get() == [[[1], 2]]
+
+
+def test_CAN_10_the_end_of_a_chord_is_told_where_its_body_would_have_gone(
+    app: Celery, add: Task[..., int]
+) -> None:
+    app.conf.task_routes = {"add": {"queue": "routed"}}
+    here = add.s(1).set(queue="here")
+    bodies = [
+        add.s(1),
+        here,
+        here | add.s(2),
+        group(here, add.s(2)),
+        chord([here], add.s(2)),
+        add.s(1) | here,
+    ]
+    told = [breaking(app, body, "a group")[0] for body in bodies]
+    assert [message.queue for message in told] == ["routed", "here", "here", "here", "here", "routed"]
+    assert len({message.id for message in told}) == len(told)
+
+
+def test_CAN_10_a_body_that_is_no_json_breaks_no_sending(app: Celery, add: Task[..., int]) -> None:
+    assert breaking(app, add.s(object()), "a group") == ()
