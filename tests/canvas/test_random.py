@@ -70,6 +70,13 @@ class Interpreter:
 
     ran: Counter[str] = field(default_factory=Counter)
     errbacks: int = 0
+    #: Errbacks that may be called beside those: where a group that is a chord's body becomes a header by what
+    #: follows it, its tasks have been given errbacks of their own.
+    perhaps: int = 0
+
+    def heard(self, errbacks: int) -> bool:
+        """So many calls of errbacks are right."""
+        return self.errbacks <= errbacks <= self.errbacks + self.perhaps
 
     def value(self, node: Any, before: list[Any]) -> Any:
         if isinstance(node, Step):
@@ -92,19 +99,26 @@ class Interpreter:
                 # What follows a chord belongs to its body.
                 longer = Chord(step.header, Chain([step.body, steps[position + 1]]))
                 return self.chain([longer, *steps[position + 2 :]], before)
-            value = self.value(step, before)
+            if isinstance(step, Chord):
+                # All that follows hears with the body that it never runs.
+                rest = steps[position + 1 :]
+                value = self.chord(step, before, Chain([step.body, *rest]))
+                self.perhaps += heads(Chain(rest)) if rest and isinstance(value, Failed) else 0
+            else:
+                value = self.value(step, before)
             if isinstance(value, Failed):
                 return value
             before = [value]
         return value
 
-    def chord(self, node: Chord, before: list[Any]) -> Any:
+    def chord(self, node: Chord, before: list[Any], body: Any = None) -> Any:
         errbacks = self.errbacks
         values = self.value(Group(node.header), before)
         # Its own errbacks are those of the body.
+        self.perhaps += self.errbacks - errbacks
         self.errbacks = errbacks
         if isinstance(values, Failed):
-            self.errbacks += heads(node.body)
+            self.errbacks += heads(body or node.body)
             return values
         return self.value(node.body, [values])
 
@@ -243,7 +257,7 @@ def test_a_workflow_gives_what_its_interpreter_gives(stage: Stage, tree: Any) ->
         assert result.get(timeout=WAIT) == value
     until(stage.settled)
     assert stage.ran == expected.ran
-    assert stage.errbacks == expected.errbacks
+    assert expected.heard(stage.errbacks)
     assert stage.unfinished_chords() == 0
 
 
