@@ -65,7 +65,7 @@ def small_disk(folder: Path, size: str = SMALL) -> list[str] | None:
     """The beginning of a command line, for what is to see a small disk at this folder; None: it cannot be
     made here."""
     unshare = shutil.which("unshare")
-    mount = ["sh", "-c", f'mount -t tmpfs -o size={size} tmpfs {folder} && exec "$@"', "sh"]
+    mount = ["sh", "-c", f'mount -t tmpfs -o size={size} tmpfs "{folder}" && exec "$@"', "sh"]
     if unshare is None or subprocess.run([unshare, "-rm", *mount, "true"], check=False).returncode:
         return None
     return [unshare, "-rm", *mount]
@@ -117,12 +117,12 @@ def writers_of_one_file(stage: Stage, dice: random.Random, length: Length) -> st
 
 def a_full_disk(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 12: a disk fills up under a worker and its producer, and is freed, again and again."""
-    folder = stage.folder / "small"
-    folder.mkdir()
-    disk = small_disk(folder, LARGER)
-    assert disk is not None, "no small disk can be mounted here (unshare -rm, tmpfs)"
     rounds, said = 0, ""
     while not rounds or length.lasts(rounds):
+        folder = stage.folder / f"after {rounds}" / "small"
+        folder.mkdir(parents=True)
+        disk = small_disk(folder, LARGER)
+        assert disk is not None, "no small disk can be mounted here (unshare -rm, tmpfs)"
         said = fill(folder, disk, 5)
         rounds += 5
     (last,) = (line for line in said.splitlines() if line.startswith("all "))
