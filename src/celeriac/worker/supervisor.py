@@ -85,7 +85,8 @@ class Supervisor:
         self._cold = False
         #: The children are killed for a cold stop, perhaps before anybody is told of it.
         self._killed = False
-        self._pid = os.getpid()
+        #: Of the process that supervises, once it does.
+        self._pid = 0
         #: Monotonic seconds at which a soft shutdown turns cold.
         self._cold_at: float | None = None
         self._limits_in_use = False
@@ -108,6 +109,7 @@ class Supervisor:
         """Supervise until told to stop; returns the exit code."""
         self._broker.consume(self._queues)
         self._heartbeat.start()
+        self._pid = os.getpid()
         with _Signals(self._signals, self._at_once) as wake:
             self._vacant = dict.fromkeys(range(self._count), 0.0)
             while True:
