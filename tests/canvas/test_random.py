@@ -95,30 +95,23 @@ class Interpreter:
             if isinstance(step, Group) and not is_last:
                 # All of them must be through before the next: a chord, whose body is what follows.
                 return self.chord(Chord(step.tasks, Chain(steps[position + 1 :])), before)
-            if isinstance(step, Chord) and not is_last and not isinstance(steps[position + 1], Group):
+            if isinstance(step, Chord) and not is_last:
                 # What follows a chord belongs to its body.
-                longer = Chord(step.header, Chain([step.body, steps[position + 1]]))
-                return self.chain([longer, *steps[position + 2 :]], before)
-            if isinstance(step, Chord):
-                # All that follows hears with the body that it never runs.
-                rest = steps[position + 1 :]
-                value = self.chord(step, before, Chain([step.body, *rest]))
-                self.perhaps += heads(Chain(rest)) if rest and isinstance(value, Failed) else 0
-            else:
-                value = self.value(step, before)
+                return self.chord(Chord(step.header, Chain([step.body, *steps[position + 1 :]])), before)
+            value = self.value(step, before)
             if isinstance(value, Failed):
                 return value
             before = [value]
         return value
 
-    def chord(self, node: Chord, before: list[Any], body: Any = None) -> Any:
+    def chord(self, node: Chord, before: list[Any]) -> Any:
         errbacks = self.errbacks
         values = self.value(Group(node.header), before)
         # Its own errbacks are those of the body.
         self.perhaps += self.errbacks - errbacks
         self.errbacks = errbacks
         if isinstance(values, Failed):
-            self.errbacks += heads(body or node.body)
+            self.errbacks += heads(node.body)
             return values
         return self.value(node.body, [values])
 
@@ -141,6 +134,8 @@ def heads(node: Any) -> int:
         return 1
     if isinstance(node, Chain):
         first, *rest = [unrolled(step, n) for n, step in enumerate(flat_steps(node))]
+        if rest and isinstance(first, Chord) and not isinstance(rest[0], Group):
+            return heads(Chain([Chord(first.header, Chain([first.body, rest[0]])), *rest[1:]]))
         return heads(Chain(rest)) if rest and isinstance(first, Group) else heads(first)
     if isinstance(node, Group):
         return sum(heads(task) for task in flat_tasks(node.tasks))
