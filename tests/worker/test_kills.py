@@ -159,7 +159,13 @@ def place_of(depth: Depth) -> str:
 def test_killed_before_the_turn_is_sent(ward: Scene, url: str) -> None:
     # An idle child has sent it to Redis beforehand, and not read what came of it.
     place = CLAIMED if url.startswith("redis") else READY
-    assert kill_at(ward, "before the turn") == UNTOUCHED._replace(place=place)
+    for _ in range(3):
+        killed = kill_at(ward, "before the turn")
+        assert killed._replace(place=place) == UNTOUCHED._replace(place=place)
+        if killed.place == place:
+            return
+        # A turn was on its way when the trap was set, and claimed the message: it is tried again.
+    pytest.fail(f"the message is never {place}")
 
 
 def test_killed_when_the_claim_is_made_and_its_reply_unread(ward: Scene) -> None:
