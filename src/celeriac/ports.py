@@ -261,6 +261,10 @@ class Bus(Protocol):
     def answer(self, box: str, payload: bytes, keep: float) -> None:
         """Put an answer into a box, for at most `keep` seconds: its owner may be gone."""
 
+    def hurry(self, longest: float) -> None:
+        """Wait for no reply longer than so many seconds, in what is opened from now on: who calls keeps a
+        lease in the same thread. Boxes are not meant."""
+
     def close(self) -> None:
         """Free everything; may be called twice. What listens on it must have been closed before."""
 

@@ -87,25 +87,23 @@ TWO = (("-c", "2"), ("-c", "2"))
 EVERY_POOL = tuple(("-P", pool, "-c", "4") for pool in ("prefork", "threads", "gevent", "asyncio"))
 
 STORM, PLACES = Full(50_000), ("-c", "2", "--max-tasks-per-child", "1", "--pool-start-method")
-#: A lease that outlasts connections that die in silence: each of a supervisor's may wait 3 s for a reply.
-SILENT = 12.0
 #: For runs that send more than a log on disk should hold: nothing kills Redis in them.
 FORGETFUL = ("--appendonly", "no")
 
 ACTS = (
     Act("Kills and cuts on Redis", 1, STORM, "redis", TWO,
-        (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0), lease=SILENT),
+        (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
     Act("Zombies on Redis", 2, STORM, "redis", TWO,
         (freeze_a_worker, kill_a_child, *CONNECTIONS), (0.5, 3.0)),
     Act("Long outages, every pool", 3, Full(200, "faults"), "redis", (*EVERY_POOL, ("-P", "solo")),
         (*CONNECTIONS, *OUTAGES, pause_redis_for_long), (1.0, 5.0),
         outage=(5.0, 60.0), lease=30.0, rate=50.0, flat=True),
     Act("Threads on Redis", 1, STORM, "redis", (("-P", "threads", "-c", "8"),) * 2,
-        (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0), lease=SILENT),
+        (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
     Act("Coroutines on Redis", 1, STORM, "redis", (("-P", "asyncio", "-c", "8"),) * 2,
-        (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0), lease=SILENT),
+        (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
     Act("Greenlets on Redis", 1, STORM, "redis", (("-P", "gevent", "-c", "8"),) * 2,
-        (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0), lease=SILENT),
+        (*PROCESSES, *CONNECTIONS, *OUTAGES), (0.5, 3.0)),
     Act("Acknowledged early", 1, STORM, "redis", TWO,
         (*PROCESSES, *CONNECTIONS), (0.5, 3.0), acks="early"),
     Act("Acknowledged early, every pool", 1, STORM, "redis", EVERY_POOL,

@@ -5,11 +5,14 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable
+from contextlib import closing
 
+import pytest
 import redis
 from redis import Redis
 
 from celeriac.drivers import opening
+from celeriac.exceptions import OperationalError
 from celeriac.message import Message
 from celeriac.ports import Lookout
 from proxy import Proxy
@@ -86,6 +89,49 @@ def test_a_connection_that_fell_silent_is_found_out_though_nobody_was_told(redis
         broker.publish([Message("a", "celery", b"{}")])
         lookout.close()
         broker.close()
+
+
+def test_a_lookout_of_a_short_lease_leaves_time_to_renew_it_though_its_connection_is_dead(
+    redis_server: RedisServer,
+) -> None:
+    lease = 2.0
+    with Proxy(redis_server.port) as proxy, closing(opening.open_broker(proxy.url)) as broker:
+        broker.consume(["celery"])
+        distrusted: list[str] = []
+        lookout = broker.lookout("node", lambda: distrusted.append("all"))
+        assert lookout is not None
+        with closing(lookout):
+            keep_looking(lookout, lambda: lookout.look() > 1.0)
+            broker.beat("node", lease)
+            proxy.swallow()
+            proxy.pass_on(forget=True)
+            lookout._next = 0.0  # type: ignore[attr-defined]
+            began = time.monotonic()
+            lookout.look()
+            assert distrusted == ["all"]
+            broker.beat("node", lease)
+            assert time.monotonic() - began < lease / 2
+
+
+def test_a_store_that_is_away_holds_the_lookout_of_a_short_lease_for_an_eighth_of_it(
+    redis_server: RedisServer,
+) -> None:
+    with Proxy(redis_server.port) as proxy, closing(opening.open_broker(proxy.url)) as broker:
+        broker.consume(["celery"])
+        lookout = broker.lookout("node")
+        assert lookout is not None
+        with closing(lookout):
+            keep_looking(lookout, lambda: lookout.look() > 1.0)
+            broker.beat("node", 2.0)
+            proxy.swallow()
+            proxy.reset()
+            lookout._next = 0.0  # type: ignore[attr-defined]
+            with pytest.raises(OperationalError):
+                lookout.look()
+            with pytest.raises(OperationalError, match=r"no reply within 0\.25 s"):
+                lookout.look()
+            proxy.pass_on()
+            lookout.look()
 
 
 def keep_looking(lookout: Lookout, until: Callable[[], bool]) -> None:

@@ -19,6 +19,8 @@ from celeriac.worker.switchboard import Switchboard
 
 #: Who we are to monitors; those that know only stock workers compare it.
 SOFTWARE = "py-celeriac"
+#: The part of its lease for which a node waits for a reply here: meanwhile the lease is not renewed.
+LONGEST_WAIT = 0.125
 #: Seconds for which a node tells nothing after the store was away.
 PAUSE = 5.0
 #: Seconds between two heartbeats that no monitor hears. One that comes asks all nodes for one, as stock
@@ -41,6 +43,7 @@ class Presence:
         #: Until when somebody who asked may begin to listen.
         self._awaited = 0.0
         self._online = False
+        self._hurries = False
 
     def fileno(self) -> int | None:
         """What to poll for reading, if anything."""
@@ -56,6 +59,8 @@ class Presence:
         """
         if self._node.store_is_away:
             return PAUSE
+        if not self._hurries:
+            self._hurry()
         pause = float("inf") if self._switchboard is None else self._switchboard.serve()
         if self._freq:
             if time.monotonic() >= self._next_beat:
@@ -97,6 +102,11 @@ class Presence:
         """A task that was ended because somebody wished it."""
         if self._is_told(request):
             self._say("task-revoked", uuid=request.id, terminated=True, signum=signum, expired=False)
+
+    def _hurry(self) -> None:
+        with contextlib.suppress(OperationalError):  # who needs the bus will tell of it
+            self._node.app.bus.hurry(self._node.options.lease * LONGEST_WAIT)
+            self._hurries = True
 
     def _is_told(self, request: Request) -> bool:
         task = self._node.app.tasks.get(request.task or "")

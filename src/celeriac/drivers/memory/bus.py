@@ -47,6 +47,9 @@ class MemoryBus:
     def answer(self, box: str, payload: bytes, keep: float) -> None:
         self.say(box, payload)
 
+    def hurry(self, longest: float) -> None:
+        """Nothing to do: nothing here waits for somebody else."""
+
     def close(self) -> None:
         self._closed = True
 

@@ -49,6 +49,8 @@ LATE = 0.5
 #: The part of its lease for which a node waits for a reply: if its connection is dead and was not told, there
 #: must be time left to beat over a new one.
 LONGEST_WAIT = 0.25
+#: The part of it for which the lookout waits, which may hold up a beat.
+LONGEST_LOOK = 0.125
 
 _SUFFIXES = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
 _encode = msgspec.msgpack.encode
@@ -152,8 +154,10 @@ class RedisBroker:
     def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
         if lease * LONGEST_WAIT < self._patience:
             self._patience = lease * LONGEST_WAIT
-            self._connection.timeout = min(self._connection.timeout, self._patience)
+            self._connection.hurry(self._patience)
             self._forget_operators()
+            if self._lookout is not None:
+                self._lookout.hurry(lease * LONGEST_LOOK)
         found = self._run(scripts.BEAT, [], node, int(lease * 1000), _LOST, *living)
         orphans = [_text(owner) for owner in found]
         if self._lookout is not None:
@@ -457,8 +461,7 @@ class RedisBroker:
             connection = self._operators.pop()
         except IndexError:
             connection = self._connect()
-            connection.timeout = min(connection.timeout, self._patience)
-            connection.connect_timeout = min(connection.connect_timeout, self._patience)
+            connection.hurry(self._patience)
         try:
             return use(connection)
         finally:

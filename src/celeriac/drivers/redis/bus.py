@@ -16,7 +16,7 @@ from celeriac.drivers.redis.connection import Connection, checked, pack
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
 
-#: Seconds that a reply may take: a supervisor that tells of itself must not miss its lease for that.
+#: Seconds that a reply may take for who tells something.
 PATIENCE = 1.0
 #: Seconds of one BRPOP: shorter than a reply may take before the connection counts as broken.
 STAND = 1.0
@@ -42,6 +42,8 @@ class RedisBus:
         #: otherwise.
         self._routed = routed
         self._free: deque[Connection] = deque()
+        #: Seconds that any reply may take.
+        self._longest = float("inf")
         self._closed = False
 
     def say(self, topic: str, payload: bytes) -> int:
@@ -50,7 +52,7 @@ class RedisBus:
     def listen(self, topics: Sequence[str]) -> RedisListening:
         self._must_be_open()
         channels = [self._channel(topic) for topic in topics]
-        listening = RedisListening(self._connect(), channels, len(self._prefix))
+        listening = RedisListening(self._opened(), channels, len(self._prefix))
         listening.open()
         return listening
 
@@ -63,6 +65,9 @@ class RedisBus:
     def answer(self, box: str, payload: bytes, keep: float) -> None:
         key = self._keys.ready(box)
         self._call(("LPUSH", key, payload), ("PEXPIRE", key, int(keep * 1000)))
+
+    def hurry(self, longest: float) -> None:
+        self._longest = min(self._longest, longest)
 
     def close(self) -> None:
         self._closed = True
@@ -77,19 +82,24 @@ class RedisBus:
         try:
             connection = self._free.pop()
         except IndexError:
-            connection = self._connect(timeout=PATIENCE)
+            connection = self._opened(timeout=PATIENCE)
         was_open, began = connection.is_open, time.monotonic()
         try:
             try:
                 replies = connection.call_many(commands)
             except OperationalError:
-                if not was_open or time.monotonic() - began > QUICKLY:
+                if not was_open or time.monotonic() - began > min(QUICKLY, connection.timeout / 2):
                     raise
                 # The usual cause is a connection that was idle too long; a silent server is asked once.
                 replies = connection.call_many(commands)
             return [checked(reply, connection.address) for reply in replies]
         finally:
             self._free.append(connection)
+
+    def _opened(self, **how: float) -> Connection:
+        connection = self._connect(**how)
+        connection.hurry(self._longest)
+        return connection
 
     def _must_be_open(self) -> None:
         if self._closed:

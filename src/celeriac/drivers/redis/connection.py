@@ -133,6 +133,14 @@ class Connection:
         self.last_use = time.monotonic()
         _limit_waiting(self._stream or self.open(), self.timeout + more)
 
+    def hurry(self, longest: float) -> None:
+        """From now on wait at most so many seconds for a reply, and to be connected."""
+        self.connect_timeout = min(self.connect_timeout, longest)
+        if longest < self.timeout:
+            self.timeout = longest
+            if self._stream is not None:
+                _limit_waiting(self._stream, longest)
+
     def send(self, packed: bytes) -> None:
         """Write; opens the connection if need be."""
         self.last_use = time.monotonic()

@@ -32,7 +32,7 @@ from celeriac.message import PRIORITY_STEPS, Message
 #: Seconds between two looks of a quiet lookout, and of those that stand by; with ANSWER the time in which a
 #: node finds out that its connections are dead, so that it consumes again within 5 s after the fault.
 QUIET = 2.75
-#: Seconds that an answer may take before another connection is asked.
+#: Seconds that an answer may take before another connection is asked; fewer under a short lease.
 ANSWER = 1.0
 #: Seconds for which the office and the list of queues hold without renewal. Each look renews them.
 OFFICE = 15.0
@@ -58,6 +58,8 @@ class RedisLookout:
     ) -> None:
         self._connect = connect
         self._connection = connect(resp3=True)
+        #: Seconds that an answer may take.
+        self._answer = ANSWER
         self._keys = keys
         self._names = scripts.names(keys)
         self._node = node
@@ -89,6 +91,11 @@ class RedisLookout:
         self._due = math.inf
         self._next_notice = 0.0
 
+    def hurry(self, longest: float) -> None:
+        """Wait for no answer longer than so many seconds: a lease is renewed by the same thread."""
+        self._answer = min(self._answer, longest)
+        self._connection.hurry(longest)
+
     def fileno(self) -> int | None:
         """What to poll for reading beside the time that `look` gave; None while there is no connection."""
         return self._connection.fileno() if self._connection.is_open else None
@@ -101,7 +108,7 @@ class RedisLookout:
         except _Silent:
             self._next = 0.0
         except OperationalError:
-            self._fell_silent |= time.monotonic() - began >= ANSWER
+            self._fell_silent |= time.monotonic() - began >= self._answer
             self._next = 0.0
             raise
         due = min(self._next, self._next_notice) if self._next_notice else self._next
@@ -237,14 +244,14 @@ class RedisLookout:
         """Their replies, all in one round trip; _Silent if the connection proves to be dead."""
         connection = self._connection
         connection.send(b"".join(commands))
-        if not connection.has_more(ANSWER):
+        if not connection.has_more(self._answer):
             self._ask_another()
         return [connection.read() for _ in commands]
 
     def _ask_another(self) -> None:
         """Find out whether the store is slow or the connection dead; raises if it is the connection, or if
         the store is away."""
-        another = self._connect(timeout=2 * ANSWER)
+        another = self._connect(timeout=2 * self._answer)
         try:
             another.call("PING")
             if self._connection.has_more(0.0):

@@ -66,6 +66,9 @@ class SqliteBus:
     def answer(self, box: str, payload: bytes, keep: float) -> None:
         self.say(box, payload)
 
+    def hurry(self, longest: float) -> None:
+        """Nothing to do: it is a file of this machine, and `publish_timeout` ends a wait for its lock."""
+
     def close(self) -> None:
         self._session.close()
 
