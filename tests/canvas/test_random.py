@@ -34,6 +34,10 @@ class Chain:
     steps: list[Any]
 
 
+class Joined(Chain):
+    """What was joined by `|`, or by sending: a group of one that comes first stays a group."""
+
+
 @dataclass
 class Group:
     tasks: list[Any]
@@ -82,7 +86,7 @@ class Interpreter:
         if isinstance(node, Step):
             return self.step(node, before)
         if isinstance(node, Chain):
-            return self.chain([unrolled(step, n) for n, step in enumerate(flat_steps(node))], before)
+            return self.chain(flat_steps(node), before)
         if isinstance(node, Group):
             values = [self.value(task, before) for task in flat_tasks(node.tasks)]
             return Failed() if any(isinstance(value, Failed) for value in values) else values
@@ -97,7 +101,7 @@ class Interpreter:
                 return self.chord(Chord(step.tasks, Chain(steps[position + 1 :])), before)
             if isinstance(step, Chord) and not is_last:
                 # What follows a chord belongs to its body.
-                return self.chord(Chord(step.header, Chain([step.body, *steps[position + 1 :]])), before)
+                return self.chord(Chord(step.header, Joined([step.body, *steps[position + 1 :]])), before)
             value = self.value(step, before)
             if isinstance(value, Failed):
                 return value
@@ -133,9 +137,9 @@ def heads(node: Any) -> int:
     if isinstance(node, Step):
         return 1
     if isinstance(node, Chain):
-        first, *rest = [unrolled(step, n) for n, step in enumerate(flat_steps(node))]
+        first, *rest = flat_steps(node)
         if rest and isinstance(first, Chord) and not isinstance(rest[0], Group):
-            return heads(Chain([Chord(first.header, Chain([first.body, rest[0]])), *rest[1:]]))
+            return heads(Chain([Chord(first.header, Joined([first.body, rest[0]])), *rest[1:]]))
         return heads(Chain(rest)) if rest and isinstance(first, Group) else heads(first)
     if isinstance(node, Group):
         return sum(heads(task) for task in flat_tasks(node.tasks))
@@ -144,8 +148,10 @@ def heads(node: Any) -> int:
 
 def flat_steps(node: Chain) -> list[Any]:
     found: list[Any] = []
-    for step in node.steps:
-        found += flat_steps(step) if isinstance(step, Chain) else [step]
+    for position, step in enumerate(node.steps):
+        kept = isinstance(node, Joined) and position == 0
+        only = step if kept else unrolled(step)
+        found += flat_steps(only) if isinstance(only, Chain) else [only]
     return found
 
 
@@ -159,9 +165,9 @@ def flat_tasks(tasks: list[Any]) -> list[Any]:
     return found
 
 
-def unrolled(step: Any, position: int) -> Any:
-    """A group of one that stands behind something is that one."""
-    while position and isinstance(step, Group) and len(step.tasks) == 1:
+def unrolled(step: Any) -> Any:
+    """A group of one in a chain is that one."""
+    while isinstance(step, Group) and len(step.tasks) == 1:
         step = step.tasks[0]
     return step
 

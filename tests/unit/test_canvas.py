@@ -614,6 +614,20 @@ def test_CAN_6_a_group_of_one_that_was_sent_as_a_group_stays_one(app: Celery) ->
         assert made.delay().get() == [[[1], 2]]
 
 
+def test_CAN_6_in_a_chain_a_group_of_one_is_that_one_also_where_it_comes_first(app: Celery) -> None:
+    @app.task(name="same")
+    def same(*values: Any) -> list[Any]:
+        return list(values)
+
+    one, then = group([same.s(1)]), same.s(2)
+    with app.testing():
+        assert chain(one).delay().get() == [1]
+        assert chain(one, then).delay().get() == [[1], 2]
+        assert chain(same.s(0), chain(one, then)).delay().get() == [[[0], 1], 2]
+        assert chain(same.s(0), one | then).delay().get() == [[[[0], 1]], 2]
+        assert (one | then).delay().get() == [[[1]], 2]
+
+
 def test_CAN_10_the_end_of_a_chord_is_told_where_its_body_would_have_gone(
     app: Celery, add: Task[..., int]
 ) -> None:

@@ -30,11 +30,13 @@ class chain(Signature):
     def __new__(cls, *tasks: Any, **_named: Any) -> Any:
         steps = _given(tasks)
         # Steps that are joined may be something else: one of them alone, or a chord.
-        made = reduce(Signature.joined, (as_signature(step) for step in steps)) if steps else None
-        # One task alone stays a chain: who calls it sends it, and does not run it here.
-        if made is None or cls is not chain or (len(steps) == 1 and made.subtask_type is None):
+        made = _all_joined(steps) if steps else None
+        if made is None or cls is not chain:
             return super().__new__(cls)
-        return made.clone() if len(steps) == 1 else made
+        if len(steps) > 1:
+            return made
+        # One task alone stays a chain: who calls it sends it, and does not run it here.
+        return chain.of([made]) if made.subtask_type is None else made.clone()
 
     def __init__(self, *tasks: Any, app: Any = None, **options: Any) -> None:
         if "task" in self:  # __new__ has joined it
@@ -204,6 +206,14 @@ class chain(Signature):
 
 def _is_empty(step: Signature) -> bool:
     return step.subtask_type == "group" and not step
+
+
+def _all_joined(steps: list[Any]) -> Signature:
+    first, *rest = (as_signature(step) for step in steps)
+    if first.subtask_type == "group":
+        # In a chain a group of one is that one, also where it comes first.
+        first = Signature.joined(chain.of(()), first)
+    return reduce(Signature.joined, rest, first)
 
 
 def _next_of(follow: list[Any], app: Any) -> Signature:
