@@ -18,7 +18,7 @@ from celeriac.canvas.signature import Signature, as_signature, listing
 from celeriac.message import PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, Count, Message
 from celeriac.request import Request
 from celeriac.states import FAILURE, SUCCESS
-from celeriac.wire.codecs import json_text
+from celeriac.wire.codecs import json_string, json_text
 from celeriac.wire.ids import new_id
 from celeriac.wire.raised import encode_exception
 
@@ -110,7 +110,7 @@ def _count(app: Any, request: Request, status: str, said: str) -> Count:
         request.root_id or member,
         request.group_index or 0,
         same.size,
-        f'[1, "{member}", "{status}", {said}]'.encode(),
+        f'[1, {json_string(member)}, "{status}", {said}]'.encode(),
         same.body,
         same.broken,
         status != SUCCESS,

@@ -21,7 +21,7 @@ ALONE = tuple(b2a_base64(_NOTHING_FOLLOWS[-length:], newline=False) + b'"' for l
 #: Seconds without another message after which the producer of a header that is not whole is given up.
 PATIENCE = 60.0
 
-_ITEM = re.compile(rb'\[1, "([^"]*)", "([A-Z]+)", (.*)\]\Z', re.DOTALL)
+_ITEM = re.compile(rb'\[1, "((?:[^"\\]|\\.)*)", "([A-Z]+)", (.*)\]\Z', re.DOTALL)
 _SUCCESS = b"SUCCESS"
 
 
@@ -54,6 +54,7 @@ def set_off(last: Count, items: Sequence[bytes]) -> list[Message]:
     if broken is None:
         said[VALUES_HOLE] = b"[" + b", ".join(value for _, _, value in known) + b"]"
     else:
+        # The id stands in a text within the body's JSON, as it stands in the item.
         said[VALUES_HOLE], said[FAILED_HOLE] = items[broken], known[broken][0]
     holes = {hole: _escaped(text) for hole, text in said.items()}
     return [_filled(message, holes) for message in (last.body if broken is None else last.broken)]
@@ -63,7 +64,8 @@ def broken_off(chord: str, broken: Sequence[Message]) -> list[Message]:
     """The messages that a chord comes to whose producer sent a part of its header and no more."""
     holes = {
         VALUES_HOLE: item_of_the_lost(chord),
-        **dict.fromkeys((FAILED_HOLE, PARENT_HOLE, ROOT_HOLE), chord),
+        FAILED_HOLE: msgspec.json.encode(chord).decode()[1:-1],
+        **dict.fromkeys((PARENT_HOLE, ROOT_HOLE), chord),
     }
     escaped = {hole: _escaped(text.encode()) for hole, text in holes.items()}
     return [_filled(message, escaped) for message in broken]
@@ -76,7 +78,7 @@ def item_of_the_lost(chord: str) -> str:
         "exc_message": ["its producer sent a part of the header and then no more: it was ended, or failed"],
         "exc_module": "celeriac.exceptions",
     }
-    return f'[1, "{chord}", "FAILURE", {msgspec.json.encode(error).decode()}]'
+    return f'[1, {msgspec.json.encode(chord).decode()}, "FAILURE", {msgspec.json.encode(error).decode()}]'
 
 
 class Headers:

@@ -82,6 +82,20 @@ class Counting(Opened):
         item = [1, "member 1", "FAILURE", {"exc_type": "KeyError"}]
         assert told(broken) == {"name": "broken", "values": item, "failed": "member 1", "parent": "member 2"}
 
+    def test_an_id_may_have_quotes_and_backslashes(self, child: Child) -> None:
+        for odd in ('a"b', "a\\", '", "SUCCESS", ', '\\"'):
+            (ended,) = members(child, 1)
+            (body,) = child.turn(Outcome(ended.number, counts=(named(odd, "SUCCESS"),)), want=9)
+            assert told(body)["values"] == [7]
+            child.settle(Outcome(body.number))
+            (failed,) = members(child, 1)
+            (broken,) = child.turn(Outcome(failed.number, counts=(named(odd, "FAILURE"),)), want=9)
+            assert [told(broken)["values"], told(broken)["failed"]] == [
+                [1, odd, "FAILURE", 7],
+                msgspec.json.encode(odd).decode()[1:-1],
+            ]
+            child.settle(Outcome(broken.number))
+
     def test_a_member_counts_once_whatever_it_gave(self, child: Child) -> None:
         claims = members(child, 4)
         child.settle(
@@ -274,6 +288,13 @@ def counted(
         failed=failed,
         ttl=60.0,
     )
+
+
+def named(member: str, status: str) -> Count:
+    """The end of the only member of a chord, under this id."""
+    item = f'[1, {msgspec.json.encode(member).decode()}, "{status}", 7]'.encode()
+    count = counted(0, 1, failed=status != "SUCCESS", chord=f"chord of {member} {status}")
+    return msgspec.structs.replace(count, member=member, item=item)
 
 
 def template(name: str, queue: str = "celery") -> Message:

@@ -32,8 +32,25 @@ local function fill(payload, holes)
   return payload
 end
 
--- Of the task whose item it is.
-local function id_of(item) return string.match(item, '^%[1, "([^"]*)"') or '' end
+-- Where the quote stands that ends the id of an item; one with a backslash before it does not.
+local function end_of_id(item)
+  local at = string.find(item, '["\\]', 6)
+  while at and string.sub(item, at, at) ~= '"' do at = string.find(item, '["\\]', at + 2) end
+  return at
+end
+
+-- The id of the task whose item it is, as it is written there.
+local function written_id_of(item)
+  local quote = end_of_id(item)
+  return quote and string.sub(item, 6, quote - 1) or ''
+end
+
+local function id_of(item)
+  local text = written_id_of(item)
+  if not string.find(text, '\\', 1, true) then return text end
+  local is_text, ids = pcall(cjson.decode, '["' .. text .. '"]')
+  return is_text and ids[1] or ''
+end
 
 -- A stock producer saves which members are a group of their own, as {"result": [[id, parent], [nodes]]}: their values come as a list.
 local function in_their_groups(saved, items, values)
@@ -75,9 +92,9 @@ end
 
 -- Whether a member has left its item.
 local function is_kept(key, name, index)
-  local head = '[1, "' .. string.sub(name, 1, -#index - 2) .. '"'
+  local id = string.sub(name, 1, -#index - 2)
   for _, item in ipairs(is_list(key) and kept(key) or redis.call('ZRANGEBYSCORE', key, index, index)) do
-    if string.sub(item, 1, #head) == head then return true end
+    if id_of(item) == id then return true end
   end
   return false
 end
@@ -99,7 +116,7 @@ end
 
 -- The value of an item as JSON, nil if its task failed.
 local function value_of(item)
-  local quote = string.find(item, '"', 7, true)
+  local quote = end_of_id(item)
   if quote and string.find(item, '", "SUCCESS", ', quote, true) == quote then return string.sub(item, quote + 14, -2) end
 end
 
@@ -145,7 +162,7 @@ local function count(chord, told, from, size, last, root)
   redis.call('UNLINK', key .. '.j', key .. '.d', key .. '.s', key .. '.t', key .. '.b')
   local holes = {['\2'] = escaped(last), ['\3'] = escaped(root)}
   if broken then
-    holes['\0'], holes['\1'] = escaped(broken), escaped(id_of(broken))
+    holes['\0'], holes['\1'] = escaped(broken), escaped(written_id_of(broken))
     return fails, holes
   end
   holes['\0'] = escaped(nested or '[' .. table.concat(values, ', ') .. ']')
