@@ -41,6 +41,12 @@ class ReplicatedStore(RedisStore):
         self._lead_to_master()
         self._follow(self.replica)
 
+    def catch_up(self) -> None:
+        """The replica has heard of all that was written until now: it hears in order."""
+        mark = f"mark:{time.time_ns()}"
+        self.server.command(f"SET {mark} heard EX 60")
+        until(lambda: self.replica.command(f"EXISTS {mark}") == ":1", "the replica has caught up")
+
     def lose_the_master(self) -> None:
         """It dies as with its machine, and what the replica had not received is gone."""
         self.server.kill()

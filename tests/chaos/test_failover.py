@@ -42,7 +42,7 @@ def test_what_a_replica_still_holds_as_claimed_runs_though_its_child_has_settled
     stage.wait_until_done(20)
     stage.send("claimed", 0.3)
     until(lambda: stage.ledger.has_begun("claimed"), "it begins")
-    until(lambda: store.server.command("WAIT 1 100") == ":1", "the replica knows it as claimed")
+    store.catch_up()  # the replica knows it as claimed
     store.link.swallow()
     stage.send("unheard")
     until(
@@ -61,7 +61,7 @@ def test_what_a_replica_still_holds_for_a_child_that_has_left_runs(stage: Stage)
     worker = stage.start_worker("-c", "1")
     stage.send("claimed", 0.3)
     until(lambda: stage.ledger.has_begun("claimed"), "it begins")
-    until(lambda: store.server.command("WAIT 1 100") == ":1", "the replica knows it as claimed")
+    store.catch_up()  # the replica knows it as claimed
     store.link.swallow()
     (child,) = stage.children(worker)
     kill(child)

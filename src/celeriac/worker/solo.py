@@ -30,6 +30,9 @@ from celeriac.worker.telling import Telling
 
 logger = logging.getLogger("celery.worker")
 
+#: Seconds that it may take longer to be ready because nobody could ask it anything yet.
+LONGEST_START = 2.0
+
 
 class Solo:
     """The child runs in the main thread of this process."""
@@ -41,6 +44,8 @@ class Solo:
         self._node = node_name(household.options.hostname)
         self._lives = 0
         self._ready = False
+        #: Set when the keeper has gone round once, so that remote control is heard.
+        self._listens = threading.Event()
         self._stopping = False
         self._restarting = False
         self._cold = False
@@ -242,6 +247,8 @@ class Solo:
     def _say_ready(self) -> None:
         self._ready = True
         if self._lives == 1:
+            # Who reads that we are ready may ask by remote control at once.
+            self._listens.wait(LONGEST_START)
             self._household.say_ready()
 
     def _on_signal(self, number: int, _frame: Any) -> None:
@@ -300,6 +307,7 @@ class Solo:
                 systemd.pause if systemd is not None and systemd.pause else 1.0,
                 1.0,
             )
+            self._listens.set()
             self._household.step()
             if self._household.health is not None:
                 self._tell_health(self._household.health, heartbeat)
