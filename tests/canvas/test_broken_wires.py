@@ -16,9 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from canvas.test_faults import ROUNDS, Expected, FaultyStage, told_apart
-from canvas.test_random import Failed, Step, larger
-from celeriac import GroupResult
+from canvas.test_faults import ROUNDS, Expected, FaultyStage, ends_as_expected, told_apart
+from canvas.test_random import Step, larger
 from celeriac.canvas.publishing import message_of
 from celeriac.drivers import counting
 from celeriac.drivers.opening import open_broker
@@ -114,22 +113,7 @@ once = settings(
 def test_a_workflow_over_a_wire_that_breaks_ends_as_its_interpreter_says(
     stage: BrokenStage, drawn: Any
 ) -> None:
-    tree = told_apart(drawn)
-    expected = Expected()
-    value = expected.value(tree, [])
-    stage.ran.clear()
-    stage.errbacks = 0
-    signature = stage.signature(tree)
-    signature.link_error(stage.hear.s())
-    result = signature.apply_async()
-    stage.work()
-    if isinstance(value, Failed):
-        leaves = result.results if isinstance(result, GroupResult) else [result]
-        assert not all(leaf.successful() for leaf in leaves)
-    else:
-        assert result.get(timeout=10) == value
-    assert stage.ran == expected.ran
-    assert expected.heard(stage.errbacks)
+    ends_as_expected(stage, drawn, timeout=10)
     assert stage.left_of_chords() == []
 
 

@@ -147,15 +147,8 @@ def stage() -> Iterator[FaultyStage]:
     logging.disable(logging.NOTSET)
 
 
-@settings(
-    max_examples=CASES,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-    derandomize="CANVAS_CASES" not in os.environ,
-    database=None,
-)
-@given(drawn=trees)
-def test_a_workflow_among_faults_ends_as_its_interpreter_says(stage: FaultyStage, drawn: Any) -> None:
+def ends_as_expected(stage: FaultyStage, drawn: Any, *, timeout: float) -> None:
+    """Play one workflow to its end, and compare that with its interpreter's."""
     tree = told_apart(drawn)
     expected = Expected()
     value = expected.value(tree, [])
@@ -169,8 +162,20 @@ def test_a_workflow_among_faults_ends_as_its_interpreter_says(stage: FaultyStage
         leaves = result.results if isinstance(result, GroupResult) else [result]
         assert not all(leaf.successful() for leaf in leaves)
     else:
-        assert result.get(timeout=1) == value
+        assert result.get(timeout=timeout) == value
     assert stage.ran == expected.ran
     assert expected.heard(stage.errbacks)
+
+
+@settings(
+    max_examples=CASES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    derandomize="CANVAS_CASES" not in os.environ,
+    database=None,
+)
+@given(drawn=trees)
+def test_a_workflow_among_faults_ends_as_its_interpreter_says(stage: FaultyStage, drawn: Any) -> None:
+    ends_as_expected(stage, drawn, timeout=1)
     assert stage.unfinished_chords() == 0
     assert store_of(stage.url).depth("celery").claimed == 0

@@ -18,7 +18,7 @@ from celeriac.drivers.redis import scripts
 from celeriac.exceptions import TaskRevokedError, TimeLimitExceeded, WorkerLostError
 from celeriac.message import Depth, Message
 from proxy import Cut, Proxy
-from services import RedisServer
+from services import Program, RedisServer
 from worker.killing import AT_ONCE, PATIENCE, Scene, freeze, is_dead, kill, thaw, until
 
 #: Seconds of the lease, where a test waits for its end.
@@ -484,13 +484,8 @@ def test_a_killed_solo_worker_is_taken_over_when_its_lease_ends(scene: Scene) ->
     assert scene.runs("one") == ((2, 1) if scene.acks == "late" else (1, 0))
 
 
-@late
-def test_a_supervisor_killed_while_it_takes_over_is_taken_over_itself(scene: Scene) -> None:
-    worker = scene.start("-c", "1", "--lease", str(LEASE))
-    scene.send("hold", "one")
-    child = scene.wait_for("one", "begin").pid
-    scene.arm("adopted")
-    kill(child)
+def another_takes_over(scene: Scene, worker: Program) -> None:
+    """The worker is about to die with "one" in hand."""
     until(lambda: not worker.running, "the supervisor dies with the claims of its child in hand")
     assert scene.depth() == Depth(claimed=1)
     scene.open_gate("one")
@@ -498,6 +493,16 @@ def test_a_supervisor_killed_while_it_takes_over_is_taken_over_itself(scene: Sce
     assert scene.wait_for("one", "end").deliveries == 1
     assert scene.wait_until_nothing_waits() == Depth()
     assert scene.runs("one") == (2, 1)
+
+
+@late
+def test_a_supervisor_killed_while_it_takes_over_is_taken_over_itself(scene: Scene) -> None:
+    worker = scene.start("-c", "1", "--lease", str(LEASE))
+    scene.send("hold", "one")
+    child = scene.wait_for("one", "begin").pid
+    scene.arm("adopted")
+    kill(child)
+    another_takes_over(scene, worker)
 
 
 # --- thought dead, and alive ------------------------------------------------------------------------------
@@ -770,13 +775,7 @@ def test_a_supervisor_killed_while_it_settles_what_a_limit_killed_is_taken_over(
     worker = scene.start("-c", "1", "--lease", str(LEASE))
     scene.arm("adopted")
     scene.send("hold", "one", time_limit=0.2)
-    until(lambda: not worker.running, "the supervisor dies with the claims of its child in hand")
-    assert scene.depth() == Depth(claimed=1)
-    scene.open_gate("one")
-    scene.start("-c", "1", "--lease", str(LEASE))
-    assert scene.wait_for("one", "end").deliveries == 1
-    assert scene.wait_until_nothing_waits() == Depth()
-    assert scene.runs("one") == (2, 1)
+    another_takes_over(scene, worker)
 
 
 def test_a_limit_and_a_cold_stop_wait_for_no_silent_store(tmp_path: Path) -> None:
