@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from chaos.life import Life, lives
 from chaos.stage import RedisStore, Stage, frozen, group, kill, until
 
 
@@ -17,8 +18,10 @@ class Fault(NamedTuple):
     name: str
     began: float
     healed: float
-    #: The processes that died of it, or that came back as zombies: what they ran may run again.
-    dead: tuple[int, ...] = ()
+    #: The processes that died of it: what they ran may run again.
+    dead: tuple[Life, ...] = ()
+    #: Those that came back as zombies: what they had in hand may run again.
+    zombies: tuple[Life, ...] = ()
 
 
 #: Does it, and returns once it is healed.
@@ -33,16 +36,17 @@ def kill_a_child(stage: Stage, dice: random.Random) -> Fault:
     if not children:
         return Fault("no child to kill", began, began)
     victim = dice.choice(children)
+    dead = lives([victim])
     kill(victim)
     until(lambda: victim not in stage.children(worker), "the dead child is reaped")
-    return Fault("child killed", began, time.time(), (victim,))
+    return Fault("child killed", began, time.time(), dead)
 
 
 def kill_a_supervisor(stage: Stage, dice: random.Random) -> Fault:
     """SIGKILL a parent; its children return what they hold. Another worker takes its place."""
     began = time.time()
     worker = dice.choice([worker for worker in stage.workers if worker.running])
-    dead = tuple(group(worker))
+    dead = lives(group(worker))
     kill(worker.pid)
     worker.wait()
     stage.replace(worker)
@@ -53,7 +57,7 @@ def kill_a_worker(stage: Stage, dice: random.Random) -> Fault:
     """SIGKILL parent and children at once, as a machine that loses power. Its lease has to run out."""
     began = time.time()
     worker = dice.choice([worker for worker in stage.workers if worker.running])
-    dead = tuple(group(worker))
+    dead = lives(group(worker))
     worker.kill()
     stage.replace(worker)
     return Fault("worker killed", began, time.time(), dead)
@@ -149,10 +153,11 @@ def freeze_a_worker(stage: Stage, dice: random.Random) -> Fault:
     """SIGSTOP for parent and children past the lease: others take over, and it comes back as a zombie."""
     began = time.time()
     worker = dice.choice([worker for worker in stage.workers if worker.running])
-    zombies = tuple(group(worker))
-    with frozen(*zombies):
+    pids = group(worker)
+    zombies = lives(pids)
+    with frozen(*pids):
         time.sleep(stage.lease * 1.8)
-    return Fault("worker frozen past its lease", began, time.time(), zombies)
+    return Fault("worker frozen past its lease", began, time.time(), zombies=zombies)
 
 
 PROCESSES: tuple[Inflict, ...] = (kill_a_child, kill_a_child, kill_a_supervisor, kill_a_worker)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from chaos.life import Life, myself
+
+#: Epoch seconds between which the work of a process may run a second time elsewhere.
+Span = tuple[float, float]
 
 
 class Entry(NamedTuple):
@@ -17,7 +21,7 @@ class Entry(NamedTuple):
     word: str
     #: "begin" or "end".
     event: str
-    pid: int
+    life: Life
     #: How many owners had died over the message before, as the task was told.
     deliveries: int
     #: Epoch seconds.
@@ -26,7 +30,8 @@ class Entry(NamedTuple):
 
 def note(path: str | Path, word: str, event: str, deliveries: int = 0) -> None:
     """One line, written in one piece: O_APPEND keeps the lines of many processes apart."""
-    line = f"{word} {event} {os.getpid()} {deliveries} {time.time():.6f}\n".encode()
+    life = myself()
+    line = f"{word} {event} {life.pid}/{life.started} {deliveries} {time.time():.6f}\n".encode()
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(descriptor, line)
@@ -62,7 +67,7 @@ class Ledger:
         for entry in entries:
             if entry.event == "begin":
                 self.begins[entry.word] += 1
-                self.last_begin[entry.pid] = entry.time
+                self.last_begin[entry.life.pid] = entry.time
             else:
                 self.ends[entry.word] += 1
         self.entries += entries
@@ -78,16 +83,22 @@ class Ledger:
         self.read()
         return all(self.ends[word] for word in words)
 
-    def unexplained(self, dead: Mapping[int, float]) -> Iterator[tuple[Entry, Entry]]:
-        """Runs with the one before, where neither process counted as dead when the later one began.
+    def unexplained(self, hit: Mapping[Life, Sequence[Span]]) -> Iterator[tuple[Entry, Entry]]:
+        """Runs with the one before, where no fault that hit either process lies between the two.
 
-        The later one may be the dead: a zombie that wakes up with a claim in hand, which others have run.
+        The later one may be the one that was hit: a zombie that wakes up with a claim in hand, which others
+        have run.
         """
+
+        def explained(before: Entry, after: Entry) -> bool:
+            spans = [*hit.get(before.life, ()), *hit.get(after.life, ())]
+            return any(after.time >= began and before.time <= over for began, over in spans)
+
         runs: dict[str, Entry] = {}
         for entry in self.entries:
             if entry.event == "begin":
                 before = runs.get(entry.word)
-                if before and entry.time < min(dead.get(run.pid, math.inf) for run in (before, entry)):
+                if before and not explained(before, entry):
                     yield before, entry
                 runs[entry.word] = entry
 
@@ -112,5 +123,6 @@ class Tally:
 
 
 def _entry(line: str) -> Entry:
-    word, event, pid, deliveries, at = line.split(" ")
-    return Entry(word, event, int(pid), int(deliveries), float(at))
+    word, event, life, deliveries, at = line.split(" ")
+    pid, _, started = life.partition("/")
+    return Entry(word, event, Life(int(pid), int(started)), int(deliveries), float(at))

@@ -8,6 +8,7 @@ import math
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -15,6 +16,8 @@ import psutil
 
 from celeriac.exceptions import OperationalError
 from chaos.faults import PROCESSES, Fault, Inflict
+from chaos.ledger import Span
+from chaos.life import Life
 from chaos.stage import Sample, Stage, group
 from services import Program
 
@@ -77,8 +80,8 @@ class Storm:
         self.stage = stage
         self.dice = random.Random(seed)
         self.faults: list[Told] = []
-        #: Each process that died or became a zombie, and from when on (epoch seconds) its work may run again.
-        self.dead: dict[int, float] = {}
+        #: When the work of processes that died or became zombies may run a second time.
+        self.hit: dict[Life, list[Span]] = defaultdict(list)
         self._rate = rate
         self._most = most
         self._send = send
@@ -102,10 +105,13 @@ class Storm:
         """One fault. After each that is no mere death of a process, all must consume within BACK seconds."""
         self.check()
         fault = inflict(self.stage, self.dice)
-        for pid in fault.dead:
-            self.dead.setdefault(pid, fault.began)  # in a long storm numbers of processes come again
+        for life in fault.dead:
+            self.hit[life].append((fault.began, math.inf))
+        for life in fault.zombies:
+            # It lives on, and what it begins later is its own; within a lease it has noticed.
+            self.hit[life].append((fault.began, fault.healed + self.stage.lease))
         back = None
-        if inflict not in PROCESSES and not fault.dead:
+        if inflict not in PROCESSES and not fault.zombies:
             back = self.stage.everyone_consumes(fault.healed, BACK)
         began, healed = fault.began - self._began, fault.healed - self._began
         self.faults.append(Told(fault.name, began, healed, back))
@@ -135,8 +141,8 @@ class Storm:
         self.stage.wait_until_done(timeout)
         self._look()
         self.stage.check_all_ran()
-        dead = {} if self.stage.acks == "early" else self.dead
-        unexplained = list(self.stage.ledger.unexplained(dead))
+        hit = {} if self.stage.acks == "early" else self.hit
+        unexplained = list(self.stage.ledger.unexplained(hit))
         assert not unexplained, f"second runs, and nobody had died: {unexplained[:5]}"
 
     def longest_stall(self) -> float:
