@@ -236,6 +236,10 @@ class ResultStore(Protocol):
     def forget(self, ids: Sequence[str]) -> None:
         """Remove them; with STREAM_MARK and an id, the stream."""
 
+    def hurry(self, longest: float) -> None:
+        """Wait for no reply longer than so many seconds from now on: who calls keeps a lease in the same
+        thread. Watches and ears are not meant."""
+
     def close(self) -> None:
         """Free everything; may be called twice."""
 

@@ -11,7 +11,7 @@ import pytest
 
 from celeriac.drivers import opening
 from celeriac.exceptions import Fenced, OperationalError
-from celeriac.message import Claim, Count, Depth, Fate, Message, Outcome
+from celeriac.message import Claim, Count, Depth, Fate, Message, Outcome, Result
 from celeriac.ports import Broker
 from proxy import Proxy
 from services import RedisServer
@@ -100,3 +100,18 @@ def test_an_owner_is_refused_by_a_redis_that_is_older_than_its_answers(
         redis_server.command("HSET celeriac:claims:owner s 0")
         with pytest.raises(Fenced):
             broker.turn("owner", (), 1)
+
+
+def test_a_silent_store_of_results_holds_a_node_for_an_eighth_of_its_lease(
+    redis_server: RedisServer, redis_db: str
+) -> None:
+    with Proxy(redis_server.port) as proxy, closing(opening.open_broker(redis_db, proxy.url)) as broker:
+        broker.beat("node", 2.0)
+        a, *_ = three(broker)
+        saved = Outcome(a.number, result=Result("a", b"the result"))
+        proxy.swallow()
+        with pytest.raises(OperationalError, match=r"no reply within 0\.25 s"):
+            broker.turn("owner", [saved], 0)
+        proxy.pass_on(forget=True)
+        assert broker.turn("owner", [saved], 0) == []
+        assert broker.depth(["q"])["q"] == Depth(claimed=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from redis import Redis
 
 from celeriac.drivers import opening
 from celeriac.exceptions import OperationalError
-from celeriac.message import Message
+from celeriac.message import Binding, Message
 from celeriac.ports import Lookout
 from proxy import Proxy
 from services import RedisServer
@@ -132,6 +133,30 @@ def test_a_store_that_is_away_holds_the_lookout_of_a_short_lease_for_an_eighth_o
                 lookout.look()
             proxy.pass_on()
             lookout.look()
+
+
+def test_a_broadcast_that_cannot_be_stored_now_holds_nobody_up_and_is_stored_once_later(
+    redis_server: RedisServer, redis_db: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Redis.from_url(redis_db) as server, closing(opening.open_broker(redis_db)) as broker:
+        broker.consume(["mail"])
+        broker.bind([Binding("news", "mail", "", "fanout")], 30.0)
+        lookout = broker.lookout("node")
+        assert lookout is not None
+        with closing(lookout):
+            keep_looking(lookout, lambda: lookout.look() > 1.0)
+            broker.beat("node", 2.0)
+            server.publish(f"/{redis_db.rpartition('/')[2]}.news", b"{}")
+            lookout._next = time.monotonic() + LONG  # type: ignore[attr-defined]
+            redis_server.command(f"CLIENT PAUSE {int(LONG * 1000)} WRITE")
+            try:
+                keep_looking(lookout, lambda: bool(caplog.records))
+            finally:
+                redis_server.command("CLIENT UNPAUSE")
+            assert re.search(r"no reply within 0\.[01]\d* s", caplog.text)
+            keep_looking(lookout, lambda: server.llen("mail") > 0)
+            lookout.look()
+            assert server.lrange("mail", 0, -1) == [b"{}"]
 
 
 def keep_looking(lookout: Lookout, until: Callable[[], bool]) -> None:

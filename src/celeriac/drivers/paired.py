@@ -20,6 +20,10 @@ import msgspec
 from celeriac.message import Binding, Claim, Depth, Fate, Letter, Message, Outcome
 from celeriac.ports import Broker, Lookout, ResultStore
 
+#: The part of its lease for which a node waits for a reply of the results' store, twice at most: meanwhile
+#: the lease, which the broker keeps, is not renewed.
+LONGEST_WAIT = 0.125
+
 
 class Paired:
     """Fulfils `Broker` by a broker and a result store; it owns both and closes both."""
@@ -74,6 +78,7 @@ class Paired:
         self._broker.wake()
 
     def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
+        self._results.hurry(lease * LONGEST_WAIT)
         return self._broker.beat(node, lease, living)
 
     def lookout(self, node: str, distrust: Callable[[], None] = lambda: None) -> Lookout | None:

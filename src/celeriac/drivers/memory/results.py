@@ -49,6 +49,9 @@ class MemoryResults:
     def parts(self, task_id: str, after: int, most: int) -> list[tuple[int, bytes]]:
         return self._open().parts(task_id, after, most)
 
+    def hurry(self, longest: float) -> None:
+        """Nothing to do: nothing here waits for somebody else."""
+
     def forget(self, ids: Sequence[str]) -> None:
         self._open().forget(ids)
 

@@ -156,6 +156,7 @@ class RedisBroker:
             self._patience = lease * LONGEST_WAIT
             self._connection.hurry(self._patience)
             self._forget_operators()
+            self._producer.hurry(lease * LONGEST_LOOK)  # here it sends what the lookout has heard
             if self._lookout is not None:
                 self._lookout.hurry(lease * LONGEST_LOOK)
         found = self._run(scripts.BEAT, [], node, int(lease * 1000), _LOST, *living)

@@ -13,8 +13,10 @@ told.
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
@@ -41,6 +43,10 @@ OFFICE = 15.0
 PATIENCE = 0.001
 #: Seconds between two looks where the server refuses CLIENT TRACKING (some proxies do).
 POLL = 0.1
+#: Broadcasts that are kept while the store does not take them; then the oldest are forgotten.
+MOST_SAID = 1000
+
+logger = logging.getLogger(__name__)
 
 
 class RedisLookout:
@@ -67,6 +73,9 @@ class RedisLookout:
         #: Fanout exchanges of stock Celery -> the queue that gets what is said there.
         self._relays = relays
         self._publish = publish
+        #: What was said there and is not in its queue yet.
+        self._said: deque[Message] = deque(maxlen=MOST_SAID)
+        self._delayed = False
         #: Called when other connections to the store may be dead too.
         self._distrust = distrust
         #: All queues that some node listens to, as the last look found them; none without the office.
@@ -274,9 +283,11 @@ class RedisLookout:
         notices, connection.notices = connection.notices, []
         for kind, *rest in notices:
             if kind == b"pmessage":
-                self._relay(rest[1], rest[2])
+                self._hear(rest[1], rest[2])
             elif kind == b"invalidate":
                 self._note(rest[0])
+        if self._said:
+            self._relay()
 
     def _note(self, keys: Sequence[bytes] | None) -> None:
         # Without keys all were deleted.
@@ -301,14 +312,26 @@ class RedisLookout:
             # Their answers are pushed too, so none is read for.
             self._connection.send(pack("PSUBSCRIBE", channel, channel + "/*"))
 
-    def _relay(self, channel: bytes, payload: bytes) -> None:
-        """Put what stock Celery said to a fanout exchange into the queue of ours that is bound to it."""
+    def _relay(self) -> None:
+        """What cannot be stored now is tried again with the next look, under its id: nobody says it again."""
+        try:
+            while self._said:
+                self._publish((self._said[0],))
+                self._said.popleft()
+                self._delayed = False
+        except OperationalError as error:
+            if not self._delayed:
+                self._delayed = True
+                logger.error("What was broadcast to this node's queues cannot be stored yet: %s", error)
+
+    def _hear(self, channel: bytes, payload: bytes) -> None:
+        """What stock Celery said to a fanout exchange goes into the queue of ours that is bound to it."""
         if payload.endswith(OURS):
             return
         for exchange, queue in self._relays.items():
             ours = topic_of(self._keys, self._connection.address.db, exchange, "").encode()
             if channel == ours or channel.startswith(ours + b"/"):
-                self._publish((Message(str(uuid4()), queue, payload),))
+                self._said.append(Message(str(uuid4()), queue, payload))
 
 
 class _Silent(Exception):

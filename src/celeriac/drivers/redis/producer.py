@@ -116,6 +116,10 @@ class Producer:
             under_way = self._begin(line, part, headers)
         self._free.append(line)
 
+    def hurry(self, longest: float) -> None:
+        """From now on give up a publish after so many seconds. For who has sent nothing yet."""
+        self._limit = min(self._limit, longest)
+
     def close(self) -> None:
         """May be called twice."""
         self._closed = True

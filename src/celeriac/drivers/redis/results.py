@@ -37,6 +37,8 @@ class RedisResults:
         #: One, since connections are dear: it is opened when somebody waits alone.
         self._ears: deque[Connection] = deque([connect(resp3=True)])
         self._watches: WeakSet[RedisWatch] = WeakSet()
+        #: Seconds that any reply may take.
+        self._longest = float("inf")
         self._closed = False
 
     def save(self, results: Sequence[Result]) -> None:
@@ -101,6 +103,13 @@ class RedisResults:
             keys += [f"{key}.parts" for id, key in zip(ids, keys, strict=True) if id.startswith(STREAM_MARK)]
             self._call_many([("DEL", *keys)])
 
+    def hurry(self, longest: float) -> None:
+        if longest < self._longest:
+            self._longest = longest
+            with contextlib.suppress(IndexError):
+                while True:
+                    self._free.pop().close()
+
     def close(self) -> None:
         self._closed = True
         for watch in list(self._watches):
@@ -130,6 +139,7 @@ class RedisResults:
             connection = self._free.pop()
         except IndexError:
             connection = self._connect()
+            connection.hurry(self._longest)
         try:
             try:
                 return work(connection)
