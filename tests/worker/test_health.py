@@ -154,13 +154,16 @@ def test_a_worker_whose_supervisor_is_stopped_is_not_alive_and_its_tasks_go_on(s
 
 
 @pytest.mark.timeout(90)
-def test_a_worker_whose_broker_is_a_black_hole_is_red_within_15_s_and_green_again(
+def test_a_solo_worker_keeps_its_health_process_and_is_red_within_15_s_of_a_black_hole_and_green_again(
     own_redis: RedisServer, tmp_path: Path
 ) -> None:
     stand = Stand(own_redis.url, tmp_path)
     worker = stand.start("-P", "solo", "--health-port", "127.0.0.1:0")
     try:
         url = address(worker)
+        until(lambda: get(f"{url}/readyz")[0] == 200)
+        os.kill(health_process(worker), signal.SIGKILL)
+        worker.wait_for_line("The health process .* has died and is started anew")
         until(lambda: get(f"{url}/readyz")[0] == 200)
         began = time.monotonic()
         own_redis.pause()
