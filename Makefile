@@ -42,7 +42,7 @@ bench: ## Measure against celery, huey, dramatiq, taskiq, saq, rq (or one questi
 chaos: ## Kill, cut and starve workers for MINUTES=30 with SEED=1 (one row at full length: ROW=1 FULL=1); see docs/reliability.md
 	@scripts/setup dev
 	@scripts/ensure-redis
-	@$(if $(ROW)$(ACT),,CANVAS_CASES=$(or $(CASES),10000) $(python) -m pytest -q -n 0 --timeout=3600 \
+	@$(if $(ROW)$(ACT),,CANVAS_CASES=$(or $(CASES),10000) $(python) -m pytest -q -n 0 --timeout=3600 --hypothesis-seed=$(or $(SEED),1) \
 		tests/canvas/test_faults.py tests/canvas/test_broken_wires.py)
 	@PYTHONPATH=tests $(python) -m chaos --seed $(or $(SEED),1) $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(if $(ROW),--row $(ROW)) $(if $(ACT),--act "$(ACT)") $(if $(FULL),--full) $(if $(SIZE),--size $(SIZE)) $(if $(ACKS),--acks $(ACKS))

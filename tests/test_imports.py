@@ -25,7 +25,7 @@ LAYERS = (
     "current log sending otel connections",
     "schedules revoking retrying",
     "control",
-    "streaming updates",
+    "seeking streaming updates",
     "events",
     "result",
     "resultset",

@@ -216,6 +216,10 @@ class MaxRetriesExceededError(TaskError):
         self.task_kwargs = {} if task_kwargs is None else task_kwargs
 
 
+class NotFound(TaskError, LookupError):
+    """Nothing will come of this id: there is no result, and no message out of which one could come."""
+
+
 class TaskRevokedError(TaskError):
     """The task was revoked, so there is no result."""
 
@@ -359,6 +363,7 @@ __all__: Sequence[str] = (
     "InvalidTaskError",
     "MaxRetriesExceededError",
     "NotConfigured",
+    "NotFound",
     "NotRegistered",
     "OperationalError",
     "QueueNotFound",

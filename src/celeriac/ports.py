@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -93,6 +93,10 @@ class Broker(Protocol):
 
     def peek(self, queue: str, n: int) -> list[bytes]:
         """The first n payloads that would be claimed, next one first. Nothing is moved."""
+
+    def payloads(self) -> Iterator[Sequence[bytes]]:
+        """All that is delayed, ready or claimed, in this order and in parts, so that nobody is held up for
+        long. What moves on meanwhile may come twice and is not missed; what moves back may be."""
 
     def firsts(self, queue: str) -> dict[int, bytes]:
         """The first payload of each priority step of which a message is ready. Nothing is moved."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
 
-from celeriac import aio, revoking, states
+from celeriac import aio, revoking, seeking, states
 from celeriac import request as requests
 from celeriac.current import App, get_current_app
 from celeriac.exceptions import ImproperlyConfigured, IncompleteStream, TaskRevokedError
@@ -38,7 +38,8 @@ class AsyncResult(Generic[R_co]):
         result.get(timeout=10)      # in a thread or a greenlet
         await result                # in a coroutine
 
-    Nobody remembers every id that was ever sent, so an unknown one reads PENDING.
+    Nobody remembers every id that was ever sent, so an unknown one reads PENDING. Who must know asks
+    `found()`, or `get(strict=True)`, which raises NotFound.
     """
 
     __slots__ = ("__weakref__", "_app", "_meta", "id", "ignored", "parent", "task_name")
@@ -74,9 +75,13 @@ class AsyncResult(Generic[R_co]):
         on_message: Callable[[Meta], object] | None = None,
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
+        strict: bool = False,
         **_named: object,
     ) -> R_co:
         """Wait for the value; raises what the task raised, or TimeoutError after `timeout` seconds.
+
+        `strict` never waits for nothing: NotFound if the store has neither a result nor a message out of
+        which one could come. It looks before it waits and every now and then, as `found` does.
 
         The result is told, not polled for: `interval`, `no_ack`, `on_interval` are not needed.
         """
@@ -86,7 +91,11 @@ class AsyncResult(Generic[R_co]):
             assert_will_not_block()
         if not self._is_final():
             ids, judge = self._watched(propagate and follow_parents, on_message)
-            self._waiting().wait(ids, judge, timeout)
+            if strict:
+                waiting = self._waiting()
+                seeking.waited(self.app, [self.id], timeout, lambda pause: waiting.wait(ids, judge, pause))
+            else:
+                self._waiting().wait(ids, judge, timeout)
         return self._conclude(propagate, callback)
 
     async def aget(
@@ -96,6 +105,7 @@ class AsyncResult(Generic[R_co]):
         follow_parents: bool = True,
         callback: Callable[[str, Any], object] | None = None,
         disable_sync_subtasks: bool = True,
+        strict: bool = False,
     ) -> R_co:
         """The same in a coroutine, without keeping its loop from anything else."""
         if self.ignored:
@@ -104,7 +114,14 @@ class AsyncResult(Generic[R_co]):
             assert_will_not_block()
         if not self._is_final():
             ids, judge = self._watched(propagate and follow_parents, None)
-            await aio.wait_for_result(self._waiting, ids, judge, timeout)
+            if strict:
+
+                def wait(pause: float) -> Awaitable[Meta]:
+                    return aio.wait_for_result(self._waiting, ids, judge, pause)
+
+                await seeking.awaited(self.app, [self.id], timeout, wait)
+            else:
+                await aio.wait_for_result(self._waiting, ids, judge, timeout)
         return self._conclude(propagate, callback)
 
     def __await__(self) -> Generator[Any, None, R_co]:
@@ -283,8 +300,24 @@ class AsyncResult(Generic[R_co]):
         return self.status == states.FAILURE
 
     def exists(self) -> bool:
-        """The store knows something of this id."""
+        """The store has a result of this id, if only a state on the way."""
         return self._meta is not None or self._store().load([self.id])[0] is not None
+
+    def found(self) -> bool:
+        """The store has a result, or a message out of which one can come: of this task, or of one that it
+        comes after, delayed, ready or claimed by a worker.
+
+        For who was given an id by somebody else, or comes back after long. With no result to see it reads all
+        messages, which takes some 15 us for each of them, and before it says False twice that. It does not
+        say False of what is there, unless a message moves back (a retry, a task that is put off) in the
+        middle of both looks; of a task that a stock Celery worker has acknowledged early it cannot know while
+        that runs. A dead letter is an end: it leaves its result, FAILURE, and is not looked for.
+        """
+        return self._meta is not None or not seeking.lost(self.app, [self.id])
+
+    async def afound(self) -> bool:
+        """The same in a coroutine."""
+        return await aio.in_thread(self.found)
 
     def maybe_throw(
         self, propagate: bool = True, callback: Callable[[str, Any], object] | None = None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from celeriac import aio, revoking, states
+from celeriac import aio, revoking, seeking, states
 from celeriac.current import App, get_current_app
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.message import GROUP_MARK, Result
@@ -51,12 +51,16 @@ class ResultSet(Generic[R]):
         on_message: object = None,
         disable_sync_subtasks: bool = True,
         on_interval: object = None,
+        strict: bool = False,
         **_named: object,
     ) -> list[Any]:
-        """The values of all, in order; raises the first error that it hears of, or TimeoutError."""
+        """The values of all, in order; raises the first error that it hears of, or TimeoutError.
+
+        `strict` as in `AsyncResult.get`: NotFound if nothing will come of one of them.
+        """
         if disable_sync_subtasks:
             assert_will_not_block()
-        for _ in self._arrivals(timeout, propagate):
+        for _ in self._arrivals(timeout, propagate, strict):
             pass
         return self._values(propagate, callback)
 
@@ -69,11 +73,12 @@ class ResultSet(Generic[R]):
         propagate: bool = True,
         callback: Callable[[str, Any], object] | None = None,
         disable_sync_subtasks: bool = True,
+        strict: bool = False,
     ) -> list[Any]:
         """The same in a coroutine, without keeping its loop from anything else."""
         if disable_sync_subtasks:
             assert_will_not_block()
-        async for _ in self._aarrivals(timeout, propagate):
+        async for _ in self._aarrivals(timeout, propagate, strict):
             pass
         return self._values(propagate, callback)
 
@@ -269,7 +274,9 @@ class ResultSet(Generic[R]):
                     leaf._read(payload)
         return [leaf for leaf in unread if leaf._meta is None]
 
-    def _arrivals(self, timeout: float | None, propagate: bool) -> Iterator[AsyncResult[Any]]:
+    def _arrivals(
+        self, timeout: float | None, propagate: bool, strict: bool = False
+    ) -> Iterator[AsyncResult[Any]]:
         """Each single result, once, as soon as it is ready."""
         deadline = None if timeout is None else time.monotonic() + timeout
         unready = {leaf.id: leaf for leaf in self._unready()}
@@ -281,25 +288,33 @@ class ResultSet(Generic[R]):
         landed: SimpleQueue[tuple[str, bytes]] = SimpleQueue()
         ids = list(unready)
         waiting = self.app.waiting
+        pauses = seeking.pauses(self.app, unready, timeout) if strict else None
 
         def put(task_id: str, payload: bytes) -> None:
             landed.put((task_id, payload))
 
         waiting.enter(ids, put, timeout, every=True)
         try:
+            if pauses is not None:
+                deadline = time.monotonic() + next(pauses)
             while unready:
                 left = None if deadline is None else max(0.0, deadline - time.monotonic())
                 try:
                     task_id, payload = landed.get(timeout=left)
                 except Empty:
-                    raise late(list(unready), timeout) from None
+                    if pauses is None:
+                        raise late(list(unready), timeout) from None
+                    deadline = time.monotonic() + next(pauses)
+                    continue
                 ended = _landed(unready, task_id, payload)
                 if ended is not None:
                     yield _judged(ended, propagate)
         finally:
             waiting.leave(ids, put)
 
-    async def _aarrivals(self, timeout: float | None, propagate: bool) -> AsyncIterator[AsyncResult[Any]]:
+    async def _aarrivals(
+        self, timeout: float | None, propagate: bool, strict: bool = False
+    ) -> AsyncIterator[AsyncResult[Any]]:
         unready = {leaf.id: leaf for leaf in await aio.in_thread(self._unready)}
         for leaf in self._leaves():
             if leaf.id not in unready:
@@ -314,9 +329,15 @@ class ResultSet(Generic[R]):
             known.append(leaf)
             return (True,)
 
+        def wait(seconds: float | None) -> Awaitable[bool]:
+            return aio.wait_for_result(lambda: self.app.waiting, list(unready), judge, seconds)
+
         while unready:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            await aio.wait_for_result(lambda: self.app.waiting, list(unready), judge, left)
+            if strict:
+                await seeking.awaited(self.app, unready, left, wait)
+            else:
+                await wait(left)
             while known:
                 yield _judged(known.popleft(), propagate)
 

@@ -343,6 +343,9 @@ def test_a_result_that_does_not_come_is_waited_for_only_so_long(run: Run) -> Non
     done = run("-A", "main", "result", "unknown", "--timeout", "0.2")
     assert done.returncode == 1
     assert done.stderr == "Error: no result of unknown within 0.2 s; its state is PENDING.\n"
+    done = run("-A", "main", "result", "unknown", "--strict")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: nothing will come of task unknown: ")
 
 
 # --- report -----------------------------------------------------------------------------------------------

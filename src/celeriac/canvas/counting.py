@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 from celeriac.canvas.breaking import breaking, opened
 from celeriac.canvas.chain import chain
 from celeriac.canvas.chord import chord
-from celeriac.canvas.group import group, id_of_member, is_single
+from celeriac.canvas.group import group, is_single
 from celeriac.canvas.publishing import messages_of
 from celeriac.canvas.signature import Signature, as_signature, listing
 from celeriac.message import PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, Count, Message
 from celeriac.request import Request
 from celeriac.states import FAILURE, SUCCESS
 from celeriac.wire.codecs import json_string, json_text
-from celeriac.wire.ids import new_id
+from celeriac.wire.ids import id_of_member, new_id
 from celeriac.wire.raised import encode_exception
 
 #: What the messages of one chord's body have in common for all members, by the id of its group.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
-from hashlib import blake2b
 from typing import Any
 
 from celeriac.canvas.later import Later
@@ -21,7 +19,7 @@ from celeriac.canvas.signature import (
 )
 from celeriac.result import AsyncResult
 from celeriac.resultset import GroupResult
-from celeriac.wire.ids import new_id
+from celeriac.wire.ids import id_of_member, new_id
 
 
 @Signature.register_type("group")
@@ -216,18 +214,6 @@ class group(Signature):
 def is_single(task: Signature) -> bool:
     """One message: neither a chain nor a chord."""
     return type(task).prepare is Signature.prepare
-
-
-def id_of_member(group_id: str, number: int) -> str:
-    """The id of a single task of a group, as far as it has no other: whoever knows the group knows it."""
-    return f"{_head_of_members(group_id)}{number:012x}"
-
-
-@lru_cache(maxsize=64)
-def _head_of_members(group_id: str) -> str:
-    """How the ids of all members begin: a UUID of version 8, whose last part is theirs."""
-    digits = blake2b(group_id.encode(), digest_size=10).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:]}-"
 
 
 def flattened(tasks: Iterable[Any], app: Any) -> Iterator[Signature]:

@@ -59,6 +59,7 @@ def call(
 @click.option("-t", "--task", metavar="NAME", help="Accepted; a result is found without its task's name.")
 @click.option("--traceback", is_flag=True, help="Print the traceback of a task that failed.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer. [for ever]")
+@click.option("--strict", is_flag=True, help="Do not wait for what is neither stored, waiting nor running.")
 @json_option
 @pass_invocation
 def result(
@@ -67,12 +68,18 @@ def result(
     task: str | None,
     traceback: bool,
     timeout: float | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Wait for the task TASK_ID and print what it returned; exit with 1 if it failed."""
     found = invocation.app.AsyncResult(task_id)
     try:
-        value = found.get(timeout=timeout, propagate=False)
+        value = found.get(timeout=timeout, propagate=False, strict=strict)
+    except exceptions.NotFound as error:
+        if as_json:
+            show_json({"id": task_id, "state": found.state, "error": repr(error)})
+        click.echo(f"Error: {error}.", err=True)
+        sys.exit(1)
     except exceptions.TimeoutError:
         if as_json:
             show_json({"id": task_id, "state": found.state})

@@ -13,7 +13,7 @@ Members of chords are counted by the broker: a count carries the value, so it ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -104,6 +104,9 @@ class Paired:
 
     def peek(self, queue: str, n: int) -> list[bytes]:
         return self._broker.peek(queue, n)
+
+    def payloads(self) -> Iterator[Sequence[bytes]]:
+        return self._broker.payloads()
 
     def firsts(self, queue: str) -> dict[int, bytes]:
         return self._broker.firsts(queue)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import time
-from functools import cache
+from functools import cache, lru_cache
+from hashlib import blake2b
 
 
 def new_id() -> str:
@@ -17,6 +18,23 @@ def id_of(digits: str) -> str:
     """A UUID of version 4 made of 30 random digits."""
     # These are 120 random bits; the two that the variant leaves free are not worth a lookup.
     return f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-{digits[18:30]}"
+
+
+def id_of_member(group_id: str, number: int) -> str:
+    """The id of a single task of a group, as far as it has no other: whoever knows the group knows it."""
+    return f"{head_of_members(group_id)}{number:012x}"
+
+
+@lru_cache(maxsize=64)
+def head_of_members(group_id: str) -> str:
+    """How the ids of all members begin: a UUID of version 8, whose last part is theirs."""
+    digits = blake2b(group_id.encode(), digest_size=10).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:]}-"
+
+
+def may_be_of_member(id: str) -> bool:
+    """It looks as `id_of_member` makes them."""
+    return len(id) == 36 and id[14] == "8"
 
 
 def new_tag(milliseconds: int | None = None) -> str:

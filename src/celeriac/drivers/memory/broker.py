@@ -114,6 +114,11 @@ class MemoryBroker:
         with self._open() as store:
             return [parcel.message.payload for parcel in islice(store.line(queue).in_order(), max(n, 0))]
 
+    def payloads(self) -> Iterator[Sequence[bytes]]:
+        with self._open() as store:
+            everything = store.payloads()
+        yield everything
+
     def firsts(self, queue: str) -> dict[int, bytes]:
         with self._open() as store:
             return {step: line[0].message.payload for step, line in store.line(queue).ready.items() if line}

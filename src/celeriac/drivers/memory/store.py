@@ -211,6 +211,12 @@ class MemoryStore:
         held = {parcel.message.queue for parcel in self._claimed()}
         return sorted(lying | held | {dead.letter.queue for dead in self.dead})
 
+    def payloads(self) -> list[bytes]:
+        """Of all that is delayed, ready or claimed."""
+        lines = self._lines.values()
+        waiting = chain.from_iterable(chain((d[2] for d in line.delayed), line.in_order()) for line in lines)
+        return [parcel.message.payload for parcel in chain(waiting, self._claimed())]
+
     def replay(self, ids: set[str]) -> int:
         chosen = [dead for dead in self.dead if dead.letter.id in ids]
         self.dead = [dead for dead in self.dead if dead.letter.id not in ids]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -19,6 +19,7 @@ from celeriac.drivers.redis.holding import Holding
 from celeriac.drivers.redis.keys import SEPARATOR, Keys
 from celeriac.drivers.redis.lookout import RedisLookout
 from celeriac.drivers.redis.producer import Producer
+from celeriac.drivers.redis.scanning import listed, scanned
 from celeriac.drivers.redis.settling import packed_outcomes
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
@@ -223,9 +224,7 @@ class RedisBroker:
         return {queue: Depth(*row) for queue, row in zip(queues, rows, strict=True)}
 
     def queues(self) -> list[str]:
-        known = {_text(name) for name in self._operate("SMEMBERS", self._keys.queues)}
-        known |= exchanges.queues_bound(self._operate, self._keys)
-        depths = self.depth(sorted(known))
+        depths = self.depth(self._known_queues())
         return [queue for queue, depth in depths.items() if depth != Depth()]
 
     def peek(self, queue: str, n: int) -> list[bytes]:
@@ -235,6 +234,17 @@ class RedisBroker:
                 tail = self._operate("LRANGE", ready, len(payloads) - n, -1)
                 payloads += reversed(tail)
         return payloads
+
+    def payloads(self) -> Iterator[Sequence[bytes]]:
+        queues = self._known_queues()
+        for queue in queues:
+            for flat in scanned(self._operate, "ZSCAN", self._keys.delayed + queue):
+                yield [stored.split(b"\n", 2)[2] for stored in flat[::2]]
+        for queue in queues:
+            for ready in self._keys.ready_steps(queue):
+                yield from listed(self._operate, ready)
+        yield self._run(scripts.CLAIMED, [])
+        yield [envelope for _, envelope, _, _ in foreign.held(self._operate, self._keys)]
 
     def firsts(self, queue: str) -> dict[int, bytes]:
         heads = (
@@ -467,6 +477,10 @@ class RedisBroker:
             return use(connection)
         finally:
             self._operators.append(connection)
+
+    def _known_queues(self) -> list[str]:
+        known = {_text(name) for name in self._operate("SMEMBERS", self._keys.queues)}
+        return sorted(known | exchanges.queues_bound(self._operate, self._keys))
 
     def _forget_operators(self) -> None:
         with contextlib.suppress(IndexError):

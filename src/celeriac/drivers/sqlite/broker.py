@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
 
@@ -28,6 +28,8 @@ T = TypeVar("T")
 #: Seconds after which a wait looks by itself: the net under a process that was killed between commit and
 #: bell, and under a wall clock set forward.
 LONGEST_PAUSE = 5.0
+#: Messages that one transaction reads at most for who looks through all of them.
+READ_AT_ONCE = 500
 
 
 class Turned(msgspec.Struct):
@@ -306,6 +308,15 @@ class SqliteBroker:
             return [payload for (payload,) in ready + due]
 
         return self.read(work)
+
+    def payloads(self) -> Iterator[Sequence[bytes]]:
+        # What moves gets a larger id, or keeps its own.
+        last, rows = 0, [(0, b"")] * READ_AT_ONCE
+        while len(rows) == READ_AT_ONCE:
+            after = (last, READ_AT_ONCE)
+            rows = self.read(lambda db, after=after: db.execute(sql.ALIVE_AFTER, after).fetchall())  # type: ignore[misc]
+            yield [payload for _, payload in rows]
+            last = rows[-1][0] if rows else last
 
     def firsts(self, queue: str) -> dict[int, bytes]:
         return dict(self.read(lambda db: db.execute(sql.FIRSTS, (queue,)).fetchall()))

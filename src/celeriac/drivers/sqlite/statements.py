@@ -240,6 +240,12 @@ LAST_ETA = "SELECT max(eta) FROM delayed"
 # -> payloads of all that is claimed
 CLAIMED = "SELECT m.payload FROM claim c CROSS JOIN message m ON m.id = c.message"
 
+# message, limit -> the next messages that are not dead, by id
+ALIVE_AFTER = """
+SELECT m.id, m.payload FROM message m
+WHERE m.id > ? AND m.id NOT IN (SELECT message FROM dead) ORDER BY m.id LIMIT ?
+"""
+
 # now, limit ->
 DELETE_OVER_REVOKED = """
 DELETE FROM revoked WHERE task IN (SELECT task FROM revoked WHERE expires <= ? ORDER BY expires LIMIT ?)

@@ -81,6 +81,38 @@ class Looking(Opened):
         )
         assert child.broker.queues() == ["claimed", "dead", "delayed", "patient", "ready"]
 
+    def test_payloads_are_all_that_is_delayed_ready_or_claimed(self, child: Child) -> None:
+        def all_names() -> list[str]:
+            return sorted(name_of(payload) for part in child.broker.payloads() for payload in part)
+
+        assert all_names() == []
+        child.send(message("dead"), message("done"))
+        dead, done = child.claim(want=2)
+        child.settle(Outcome(dead.number, Fate.DEAD, id="dead"), Outcome(done.number))
+        child.send(message("claimed"), message("begun"))
+        _, begun = child.claim(want=2)
+        child.settle(Outcome(begun.number, Fate.BEGUN))
+        child.send(
+            message("ready"),
+            message("patient", priority=9),
+            message("elsewhere", "elsewhere"),
+            message("later", eta=time.time() + 3600),
+        )
+        there = ["begun", "claimed", "elsewhere", "later", "patient", "ready"]
+        assert all_names() == there
+        more = [f"{n:04}" for n in range(1203)]
+        child.send(*(message(name) for name in more))
+        assert all_names() == more + there
+
+    def test_of_payloads_none_is_missed_that_is_claimed_while_somebody_reads(self, child: Child) -> None:
+        child.send(*(message(f"{n:04}") for n in range(1203)))
+        seen: list[str] = []
+        for part in child.broker.payloads():
+            child.claim(want=300)
+            child.send(message("new"))
+            seen += map(name_of, part)
+        assert set(seen) - {"new"} == {f"{n:04}" for n in range(1203)}
+
     def test_purge_removes_what_waits_and_nothing_else(self, hire: Callable[..., Child]) -> None:
         child = hire(queues=["celery"])
         child.send(message("a"), message("b"))
