@@ -63,6 +63,9 @@ _SENT = "celeriac.events.sent"
 #: What serves `Celery.connection`, `Celery.Worker` and `Celery.Beat`.
 _CONNECTION = "celeriac.compat.connection"
 _PROGRAMS = "celeriac.compat.programs"
+#: What serves `Celery.backend` and `Celery.amqp`.
+_BACKENDS = "celeriac.compat.backends"
+_AMQP = "celeriac.compat.amqp"
 #: What serves `Celery.schedules`.
 _SCHEDULES = "celeriac.schedules.keeping"
 
@@ -129,6 +132,8 @@ class Celery:
         #: In whose name the tasks of this process tell how far they are: the owner who holds them, where the
         #: results lie in the store of the messages. Empty elsewhere.
         self.owner = ""
+        #: The queues that a worker of this app serves, in it and before; None: all that are declared.
+        self.serving: list[str] | None = None
         given = {**(changes or {}), **settings}
         if broker is not None:
             given["broker_url"] = broker
@@ -501,6 +506,42 @@ class Celery:
         return import_module(_CONNECTION).Connection(self)
 
     connection_for_read = connection_for_write = broker_connection = connection
+
+    def connection_or_acquire(self, connection: Any = None, pool: bool = True) -> Any:
+        """The connection itself, or one."""
+        return self.connection() if connection is None else contextlib.nullcontext(connection)
+
+    default_connection = connection_or_acquire
+
+    @property
+    def pool(self) -> Any:
+        """Hands out what `connection` gives."""
+        return import_module(_CONNECTION).Pool(self.connection)
+
+    @property
+    def producer_pool(self) -> Any:
+        """Hands out what `apply_async(producer=...)` takes; a call needs none."""
+        return self.amqp.producer_pool
+
+    def producer_or_acquire(self, producer: Any = None) -> Any:
+        """The producer itself, or one."""
+        return self.producer_pool.acquire() if producer is None else contextlib.nullcontext(producer)
+
+    default_producer = producer_or_acquire
+
+    @cached_property
+    def backend(self) -> Any:
+        """The results in Celery's words: `app.backend.get_task_meta(id)`. Nothing here needs it."""
+        return import_module(_BACKENDS).backend_of(self)
+
+    @cached_property
+    def amqp(self) -> Any:
+        """Queues and routes in Celery's words: `app.amqp.queues["mail"]`. Nothing here needs it."""
+        return import_module(_AMQP).AMQP(self)
+
+    def select_queues(self, queues: Iterable[str]) -> None:
+        """A worker of this app shall serve these, unless -Q says otherwise."""
+        self.amqp.queues.select(queues)
 
     def bugreport(self) -> str:
         """What to tell somebody who shall help you: versions, platform, settings; without secrets."""

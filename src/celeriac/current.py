@@ -38,6 +38,9 @@ class App(Protocol):
     @property
     def results(self) -> ResultStore | None: ...
 
+    @property
+    def backend(self) -> Any: ...
+
     def is_end(self, payload: bytes) -> bool: ...
 
     @property

@@ -10,6 +10,7 @@ an attribute, and has no effect here.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 
@@ -66,10 +67,41 @@ class Queue:
         self.routing_key = routing_key
         self.bindings = list(bindings or ())
         self.alias: str | None = options.pop("alias", None)
+        self.channel = channel
         vars(self).update(options)
 
+    def bind(self, channel: Any) -> Queue:
+        """The same with a channel of `app.connection()`, to ask how long it is:
+        `queue.bind(connection.default_channel).queue_declare(passive=True).message_count`."""
+        bound = copy(self)
+        bound.channel = channel
+        return bound
+
+    __call__ = bind
+
+    def queue_declare(self, passive: bool = False, **_: Any) -> Any:
+        """How much waits in it; nothing has to be declared here."""
+        return self._open_channel().queue_declare(self.name, passive=passive)
+
+    declare = queue_declare
+
+    def purge(self, **_: Any) -> int:
+        """Remove what waits in it."""
+        return int(self._open_channel().queue_purge(self.name))
+
+    def _open_channel(self) -> Any:
+        if self.channel is None:
+            raise RuntimeError(
+                f"queue {self.name!r} has no channel: "
+                "queue.bind(app.connection().default_channel) gives it one"
+            )
+        return self.channel
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Queue) and vars(self) == vars(other)
+        return isinstance(other, Queue) and self._declared() == other._declared()
+
+    def _declared(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "channel"}
 
     def __hash__(self) -> int:
         return hash(self.name)

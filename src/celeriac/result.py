@@ -213,9 +213,9 @@ class AsyncResult(Generic[R_co]):
         return self._app
 
     @property
-    def backend(self) -> ResultStore | None:
-        """The store that the result is read from."""
-        return self.app.results
+    def backend(self) -> Any:
+        """The store that the result is read from, in Celery's words."""
+        return self.app.backend
 
     @property
     def status(self) -> str:
@@ -478,13 +478,7 @@ class AsyncResult(Generic[R_co]):
         return self.app.waiting
 
     def _store(self) -> ResultStore:
-        store = self.app.results
-        if store is None:
-            raise ImproperlyConfigured(
-                "Results are off for this app, so nothing is known of its tasks. Set result_backend, as in "
-                "Celery(..., backend='redis://localhost:6379/0'), or the variable CELERY_RESULT_BACKEND."
-            )
-        return store
+        return store_of(self.app)
 
     def _look(self) -> Meta:
         if self._meta is not None:
@@ -569,6 +563,17 @@ class EagerResult(AsyncResult[R_co]):
 
     def __copy__(self) -> EagerResult[R_co]:
         return type(self)(self.id, self._value, self.status, self.traceback, self.task_name)
+
+
+def store_of(app: App) -> ResultStore:
+    """Where the results of this app are; where they are off an error that says how to turn them on."""
+    store = app.results
+    if store is None:
+        raise ImproperlyConfigured(
+            "Results are off for this app, so nothing is known of its tasks. Set result_backend, as in "
+            "Celery(..., backend='redis://localhost:6379/0'), or the variable CELERY_RESULT_BACKEND."
+        )
+    return store
 
 
 def result_from_tuple(r: Any, app: App | None = None) -> Any:

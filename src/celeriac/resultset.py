@@ -169,9 +169,9 @@ class ResultSet(Generic[R]):
         return cast(App, self._app)
 
     @property
-    def backend(self) -> ResultStore | None:
-        """The store that the results are read from."""
-        return self.app.results
+    def backend(self) -> Any:
+        """The store that the results are read from, in Celery's words."""
+        return self.app.backend
 
     @property
     def supports_native_join(self) -> bool:

@@ -151,6 +151,14 @@ class Router:
             self._read_settings()
         return self._asks_functions
 
+    def said(
+        self, name: str, args: _Args, kwargs: _Kwargs, options: Mapping[str, Any], task: Any = None
+    ) -> Mapping[str, Any]:
+        """What task_routes alone says of this call."""
+        if self._version != self._settings.version:
+            self._read_settings()
+        return self._ask_rules(name, args, kwargs, options, task)
+
     def consumed(self, chosen: Iterable[str] | None = None, excluded: Iterable[str] = ()) -> list[str]:
         """The queues that a worker serves: those chosen (-Q) or all declared, without the excluded (-X)."""
         if self._version != self._settings.version:

@@ -56,6 +56,13 @@ def _from_setting(name: str) -> Any:
     return _FromSetting(name)
 
 
+class _Backend:
+    """The backend of the app, unless a task is given another; for who asks."""
+
+    def __get__(self, task: Task[Any, Any] | None, kind: type) -> Any:
+        return None if task is None else task.app.backend
+
+
 class Task(Generic[P, R]):
     """A function with a name that workers know.
 
@@ -93,6 +100,8 @@ class Task(Generic[P, R]):
     throws: tuple[type[BaseException], ...] = ()
     abstract: bool = True
     resultrepr_maxsize: int = 1024
+    #: Its results in Celery's words.
+    backend: Any = _Backend()
 
     #: How it is called when the call says nothing else.
     queue: Any = None

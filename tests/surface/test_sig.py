@@ -65,6 +65,7 @@ def work(pool: str, folder: Path) -> Heard:
             late = sender.send_task("listening.add", (1, 1), queue="chosen", expires=-1)
             late.get(timeout=20, propagate=False)
             assert sender.AsyncResult("greeting").get(timeout=20) == 42
+            assert sender.AsyncResult("greeting by amqp").get(timeout=20) == 43
             sender.send_task("listening.unknown", queue="chosen")
         deadline = time.monotonic() + 20
         while not heard.named("task_unknown") and time.monotonic() < deadline:

@@ -43,6 +43,47 @@ class Channel:
         """Nothing: the app keeps its own connections."""
 
 
+class Producer:
+    """What `apply_async(producer=...)` takes. It holds nothing: calls go by the app's own connection."""
+
+    def __init__(self, app: Celery) -> None:
+        self.connection = Connection(app)
+        self.channel = self.connection.default_channel
+
+    def publish(self, *_: Any, **__: Any) -> None:
+        raise NotImplementedError(
+            "only tasks are sent here, as app.send_task(name, args) or task.apply_async(args); for messages "
+            "of another kind take kombu or redis-py"
+        )
+
+    def release(self) -> None:
+        """Nothing: the app keeps its own connections."""
+
+    close = release
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class Pool:
+    """Hands out connections or producers, without end: they hold nothing."""
+
+    limit = None
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def acquire(self, block: bool = False, timeout: float | None = None) -> Any:
+        """One, to be used with `with` or given back by `release()`."""
+        return self._make()
+
+    def force_close_all(self) -> None:
+        """Nothing: the app keeps its own connections."""
+
+
 class Connection:
     """No connection of its own: it speaks through that of the app."""
 
@@ -90,6 +131,9 @@ class Connection:
 
     def channel(self) -> Channel:
         return self.default_channel
+
+    def Producer(self, *_: Any, **__: Any) -> Producer:
+        return Producer(self._app)
 
     def as_uri(self, include_password: bool = False, **_: Any) -> str:
         url = self._app.broker_url

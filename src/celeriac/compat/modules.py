@@ -17,17 +17,22 @@ from typing import Any
 MODULES: dict[str, tuple[str, ...]] = {
     "celery._state": ("celeriac.compat.state",),
     "celery.app": ("celeriac.compat.app",),
+    "celery.app.amqp": ("celeriac.compat.amqp",),
     "celery.app.base": ("celeriac.compat.app",),
     "celery.app.control": ("celeriac.control",),
     "celery.app.defaults": ("celeriac.compat.defaults",),
     "celery.app.events": ("celeriac.events.access",),
     "celery.app.log": ("celeriac.log",),
     "celery.app.registry": ("celeriac.compat.app",),
+    "celery.app.routes": ("celeriac.compat.amqp",),
     "celery.app.task": ("celeriac.compat.task",),
     "celery.app.utils": (
         "celeriac.compat.app",
         "celeriac.config",
     ),
+    "celery.backends": ("celeriac.compat.backends",),
+    "celery.backends.base": ("celeriac.compat.backends.base",),
+    "celery.backends.redis": ("celeriac.compat.backends.redis",),
     "celery.beat": ("celeriac.compat.beat",),
     "celery.canvas": ("celeriac.canvas",),
     "celery.contrib": ("celeriac.compat",),
@@ -86,7 +91,6 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 #: What stands in the place of Celery's modules that have no likeness here.
 INSTEAD: dict[str, str] = {
-    "celery.app.amqp": "there is no AMQP inside: app.router.route(...) tells where a task goes",
     "celery.app.trace": "code around tasks is middleware (docs/middleware.md)",
     "celery.backends": "result stores are drivers, found by the URL in result_backend",
     "celery.bin": "the command line is celeriac's own; commands are added by the entry point celery.commands",

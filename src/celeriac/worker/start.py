@@ -61,8 +61,9 @@ def run(app: Celery, options: WorkerOptions, settled: Callable[[], None] = lambd
         signals.worker_init.send(worker)
     household.start_logging()
     try:
-        household.served = Router(app.conf).served(options.queues, options.exclude, options.hostname)
-        worker.queues = household.served.queues
+        chosen = app.serving if options.queues is None else options.queues
+        household.served = Router(app.conf).served(chosen, options.exclude, options.hostname)
+        app.serving = worker.queues = household.served.queues
         if signals.celeryd_after_setup.receivers:
             signals.celeryd_after_setup.send(options.hostname, instance=worker, conf=app.conf)
         for finding in findings(app):

@@ -71,8 +71,10 @@ def add_queue(sender: str, instance: Any, **_: Any) -> None:
     assert instance.hostname == sender
     assert instance.app is app
     instance.queues.append("added")
+    instance.app.amqp.queues.select_add("selected")
 
 
 @signals.worker_ready.connect
 def greet(sender: Any, **_: Any) -> None:
     sender.app.send_task("listening.add", (20, 22), queue="added", task_id="greeting")
+    sender.app.send_task("listening.add", (20, 23), queue="selected", task_id="greeting by amqp")
