@@ -14,11 +14,14 @@ from celeriac.message import FAILED_HOLE, PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, M
 from celeriac.sending import composed
 from celeriac.wire.codecs import json_string, json_text
 from celeriac.wire.ids import new_id
+from celeriac.wire.raised import encode_exception
 from celeriac.wire.task import with_open_body
 
 #: The task that makes a chord's body fail. Stock Celery has one of this name, and so called it does the same.
 BREAK = "celery.chord_unlock"
 
+#: Where signatures keep those that they are made of.
+_INSIDE = {"chain": ("tasks",), "group": ("tasks",), "chord": ("header", "body")}
 #: Holes of the form, which are filled here.
 _GROUP, _BODY, _ID, _TAG = b"\x04", b"\x05", b"\x06", b"\x07"
 #: Places of one app whose forms are kept.
@@ -50,12 +53,46 @@ def breaking(app: Any, body: Mapping[str, Any], group: str) -> tuple[Message, ..
     return (msgspec.structs.replace(form, id=task_id, payload=payload),)
 
 
+def unable(app: Any, body: Mapping[str, Any], group: str, error: BaseException) -> tuple[Message, ...]:
+    """The message that makes the body fail when all members ended well: it could not be sent itself."""
+    body_id = json_string(first_of(body)["options"].get("task_id") or group)
+    item = f'[1, {body_id}, "FAILURE", {json_text(encode_exception(error))}]'
+    said = {VALUES_HOLE: _within(item), FAILED_HOLE: _within(body_id[1:-1])}
+    return tuple(_filled(message, said) for message in breaking_that_fits(app, body, group))
+
+
+def breaking_that_fits(app: Any, body: Mapping[str, Any], group: str) -> tuple[Message, ...]:
+    """As `breaking`; of a body that is larger than any message may be, without its arguments."""
+    messages = breaking(app, body, group)
+    if all(len(message.payload) <= app.conf.task_max_bytes for message in messages):
+        return messages
+    return breaking(app, _without_arguments(body), group)
+
+
 def opened(messages: Iterable[Message], holes: Mapping[str, bytes]) -> tuple[Message, ...]:
     """Messages whose bodies a store can read, with holes in the place of these texts."""
     return tuple(
         msgspec.structs.replace(message, payload=with_open_body(message.payload, holes))
         for message in messages
     )
+
+
+def _without_arguments(task: Mapping[str, Any]) -> dict[str, Any]:
+    """What is needed to tell that it will not run: its ids, and who wants to know."""
+    names = _INSIDE.get(task.get("subtask_type") or "", ())
+    inside = {name: _bare(task["kwargs"][name]) for name in names if name in task["kwargs"]}
+    return {**task, "args": [], "kwargs": inside}
+
+
+def _bare(tasks: Any) -> Any:
+    return _without_arguments(tasks) if isinstance(tasks, Mapping) else [_bare(task) for task in tasks]
+
+
+def _filled(message: Message, holes: Mapping[bytes, bytes]) -> Message:
+    payload = message.payload
+    for hole, text in holes.items():
+        payload = payload.replace(hole, text)
+    return msgspec.structs.replace(message, payload=payload)
 
 
 def _within(text: str) -> bytes:

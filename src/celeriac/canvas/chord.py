@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from celeriac.canvas.breaking import breaking
 from celeriac.canvas.group import flattened, group
 from celeriac.canvas.publishing import send
@@ -22,6 +24,7 @@ from celeriac.canvas.signature import (
 from celeriac.exceptions import ChordError
 from celeriac.message import Message
 from celeriac.result import EagerResult
+from celeriac.sending import must_fit
 from celeriac.wire.ids import new_id
 
 #: Options that say under what id the chord's value is known, and who counts it: those of its body.
@@ -190,6 +193,10 @@ class chord(Signature):
         sent = header.prepare(args, kwargs, **own, **only_header, chord=counted)
         _first(body_result).parent = sent.result
         broken = breaking(self.app, body, sent.result.id)
+        for message in broken:
+            # The body is in it, and only here its size is seen: members carry it compressed.
+            if len(message.payload) > self.app.conf.task_max_bytes:
+                must_fit(self.app, msgspec.structs.replace(message, id=body.id or message.id))
         return Prepared(_announced(sent.calls, sent.result.id, members, broken), body_result)
 
     def freeze(

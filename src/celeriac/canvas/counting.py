@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from celeriac.canvas.breaking import breaking, opened
+from celeriac.canvas.breaking import breaking_that_fits, opened, unable
 from celeriac.canvas.chain import chain
 from celeriac.canvas.chord import chord
 from celeriac.canvas.group import group, is_single
@@ -128,8 +128,13 @@ def _template(app: Any, chord: Mapping[str, Any], group: str) -> _Template:
     came_from: dict[str, Any] = {"root_id": root, "parent_id": parent, "serializer": "json"}
     holes = {f'"{values}"': VALUES_HOLE, parent: PARENT_HOLE, root: ROOT_HOLE}
     # Nobody is its sender but the member that will be the last.
-    runs, _ = messages_of(app, as_signature(body, app), (values,), **came_from)
-    template = _Template(opened(runs, holes), breaking(app, body, group), size, ttl)
+    try:
+        composed, _ = messages_of(app, as_signature(body, app), (values,), **came_from)
+        runs = opened(composed, holes)
+    except Exception as error:
+        # Too large, or its arguments do not fit: that is no fault of the members, and who waits must hear.
+        runs = unable(app, body, group, error)
+    template = _Template(runs, breaking_that_fits(app, body, group), size, ttl)
     if all(message.eta is None and b'"expires": null' in message.payload for message in runs):
         if len(_templates) >= _MOST_TEMPLATES:
             _templates.clear()

@@ -18,6 +18,7 @@ from typing import Any
 from celeriac import current, signals, states
 from celeriac.app import Celery
 from celeriac.beat.leading import Scheduler
+from celeriac.canvas.breaking import BREAK
 from celeriac.connections import Ground
 from celeriac.drivers.memory.broker import MemoryBroker
 from celeriac.drivers.memory.bus import MemoryBus
@@ -291,7 +292,7 @@ class MemoryStepper:
             raise RuntimeError("this app.testing() is over: run what is queued within its `with` block")
         while (claim := self._claim()) is not None:
             message = _opened(claim)
-            if message is not None and message.name not in self._app.tasks:
+            if message is not None and message.name not in self._app.tasks and message.name != BREAK:
                 self._foreign.append(self._queued(message, claim.queue, None))
                 self._tell(Outcome(claim.number))
                 continue

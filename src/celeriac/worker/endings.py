@@ -150,12 +150,15 @@ class Endings:
         """The end of a chord's body that will never run, for `item` tells of a member that failed."""
         _, member, _, reason = item
         cause = decode_exception(reason)
-        error = ChordError(f"Dependency {member} raised {cause!r}")
-        error.__cause__ = cause
         results: list[Result] = []
         counts: list[Count] = []
         follow_ups: list[Message] = []
         failing_ones = list(counting.inside(self._app, as_signature(body, self._app), request))
+        is_its_own = any(failing.request.id == member for failing in failing_ones)
+        error = ChordError(
+            f"Callback error: {cause!r}" if is_its_own else f"Dependency {member} raised {cause!r}"
+        )
+        error.__cause__ = cause
         for failing in failing_ones:
             ended = failing.request
             result = self.failure(ended, error)
