@@ -7,7 +7,8 @@ from contextvars import ContextVar
 from typing import Any, TypeVar, cast
 
 from celeriac.message import Message
-from celeriac.wire.task import NOTHING_FOLLOWS, ChainAlone, ChordAlone, TaskMessage
+from celeriac.wire.body import NOTHING_FOLLOWS, ChainAlone, ChordAlone
+from celeriac.wire.task import TaskMessage
 
 _current: ContextVar[Request | None] = ContextVar("celeriac_request", default=None)
 

@@ -20,10 +20,11 @@ from celeriac.nearest import nearest
 from celeriac.request import Request, current
 from celeriac.routing import Route, Router
 from celeriac.wire import codecs
+from celeriac.wire.compression import compress, decompress, in_units
 from celeriac.wire.form import Form
 from celeriac.wire.ids import new_id
 from celeriac.wire.older import as_protocol_1
-from celeriac.wire.task import pack
+from celeriac.wire.packing import pack
 
 #: Options of apply_async that say nothing about the message: Celery's connection handling has no part here.
 _WITHOUT_EFFECT = (
@@ -140,8 +141,8 @@ def must_fit(app: Sender, message: Message) -> Message:
     size, allowed = len(message.payload), app.conf.task_max_bytes
     if size > allowed:
         raise EncodeError(
-            f"the message of task {message.id} has {codecs.in_units(size)}, more than task_max_bytes "
-            f"({codecs.in_units(allowed)}); store the data elsewhere and send where it is"
+            f"the message of task {message.id} has {in_units(size)}, more than task_max_bytes "
+            f"({in_units(allowed)}); store the data elsewhere and send where it is"
         )
     return message
 
@@ -406,7 +407,7 @@ def told_before(message: Message, name: str) -> Message:
     )
     _, _, data = codecs.encode(body, content_type)
     if compression:
-        _, data = codecs.compress(data, compression)
+        _, data = compress(data, compression)
     envelope["body"] = base64.b64encode(data).decode()
     return msgspec.structs.replace(message, payload=codecs.json_text(envelope).encode())
 
@@ -446,6 +447,6 @@ def _body(envelope: dict[str, Any]) -> tuple[Any, ...] | dict[str, Any]:
     content_type, compression = envelope["content-type"], envelope["headers"].get("compression")
     data = base64.b64decode(envelope["body"])
     if compression:
-        data = codecs.decompress(data, compression)
+        data = decompress(data, compression)
     body = codecs.decode(data, content_type, envelope["content-encoding"], accept=(content_type,))
     return body if isinstance(body, dict) else tuple(body)

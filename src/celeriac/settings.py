@@ -211,7 +211,7 @@ _ROWS = (
     _known("task_acks_on_timeout", None, bool, "The same for time limits; None follows the pair."),
     _known("task_always_eager", False, bool, "apply_async() runs the task here and now."),
     _known("task_annotations", None, object, "Attributes to change on tasks, by their names."),
-    _known("task_compression", None, str, "Compression of messages: gzip, bzip2, lzma, zstd, brotli."),
+    _known("task_compression", None, str, "Compression of messages: gzip, bzip2 or lzma."),
     _known(
         "task_create_missing_queues", True, bool, "Queues that task_queues lacks come to be by themselves."
     ),

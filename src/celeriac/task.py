@@ -27,9 +27,9 @@ from celeriac.result import AsyncResult, EagerResult
 from celeriac.retrying import errors_named, retrying
 from celeriac.sending import Constants, batches, compose, must_fit, send_through, told_before
 from celeriac.streaming import streaming, yields
+from celeriac.wire.body import there_and_back
 from celeriac.wire.ids import new_id
 from celeriac.wire.result import encode_result
-from celeriac.wire.task import there_and_back
 
 P = ParamSpec("P")
 R = TypeVar("R")

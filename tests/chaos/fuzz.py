@@ -16,10 +16,12 @@ import msgspec
 from celeriac import Celery
 from celeriac.exceptions import CeleriacError
 from celeriac.message import Claim, Outcome
-from celeriac.wire.codecs import compress, encode
+from celeriac.wire.codecs import encode
+from celeriac.wire.compression import compress
+from celeriac.wire.packing import pack
 from celeriac.wire.raised import decode_exception, encode_exception
 from celeriac.wire.result import decode_result, encode_result
-from celeriac.wire.task import pack, unpack
+from celeriac.wire.task import unpack
 from celeriac.worker.execute import Executor, Job
 
 #: What is decoded; pickle is not, for who accepts it has decided to run whatever comes.

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeriac.exceptions import DecodeError
-from celeriac.wire import codecs
+from celeriac.wire import compression
 from chaos.fuzz import Fuzz
 
 FUZZ = Fuzz()
@@ -23,9 +23,9 @@ def test_decoders_answer_or_refuse_whatever_comes(dice: random.Random) -> None:
 
 @pytest.mark.parametrize("method", ["zlib", "bzip2", "lzma"])
 def test_what_unfolds_without_end_is_refused(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(codecs, "MOST_UNFOLDED", 1 << 20)
-    content_type, small = codecs.compress(bytes(4 << 20), method)
+    monkeypatch.setattr(compression, "MOST_UNFOLDED", 1 << 20)
+    content_type, small = compression.compress(bytes(4 << 20), method)
     with pytest.raises(DecodeError, match="unfolds to more than 1 MiB"):
-        codecs.decompress(small, content_type)
+        compression.decompress(small, content_type)
     with pytest.raises(DecodeError, match="ends too early"):
-        codecs.decompress(codecs.compress(b"some text", method)[1][:-3], content_type)
+        compression.decompress(compression.compress(b"some text", method)[1][:-3], content_type)

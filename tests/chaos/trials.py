@@ -19,7 +19,7 @@ import psutil
 from celeriac import Celery, states
 from celeriac.exceptions import OperationalError
 from celeriac.message import Depth, Message
-from celeriac.wire.task import pack
+from celeriac.wire.packing import pack
 from chaos import fuzz
 from chaos.failover import replicated
 from chaos.ledger import Tally

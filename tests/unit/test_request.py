@@ -9,7 +9,8 @@ import pytest
 
 from celeriac import request as requests
 from celeriac.request import Request
-from celeriac.wire.task import pack, unpack
+from celeriac.wire.packing import pack
+from celeriac.wire.task import unpack
 
 
 def request_of(**call: object) -> Request:

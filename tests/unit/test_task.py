@@ -30,7 +30,8 @@ from celeriac.message import Message
 from celeriac.request import Request
 from celeriac.retrying import backoff_delay
 from celeriac.sending import MANY_MESSAGES
-from celeriac.wire.task import TaskMessage, pack, unpack
+from celeriac.wire.packing import pack
+from celeriac.wire.task import TaskMessage, unpack
 
 
 def sent(app: Celery, queue: str = "celery") -> list[TaskMessage]:

@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 
 from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
 from celeriac.wire import codecs
-from celeriac.wire.codecs import compress, decode, decompress, encode
+from celeriac.wire.codecs import decode, encode
+from celeriac.wire.compression import compress, decompress
 from celeriac.wire.extended import register_type
 
 ALL = ("json", "pickle", "yaml", "msgpack")

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from celeriac.wire.body import ChainAlone
 from celeriac.wire.form import Form
 from celeriac.wire.ids import new_tag
-from celeriac.wire.task import ChainAlone, pack, sent_at, unpack
+from celeriac.wire.packing import pack
+from celeriac.wire.task import sent_at, unpack
 
 WAY: dict[str, Any] = {
     "name": 'proj."q%s"é',

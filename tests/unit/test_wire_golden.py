@@ -14,8 +14,9 @@ import pytest
 
 from celeriac import exceptions
 from celeriac.exceptions import ContentDisallowed
+from celeriac.wire.packing import pack
 from celeriac.wire.result import decode_exception, decode_result, encode_result
-from celeriac.wire.task import pack, unpack
+from celeriac.wire.task import unpack
 
 GOLDEN = Path(__file__).parents[1] / "interop" / "golden"
 MESSAGES = json.loads((GOLDEN / "messages.json").read_text(encoding="utf-8"))

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError
 from celeriac.wire.ids import default_origin, new_id
-from celeriac.wire.task import pack, unpack
+from celeriac.wire.packing import pack
+from celeriac.wire.task import unpack
 
 
 def packed(*args: Any, **options: Any) -> bytes:

@@ -10,8 +10,8 @@ import pytest
 
 from celeriac import Celery, states
 from celeriac.message import Claim, Fate, Outcome, Result
+from celeriac.wire.packing import pack
 from celeriac.wire.result import encode_result
-from celeriac.wire.task import pack
 from celeriac.worker.execute import Executor, Job
 
 

@@ -13,7 +13,8 @@ import pytest
 from celeriac import Celery, signals
 from celeriac.exceptions import TimeLimitExceeded, WorkerLostError
 from celeriac.message import Claim, Fate, Outcome
-from celeriac.wire.task import pack, unpack
+from celeriac.wire.packing import pack
+from celeriac.wire.task import unpack
 from celeriac.worker.endings import Endings, explained, in_a_fork
 from celeriac.worker.lost import judge_lost
 

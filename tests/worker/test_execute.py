@@ -28,7 +28,8 @@ from celeriac.exceptions import (
 )
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.request import current
-from celeriac.wire.task import pack, unpack
+from celeriac.wire.packing import pack
+from celeriac.wire.task import unpack
 from celeriac.worker.execute import Executor, Job
 
 NOW = 1_700_000_000.25

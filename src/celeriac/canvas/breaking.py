@@ -14,8 +14,8 @@ from celeriac.message import FAILED_HOLE, PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, M
 from celeriac.sending import composed
 from celeriac.wire.codecs import json_string, json_text
 from celeriac.wire.ids import new_id
+from celeriac.wire.packing import with_open_body
 from celeriac.wire.raised import encode_exception
-from celeriac.wire.task import with_open_body
 
 #: The task that makes a chord's body fail. Stock Celery has one of this name, and so called it does the same.
 BREAK = "celery.chord_unlock"

@@ -13,8 +13,8 @@ from celeriac.message import Message
 from celeriac.request import Request
 from celeriac.result import AsyncResult
 from celeriac.sending import must_fit, plain_way
+from celeriac.wire.body import ChainAlone
 from celeriac.wire.ids import new_id
-from celeriac.wire.task import ChainAlone
 
 #: Options of a step that are in its envelope anyhow.
 _IDS = frozenset(("task_id", "root_id", "parent_id"))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from importlib import import_module
@@ -18,12 +17,10 @@ import msgspec
 
 from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError, ImproperlyConfigured
 from celeriac.wire.extended import as_plain, reduce, revive
-from celeriac.wire.saferepr import type_name
+from celeriac.wire.saferepr import first_line, type_name
 
 #: The protocol of kombu's pickles: every Python that reads them knows it.
 PICKLE_PROTOCOL = 4
-#: Most bytes that compressed content may unfold to: a few that came over the wire could fill any memory.
-MOST_UNFOLDED = 256 << 20
 
 
 class Codec(NamedTuple):
@@ -73,7 +70,7 @@ def decode(data: bytes, content_type: str, content_encoding: str, accept: Collec
     except RecursionError as error:
         raise DecodeError(f"this {codec.name} content is nested too deeply") from error
     except Exception as error:
-        raise DecodeError(f"this is no {codec.name} content: {_first_line(error)}") from error
+        raise DecodeError(f"this is no {codec.name} content: {first_line(error)}") from error
 
 
 def register(
@@ -113,7 +110,7 @@ def find_misfit(data: Any, codec: Codec, error: Exception, frame: int = 0) -> Mi
                 return Misfit(tuple(path[:frame]), _too_deep(codec))
     except Exception:
         # The data itself raises while we look at it; then this is as near as we come.
-        return Misfit(tuple(path), f"holds what {codec.name} cannot carry ({_first_line(error)})")
+        return Misfit(tuple(path), f"holds what {codec.name} cannot carry ({first_line(error)})")
     return Misfit(tuple(path), _why(data, codec, error))
 
 
@@ -172,7 +169,7 @@ def _why(data: Any, codec: Codec, error: Exception) -> str:
     if type(data) is int:
         return f"is an int of {data.bit_length()} bits, which {codec.name} cannot carry"
     # What the type itself told (its __json__, its __reduce__) helps its author; json's own words only repeat.
-    told = f" ({_first_line(error)})" if codec.name != "json" or not isinstance(error, TypeError) else ""
+    told = f" ({first_line(error)})" if codec.name != "json" or not isinstance(error, TypeError) else ""
     return f"is {_a(type_name(data))}, which {codec.name} cannot carry{told}"
 
 
@@ -182,13 +179,6 @@ def _a(name: str) -> str:
 
 def _too_deep(codec: Codec) -> str:
     return f"is nested too deeply for {codec.name}, or contains itself"
-
-
-def _first_line(error: BaseException) -> str:
-    try:
-        return (str(error).splitlines() or [type_name(error)])[0][:300]
-    except Exception:
-        return type_name(error)
 
 
 def _refusal(codec: Codec | None, content_type: str) -> str:
@@ -308,61 +298,3 @@ register("json", _dumps_json, loads_json, "application/json")
 register("pickle", _dumps_pickle, pickle.loads, "application/x-python-serialize", "binary")
 register("yaml", _dumps_yaml, _loads_yaml, "application/x-yaml")
 register("msgpack", _dumps_msgpack, _loads_msgpack, "application/x-msgpack", "binary")
-
-
-# --- compression ------------------------------------------------------------------------------------------
-
-#: Kombu's names of the methods, each with the module that has `compress` and `decompress`.
-_COMPRESSIONS = {
-    "gzip": ("application/x-gzip", "zlib"),
-    "zlib": ("application/x-gzip", "zlib"),
-    "bzip2": ("application/x-bz2", "bz2"),
-    "bzip": ("application/x-bz2", "bz2"),
-    "lzma": ("application/x-lzma", "lzma"),
-    "xz": ("application/x-lzma", "lzma"),
-}
-_COMPRESSION_MODULES = dict(_COMPRESSIONS.values())
-
-
-def compress(data: bytes, method: str, level: int = -1) -> tuple[str, bytes]:
-    """(content type of the compression, smaller bytes). `level` is for zlib: 1 is quick, 9 thorough."""
-    if method in _COMPRESSION_MODULES:
-        content_type, module = method, _COMPRESSION_MODULES[method]
-    elif method in _COMPRESSIONS:
-        content_type, module = _COMPRESSIONS[method]
-    else:
-        raise EncodeError(f"there is no compression {method!r}; known are {', '.join(sorted(_COMPRESSIONS))}")
-    if module == "zlib":
-        return content_type, zlib.compress(data, level)
-    return content_type, import_module(module).compress(data)
-
-
-def decompress(data: bytes, content_type: str) -> bytes:
-    """The bytes as they were before `compress`."""
-    module = _COMPRESSION_MODULES.get(content_type) or _COMPRESSIONS.get(content_type, ("", ""))[1]
-    if not module:
-        raise DecodeError(f"nobody here can undo the compression {content_type!r}")
-    try:
-        unfolding: Any = _UNFOLDERS[module]()
-        plain: bytes = unfolding.decompress(data, MOST_UNFOLDED)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise DecodeError(f"this is no {content_type} content: {_first_line(error)}") from error
-    if not unfolding.eof:
-        much = len(plain) >= MOST_UNFOLDED
-        how = f"unfolds to more than {in_units(MOST_UNFOLDED)}" if much else "ends too early"
-        raise DecodeError(f"this {content_type} content {how}")
-    return plain
-
-
-def in_units(size: int) -> str:
-    """A number of bytes as a person reads it."""
-    return f"{size / (1 << 20):.0f} MiB" if size >= 1 << 20 else f"{size} bytes"
-
-
-_UNFOLDERS: dict[str, Callable[[], Any]] = {
-    "zlib": zlib.decompressobj,
-    "bz2": lambda: import_module("bz2").BZ2Decompressor(),
-    "lzma": lambda: import_module("lzma").LZMADecompressor(),
-}

@@ -12,10 +12,12 @@ from binascii import b2a_base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celeriac.wire.codecs import compress, is_own_json, json_string, json_text
+from celeriac.wire.body import NOTHING_FOLLOWS_JSON
+from celeriac.wire.codecs import is_own_json, json_string, json_text
+from celeriac.wire.compression import compress
 from celeriac.wire.ids import default_origin, id_of, new_id, new_tag
+from celeriac.wire.packing import LEVEL, LONG_WORKFLOW, pack
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
-from celeriac.wire.task import LEVEL, LONG_WORKFLOW, NOTHING_FOLLOWS_JSON, pack
 
 #: In whose place each call writes its own, in the order of the envelope.
 _HOLES = ("id", "root_id", "parent_id", "argsrepr", "kwargsrepr", "origin", "id")

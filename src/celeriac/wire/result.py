@@ -10,16 +10,15 @@ from celeriac.states import EXCEPTION_STATES, READY_STATES
 from celeriac.wire.codecs import (
     Codec,
     codec_named,
-    compress,
     cure,
     decode,
-    decompress,
     encode,
     find_misfit,
     json_string,
     json_text,
     place,
 )
+from celeriac.wire.compression import compress, decompress
 from celeriac.wire.raised import decode_exception, encode_exception, pickled
 from celeriac.wire.saferepr import safe_repr
 

@@ -37,6 +37,14 @@ def type_name(value: Any) -> str:
     return name if module in (None, "builtins") else f"{module}.{name}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line and not too long; its type where it says nothing or breaks."""
+    try:
+        return (str(error).splitlines() or [type_name(error)])[0][:300]
+    except Exception:
+        return type_name(error)
+
+
 def name_of(kind: type) -> str:
     name: str = _qualname(kind)
     return name

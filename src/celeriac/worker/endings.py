@@ -22,10 +22,11 @@ from celeriac.einfo import ExceptionInfo, traceback_of
 from celeriac.exceptions import CeleriacError, ChordError, EncodeError, TaskRevokedError
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
-from celeriac.wire.codecs import in_units
+from celeriac.wire.body import ChainAlone, ChordAlone
+from celeriac.wire.compression import in_units
 from celeriac.wire.result import decode_exception, encode_result, encode_success
 from celeriac.wire.saferepr import safe_repr
-from celeriac.wire.task import ChainAlone, ChordAlone, TaskMessage, unpack, unpack_identity
+from celeriac.wire.task import TaskMessage, unpack, unpack_identity
 from celeriac.worker.habits import Habits
 
 _log = logging.getLogger("celery.app.trace")

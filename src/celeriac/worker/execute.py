@@ -31,7 +31,7 @@ from celeriac.exceptions import (
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.request import Request
 from celeriac.revoking import stamps_as_ids
-from celeriac.wire.codecs import in_units
+from celeriac.wire.compression import in_units
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack
 from celeriac.worker.endings import Endings

@@ -19,7 +19,7 @@ from celeriac.testing.conformance.rig import (
     name_of,
     no_longer_than,
 )
-from celeriac.wire.task import pack
+from celeriac.wire.packing import pack
 
 
 class Looking(Opened):

@@ -11,7 +11,8 @@ import pytest
 from celeriac.message import Claim, Depth, Fate, Message, Outcome
 from celeriac.ports import Broker
 from celeriac.testing.conformance.rig import A_MOMENT, ODD_NAMES, PATIENCE, Child, Opened, acks, until
-from celeriac.wire.task import pack, unpack
+from celeriac.wire.packing import pack
+from celeriac.wire.task import unpack
 
 #: Seconds that no test outlives.
 LONG = 600.0
