@@ -13,7 +13,8 @@ from celeriac.current import App
 from celeriac.drivers.counting import is_alone
 from celeriac.exceptions import CeleriacError, NotFound
 from celeriac.waiting import late
-from celeriac.wire.codecs import decompress, json_string
+from celeriac.wire.codecs import json_string
+from celeriac.wire.compression import decompress
 from celeriac.wire.ids import head_of_members, may_be_of_member
 from celeriac.wire.task import unpack
 
