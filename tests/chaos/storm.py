@@ -23,8 +23,9 @@ from services import Program
 
 #: Seconds between two samples.
 EVERY = 0.5
-#: Seconds after a fault within which every process must consume again.
-BACK = 5.0
+#: Seconds after a fault within which every process must consume again: the promise, and what the short storms
+#: of `make test` ask of a machine that runs four tests at a time.
+BACK, BACK_WHEN_BUSY = 5.0, 15.0
 
 
 class Told(NamedTuple):
@@ -76,7 +77,7 @@ class Storm:
 
     def __init__(self, stage: Stage, seed: int, *, rate: float = 200.0,
                  most: int | None = None, send: Send = send_work,
-                 ahead: float = math.inf) -> None:  # fmt: skip
+                 ahead: float = math.inf, back: float = BACK) -> None:  # fmt: skip
         self.stage = stage
         self.dice = random.Random(seed)
         self.faults: list[Told] = []
@@ -87,6 +88,7 @@ class Storm:
         self._send = send
         #: The producer waits while so many are ready and nobody has taken them.
         self._ahead = ahead
+        self._back = back
         self._producer_dice = random.Random(seed + 1)
         self._over = threading.Event()
         self._error: BaseException | None = None
@@ -102,7 +104,7 @@ class Storm:
             thread.start()
 
     def inflict(self, inflict: Inflict) -> Fault:
-        """One fault. After each that is no mere death of a process, all must consume within BACK seconds."""
+        """One fault. After each that is no mere death of a process, all must consume soon."""
         self.check()
         fault = inflict(self.stage, self.dice)
         for life in fault.dead:
@@ -112,7 +114,7 @@ class Storm:
             self.hit[life].append((fault.began, fault.healed + self.stage.lease))
         back = None
         if inflict not in PROCESSES and not fault.zombies:
-            back = self.stage.everyone_consumes(fault.healed, BACK)
+            back = self.stage.everyone_consumes(fault.healed, self._back)
         began, healed = fault.began - self._began, fault.healed - self._began
         self.faults.append(Told(fault.name, began, healed, back))
         return fault

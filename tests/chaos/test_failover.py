@@ -13,7 +13,7 @@ from celeriac.message import Depth
 from chaos import faults
 from chaos.failover import ReplicatedStore, hand_over
 from chaos.stage import Stage, kill, until
-from chaos.storm import Storm
+from chaos.storm import BACK_WHEN_BUSY, Storm
 from conftest import demand
 from services import RedisServer
 
@@ -28,7 +28,7 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 def test_a_failover_in_order_loses_nothing_and_everyone_consumes_again(stage: Stage) -> None:
     stage.start_worker("-c", "2")
-    storm = Storm(stage, seed=14, most=300, rate=400)
+    storm = Storm(stage, seed=14, most=300, rate=400, back=BACK_WHEN_BUSY)
     storm.begin()
     storm.run([hand_over, faults.reset_connections, hand_over], pause=(0.1, 0.3))
     storm.end()

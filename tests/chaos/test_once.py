@@ -61,7 +61,7 @@ def test_long_tasks_and_long_delays_run_once_while_their_connection_breaks_all_t
     late = {entry.word: entry.time - due[entry.word] for entry in stage.ledger.entries
             if entry.event == "begin" and entry.word in due}  # fmt: skip
     assert min(late.values()) >= -0.01
-    assert max(late.values()) < 2.0, "a delay is not prolonged by broken connections"
+    assert max(late.values()) < 5.0, "a delay is not prolonged by broken connections"
 
 
 def test_a_zombies_late_result_and_acknowledgement_are_refused(opened: Opened) -> None:

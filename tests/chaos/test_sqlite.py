@@ -9,7 +9,7 @@ import pytest
 from chaos import faults
 from chaos.one_file import fill, integrity, kill_producer, small_disk, start_producer
 from chaos.stage import Opened
-from chaos.storm import Storm
+from chaos.storm import BACK_WHEN_BUSY, Storm
 
 
 def test_one_file_survives_the_kills_of_its_workers_and_producers(opened: Opened, tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_one_file_survives_the_kills_of_its_workers_and_producers(opened: Opened
         one.wait_for_line(r"p\d\.20")
     for one in producers:
         kill_producer(stage, one)
-    storm = Storm(stage, seed=12, most=400, rate=100)
+    storm = Storm(stage, seed=12, most=400, rate=100, back=BACK_WHEN_BUSY)
     storm.begin()
     storm.run([faults.kill_a_child, faults.kill_a_supervisor, faults.kill_a_worker], pause=(0.1, 0.3))
     storm.end()

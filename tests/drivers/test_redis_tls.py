@@ -135,7 +135,7 @@ def test_what_is_wrong_with_a_certificate_is_told_with_its_cure(name: str, guard
     began = time.monotonic()
     with shop(url, publish_timeout=1) as app, pytest.raises(OperationalError, match=expected):
         app.tasks["length"].delay("x")
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 15
 
 
 def test_tls_to_a_port_that_speaks_none_is_told(guarded: Guarded) -> None:

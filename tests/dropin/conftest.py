@@ -29,7 +29,7 @@ def python(tmp_path: Path) -> Run:
             env=clean_environment({"PYTHONPATH": ":".join(folders)}),
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=60,
             check=False,
         )
 

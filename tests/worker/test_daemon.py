@@ -74,7 +74,7 @@ def test_WRK_11_hup_finishes_what_runs_and_starts_anew_in_the_same_process_and_s
     gate.touch()
     assert worker.wait() == 0
     assert worker.output.count("Restarting") == 1
-    assert again.get(timeout=5) == "seen"
+    assert again.get(timeout=20) == "seen"
     assert not (stand.folder / "w.pid").exists()
     heard.close()
 
