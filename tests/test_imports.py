@@ -48,6 +48,9 @@ STRANGERS = ({"wire", "drivers"}, {"compat", "testing"})
 #: Files that may import in a function, each with its reason.
 LATE_IMPORTS = {
     "celeriac.aio": "a program without a loop shall not pay for asyncio",
+    "celeriac.wire.ids": "hashlib loads OpenSSL: a MiB in each worker",
+    "celeriac.clock": "zoneinfo takes a quarter of a MiB, and most apps are content with UTC",
+    "celeriac.drivers.redis.connection": "OpenSSL is for who speaks TLS",
     "celeriac.graph": "graphs are sorted once in a while, results are in every program",
     "celeriac.app": "reporting reads the metadata of packages, a tenth of the time of importing us",
     "celeriac.worker.job": "the same: a worker without async tasks",
@@ -57,6 +60,7 @@ LATE_IMPORTS = {
     "celeriac.checking": "an app without periodic tasks shall not pay for schedules",
     "celeriac.cli.beat": "our own scheduler needs nothing of the classes that others subclass",
     "celeriac.worker.spawned": "gevent patches before anything else is imported",
+    "celeriac.worker.log": "logging.handlers takes a fifth of a MiB, and most workers log to standard error",
     "celeriac.worker.health": "web server and prometheus_client are loaded in the health process alone",
     "celeriac.cli": "the same: the pool is looked for before the program is imported",
     "celeriac.cli.greenlets": "the same: here it patches",

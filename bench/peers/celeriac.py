@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
+from importlib import import_module
 from itertools import repeat
+from typing import Any
 
 from celeriac import Celery, chain, chord, group
 from peers import work
@@ -24,17 +25,6 @@ def stamp_() -> int:
 
 
 @app.task
-async def nap_(seconds: float) -> int:
-    await asyncio.sleep(seconds)
-    return work.append()
-
-
-@app.task
-async def append_async() -> int:
-    return work.append()
-
-
-@app.task
 def spin_(seconds: float) -> int:
     return work.spin(seconds)
 
@@ -45,12 +35,20 @@ def swallow(data: str) -> int:
 
 
 def worker(processes: int, *options: str) -> list[str]:
-    command = [sys.executable, "-m", "celeriac", "-A", "peers.celeriac", "worker", "-l", "WARNING"]
-    return [*command, *(options or ("-c", str(processes)))]
+    return _command("peers.celeriac", *(options or ("-c", str(processes))))
 
 
 def coroutine_worker() -> list[str]:
-    return worker(1, "-P", "asyncio", "-c", "1000")
+    return _command("peers.celeriac_async", "-P", "asyncio", "-c", "1000")
+
+
+def _coroutines() -> Any:
+    # Only for who calls them: this file is also the app of a worker that has none.
+    return import_module("peers.celeriac_async")
+
+
+def _command(app_: str, *options: str) -> list[str]:
+    return [sys.executable, "-m", "celeriac", "-A", app_, "worker", "-l", "WARNING", *options]
 
 
 def enqueue(n: int) -> None:
@@ -67,7 +65,7 @@ def load_delayed(n: int, countdown: float) -> None:
 
 
 def load_async(n: int) -> None:
-    append_async.apply_many(repeat((), n))
+    _coroutines().append.apply_many(repeat((), n))
 
 
 def load_data(n: int, size: int) -> None:
@@ -111,7 +109,7 @@ def run_chain(n: int) -> None:
 
 
 def nap(n: int, seconds: float) -> None:
-    nap_.apply_many(repeat((seconds,), n))
+    _coroutines().nap.apply_many(repeat((seconds,), n))
 
 
 def spin(n: int, seconds: float) -> None:

@@ -15,12 +15,11 @@ from functools import cached_property
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
-from zoneinfo import ZoneInfo
 
 from celeriac import builtin, canvas, clock, current, logical, signals
 from celeriac import request as requests
 from celeriac.canvas import Signature
-from celeriac.clock import Clock
+from celeriac.clock import Clock, zone_named
 from celeriac.config import Settings, coerce, read_source
 from celeriac.connections import Connections, Ground
 from celeriac.control import Control
@@ -722,7 +721,7 @@ class Celery:
 
     def uses_utc_timezone(self) -> bool:
         """Whether its times are UTC."""
-        return self.timezone in (UTC, ZoneInfo("UTC"))
+        return self.timezone in (UTC, zone_named("UTC"))
 
     def now(self) -> datetime:
         """The time, in the app's time zone."""
@@ -731,7 +730,7 @@ class Celery:
     @property
     def timezone(self) -> tzinfo:
         """The time zone of naive times and of schedules."""
-        return ZoneInfo(self.conf.timezone) if self.conf.timezone else UTC
+        return zone_named(self.conf.timezone) if self.conf.timezone else UTC
 
     @cached_property
     def oid(self) -> str:

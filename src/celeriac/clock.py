@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 #: Gives epoch seconds.
 Clock = Callable[[], float]
 
 #: Epoch seconds.
 now: Clock = time.time
+
+
+def zone_named(name: str) -> tzinfo:
+    """The time zone of that name. ValueError, OSError or KeyError if there is none."""
+    # Only here: with its search for the files of all zones it takes a quarter of a MiB.
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)
 
 
 def utc_now() -> datetime:

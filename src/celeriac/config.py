@@ -19,8 +19,8 @@ from enum import IntEnum
 from inspect import isclass, ismodule, isroutine
 from types import FrameType
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from celeriac.clock import zone_named
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.nearest import nearest
 from celeriac.settings import OLD_NAMES, SETTINGS, Setting
@@ -373,7 +373,7 @@ def _checked(name: str, value: Any) -> Any:
 
 def _as_zone(value: Any) -> str:
     try:
-        return ZoneInfo(str(value)).key
+        return str(zone_named(str(value)))
     except (ValueError, OSError, KeyError):
         raise ImproperlyConfigured(
             f"timezone: there is no time zone {value!r}. A name is like Europe/Paris or UTC (on a system "

@@ -17,6 +17,8 @@ Converter = Callable[[Sequence[Any], Mapping[str, Any]], tuple[list[Any], dict[s
 
 def converter_of(function: Callable[..., Any]) -> Converter | None:
     """What turns decoded arguments into those that the annotations name; None if none needs it."""
+    if not _is_annotated(function):
+        return None
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -50,6 +52,16 @@ def converter_of(function: Callable[..., Any]) -> Converter | None:
             raise TypeError(f"argument {name!r} does not fit its annotation: {error}") from error
 
     return convert
+
+
+def _is_annotated(function: Callable[..., Any]) -> bool:
+    """Whether any parameter may be: what is not need not be looked at more closely, in each child anew."""
+    try:
+        return hasattr(function, "__wrapped__") or any(
+            name != "return" for name in getattr(function, "__annotations__", ())
+        )
+    except Exception:  # one of them cannot be evaluated: others may
+        return True
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -6,12 +6,11 @@ import base64
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from celeriac import aio, signals
-from celeriac.clock import Clock, to_datetime
+from celeriac.clock import Clock, to_datetime, zone_named
 from celeriac.config import Settings
 from celeriac.exceptions import EncodeError
 from celeriac.message import Message
@@ -331,7 +330,7 @@ def _moment(app: Sender, moment: Any) -> datetime:
     """A datetime without an offset is one of the app's time zone."""
     zone = app.conf.timezone
     if isinstance(moment, datetime) and moment.tzinfo is None and zone:
-        return moment.replace(tzinfo=ZoneInfo(str(zone)))
+        return moment.replace(tzinfo=zone_named(str(zone)))
     return to_datetime(moment, app.time())
 
 

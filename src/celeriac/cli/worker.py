@@ -14,7 +14,6 @@ from celeriac.cli.decide import decide
 from celeriac.cli.invocation import Invocation, pass_invocation
 from celeriac.cli.overrides import read_overrides
 from celeriac.cli.own_options import CommandWithOwnOptions, said_by_own, tell_preloaded
-from celeriac.cli.reloading import run_and_reload
 from celeriac.cli.unneeded import tell_unneeded
 from celeriac.cli.values import address, autoscale, concurrency, level, names, pool_name
 
@@ -123,6 +122,8 @@ def worker(ctx: click.Context, invocation: Invocation, /, overrides: tuple[str, 
     if said["reload"]:
         if said["detach"]:
             raise click.UsageError("--reload is for a terminal: leave out -D/--detach")
+        from celeriac.cli.reloading import run_and_reload
+
         sys.exit(run_and_reload())
     settings = read_overrides(overrides)
     tell_unneeded(ctx, invocation)

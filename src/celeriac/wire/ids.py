@@ -6,7 +6,6 @@ import os
 import socket
 import time
 from functools import cache, lru_cache
-from hashlib import blake2b
 
 
 def new_id() -> str:
@@ -28,6 +27,9 @@ def id_of_member(group_id: str, number: int) -> str:
 @lru_cache(maxsize=64)
 def head_of_members(group_id: str) -> str:
     """How the ids of all members begin: a UUID of version 8, whose last part is theirs."""
+    # Only here: hashlib loads OpenSSL.
+    from hashlib import blake2b
+
     digits = blake2b(group_id.encode(), digest_size=10).hexdigest()
     return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-a{digits[17:]}-"
 

@@ -10,7 +10,6 @@ import os
 import sys
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from logging.handlers import WatchedFileHandler
 from typing import Any, Literal, TextIO
 
 from celeriac import signals
@@ -87,7 +86,7 @@ class WorkerLogging:
         if path is None or path == self._path(0):
             return
         for position, (logger, handler) in enumerate(self._ours):
-            own = WatchedFileHandler(path, encoding="utf-8")
+            own = _open_file(path)
             own.setFormatter(handler.formatter)
             _replace(logger, handler, own)
             self._ours[position] = (logger, own)
@@ -176,7 +175,7 @@ class WorkerLogging:
         path = self._path(0)
         if path is None:
             return logging.StreamHandler(self._stream)
-        return WatchedFileHandler(path, encoding="utf-8")
+        return _open_file(path)
 
     def _path(self, index: int) -> str | None:
         return None if self._logfile is None else expand(self._logfile, self._nodename, index)
@@ -234,6 +233,13 @@ class JsonFormatter(logging.Formatter):
         if data is not None:
             line["data"] = data
         return _encode(line)
+
+
+def _open_file(path: str) -> logging.Handler:
+    # Only here: most workers log to standard error.
+    from logging.handlers import WatchedFileHandler
+
+    return WatchedFileHandler(path, encoding="utf-8")
 
 
 def name_process(name: str) -> None:

@@ -4,6 +4,7 @@ runs no task."""
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import select
@@ -110,6 +111,9 @@ class Supervisor:
         self._broker.consume(self._queues)
         self._heartbeat.start()
         self._pid = os.getpid()
+        # What exists now is shared with the children page by page: to look through it for garbage, here or
+        # there, would copy it.
+        gc.freeze()
         with _Signals(self._signals, self._at_once) as wake:
             self._vacant = dict.fromkeys(range(self._count), 0.0)
             while True:

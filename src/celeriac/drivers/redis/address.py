@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
@@ -45,8 +46,10 @@ class Address(msgspec.Struct, frozen=True):
         return f"{'rediss' if self.tls else 'redis'}://{host}:{self.port}/{self.db}"
 
 
+@lru_cache
 def parse(url: str) -> Address:
-    """Read a URL; a mistake in it is an ImproperlyConfigured that shows the right form."""
+    """Read a URL; a mistake in it is an ImproperlyConfigured that shows the right form. Each is read once: a
+    worker for all its children."""
     parts = urlsplit(url)
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = options.keys() - SSL_OPTIONS - OTHER_OPTIONS

@@ -11,7 +11,6 @@ import math
 import os
 import select
 import socket
-import ssl
 import struct
 import time
 import weakref
@@ -22,7 +21,6 @@ from hiredis import ProtocolError, PushNotification, Reader, ReplyError
 from hiredis import pack_command as _pack
 
 from celeriac.drivers.redis.address import Address
-from celeriac.drivers.redis.tls import explained, secure
 from celeriac.exceptions import OperationalError
 
 #: Bytes asked of the kernel at once; large enough for a batch of 64 small messages in one call.
@@ -280,10 +278,15 @@ class Connection:
             sock.settimeout(self.connect_timeout)
             sock.connect(address.path)
         else:
-            sock = socket.create_connection((address.host, address.port), self.connect_timeout)
+            # A name in bytes is not looked at by the codec for names that are not ASCII: a third of a MiB.
+            host = cast(str, address.host.encode()) if address.host.isascii() else address.host
+            sock = socket.create_connection((host, address.port), self.connect_timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             _keep_alive(sock)
             if address.tls:
+                # Only here: who speaks no TLS shall not pay for OpenSSL.
+                from celeriac.drivers.redis.tls import secure
+
                 return secure(sock, address, self.timeout)
         _limit_waiting(sock, self.timeout)
         return sock
@@ -383,8 +386,6 @@ def _refusal(what: str, reply: ReplyError) -> OperationalError:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError):
-        return explained(error)
     if isinstance(error, ConnectionRefusedError):
         return "Connection refused: does a Redis server run there?"
     if isinstance(error, socket.gaierror):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
+from pkgutil import get_data
 from typing import Any
 
 import msgspec
@@ -13,16 +12,35 @@ from hiredis import ReplyError
 from celeriac.drivers.redis.connection import Connection, checked, pack
 from celeriac.drivers.redis.keys import Keys
 
-_FOLDER = files("celeriac.drivers.redis") / "lua"
-_PRELUDE = (_FOLDER / "prelude.lua").read_text()
+try:
+    # The interpreter's own. hashlib loads OpenSSL, which takes each worker a MiB.
+    from _sha1 import sha1  # type: ignore[import-not-found,unused-ignore]
+except ImportError:
+    from hashlib import sha1
+
+
+def _text(name: str) -> str:
+    # Not importlib.resources, which loads zipfile, tempfile and shutil: another MiB.
+    text = get_data(__name__, f"lua/{name}.lua")
+    assert text is not None
+    return text.decode()
+
+
+_PRELUDE = _text("prelude")
 
 
 class Script:
     """One script; loads itself into a server that does not know it (any more)."""
 
     def __init__(self, name: str, prelude: str = _PRELUDE) -> None:
-        self.source = prelude + (_FOLDER / f"{name}.lua").read_text()
-        self.digest = hashlib.sha1(self.source.encode()).hexdigest()
+        self._prelude = prelude
+        self._text = _text(name)
+        self.digest: str = sha1(self.source.encode()).hexdigest()
+
+    @property
+    def source(self) -> str:
+        """All of it, as Redis wants it; put together when it is sent, which is once a server."""
+        return self._prelude + self._text
 
     def packed(self, keys: list[str], *arguments: Any) -> bytes:
         """The command as it goes over the wire."""
@@ -87,7 +105,7 @@ def names(keys: Keys) -> bytes:
     )
 
 
-_COUNTING = _PRELUDE + (_FOLDER / "count.lua").read_text()
+_COUNTING = _PRELUDE + _text("count")
 
 TURN = Script("turn", prelude=_COUNTING)
 PUBLISH = Script("publish")

@@ -104,6 +104,8 @@ class TlsStream:
                 awaited = select.POLLIN
             except ssl.SSLWantWriteError:
                 awaited = select.POLLOUT
+            except ssl.SSLError as error:
+                raise ConnectionError(explained(error)) from error
             poll = select.poll()
             poll.register(self._socket, awaited)
             left = None if deadline is None else deadline - time.monotonic()
@@ -119,6 +121,8 @@ def secure(sock: socket.socket, address: Address, timeout: float) -> TlsStream:
         sock.close()
         if isinstance(error, TimeoutError):
             raise TimeoutError(f"no answer to our offer of TLS; {_NO_TLS}") from error
+        if isinstance(error, ssl.SSLError):
+            raise ConnectionError(explained(error)) from error
         raise
     return TlsStream(secured, timeout)
 
