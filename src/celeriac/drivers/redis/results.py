@@ -24,7 +24,7 @@ from celeriac.ports import Watch
 T = TypeVar("T")
 
 #: Seconds between a lost watch and the next try, from the first to the longest.
-PAUSES = (0.01, 0.05, 0.2, 0.5, 1.0)
+PAUSES = (0.0, 0.01, 0.05, 0.2, 0.5, 1.0)
 
 
 class RedisResults:
