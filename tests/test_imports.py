@@ -55,7 +55,7 @@ LATE_IMPORTS = {
     "celeriac.app": "reporting reads the metadata of packages, a tenth of the time of importing us",
     "celeriac.worker.job": "the same: a worker without async tasks",
     "celeriac.worker.inline": "the same",
-    "celeriac.worker.living": "a child loads the runner of its pool alone; gevent is optional",
+    "celeriac.worker.making": "a child loads the runner of its pool alone; gevent is optional",
     "celeriac.worker.start": "a worker without -B shall not pay for schedules",
     "celeriac.checking": "an app without periodic tasks shall not pay for schedules",
     "celeriac.cli.beat": "our own scheduler needs nothing of the classes that others subclass",

@@ -69,4 +69,4 @@ def test_six_frames_lie_between_the_life_of_a_child_and_a_plain_task(redis_db: s
         names = stand.send("steps.steps").get(timeout=20)
     finally:
         stand.close()
-    assert names.index("Household.live") < 6, names
+    assert names.index("live") < 6, names

@@ -14,7 +14,7 @@ from celeriac import Celery, signals
 from celeriac.exceptions import OperationalError
 from celeriac.routing import Router
 from celeriac.signals import Signal
-from celeriac.worker.living import Household
+from celeriac.worker.household import Household
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.presence import LONGEST_WAIT
 from celeriac.worker.slots import Slots

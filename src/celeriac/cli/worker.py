@@ -129,7 +129,7 @@ def worker(ctx: click.Context, invocation: Invocation, /, overrides: tuple[str, 
     tell_unneeded(ctx, invocation)
     # Only now: neither --help nor `multi` shall wait for the engine.
     from celeriac.worker import banner
-    from celeriac.worker.living import RESTART
+    from celeriac.worker.household import RESTART
     from celeriac.worker.start import run
 
     again = begun_again()

@@ -23,7 +23,8 @@ from celeriac.signals import Signal
 from celeriac.testing.tasks import ping
 from celeriac.worker.child import Child, Plan
 from celeriac.worker.heartbeat import Heartbeat
-from celeriac.worker.living import Household
+from celeriac.worker.household import Household
+from celeriac.worker.making import make_child, make_life
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.slots import Slots
@@ -82,7 +83,8 @@ class ThreadWorker:
         node = node_name(self.hostname)
         self._broker = broker = self.app.open_worker_broker()
         broker.consume(queues)
-        heartbeat = Heartbeat(broker, node, household.options.lease, household.judge, household.served)
+        judge, lease = household.postmortem.judge, household.options.lease
+        heartbeat = Heartbeat(broker, node, lease, judge, household.served)
         heartbeat.start()
         heartbeat.beat()
         plan = Plan(
@@ -90,14 +92,14 @@ class ThreadWorker:
             owner=owner_name(node, "thread", self._rooms),
             hostname=self.hostname,
             queues=queues,
-            lease=household.options.lease,
+            lease=lease,
             pool=household.options.pool,
             rooms=self._rooms,
         )
         slot = household.slots.slot(0)
         slot.clear()
         slot.pid = os.getpid()
-        self._child = household.child(household.life(plan, slot, ready=self._ready.set))
+        self._child = make_child(make_life(household, plan, slot, ready=self._ready.set))
         self._threads = [
             threading.Thread(
                 target=self._live, args=(self._child,), name="celeriac-test-worker", daemon=True

@@ -20,7 +20,8 @@ from celeriac.worker import banner, originals, stacks
 from celeriac.worker.child import Child, ColdStop, Plan
 from celeriac.worker.health import Health
 from celeriac.worker.heartbeat import Heartbeat
-from celeriac.worker.living import RESTART, Household, meaning_of
+from celeriac.worker.household import RESTART, Household, meaning_of
+from celeriac.worker.making import make_child, make_life
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.node import Place, Running
 from celeriac.worker.orders import Obedience
@@ -81,7 +82,7 @@ class Solo:
             self._broker,
             self._node,
             options.lease,
-            self._household.judge,
+            self._household.postmortem.judge,
             self._household.served,
             self._distrust,
             lambda: (self._owner,) if self._owner else (),
@@ -138,8 +139,8 @@ class Solo:
         if self._household.meters is not None and self._lives == 1:
             self._household.meters.listen(0)
         self.totals.take(0)
-        life = self._household.life(plan, slot, ready=self._say_ready)
-        child = self._household.child(life)
+        life = make_life(self._household, plan, slot, ready=self._say_ready)
+        child = make_child(life)
         self._child = child
         self._stop_child = child.stop
         self._child_broker = life.broker

@@ -19,7 +19,8 @@ def main() -> int:
         monkey.patch_all()
     # Only now, because importing them imports what gevent patches.
     from celeriac.worker.finding import find_app
-    from celeriac.worker.living import Household
+    from celeriac.worker.household import Household
+    from celeriac.worker.living import live
     from celeriac.worker.slots import Slots
 
     app = find_app(order.options.app_spec or "")
@@ -29,7 +30,7 @@ def main() -> int:
     household = Household(app, order.options, slots, order.limits, order.meters, order.totals)
     household.import_app()
     household.start_logging()
-    return household.live(order.plan, order.index, order.lines)
+    return live(household, order.plan, order.index, order.lines)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from celeriac.worker import banner
 from celeriac.worker.banner import Station
 from celeriac.worker.companion import Companion
 from celeriac.worker.health import Health
-from celeriac.worker.living import Household
+from celeriac.worker.household import Household
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.pidfile import pidfile
 from celeriac.worker.slots import Slots

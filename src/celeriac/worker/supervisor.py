@@ -11,6 +11,7 @@ import select
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -22,9 +23,10 @@ from celeriac.worker import autoscale, banner, births, originals, stacks
 from celeriac.worker.autoscale import Autoscaler
 from celeriac.worker.child import Plan
 from celeriac.worker.health import Health
-from celeriac.worker.heartbeat import PAUSE, Heartbeat
+from celeriac.worker.heartbeat import PAUSE, Heartbeat, Judge
+from celeriac.worker.household import RESTART, Household, meaning_of
 from celeriac.worker.kin import Kin
-from celeriac.worker.living import FENCED, LIMITS, READY, RESTART, Household, meaning_of
+from celeriac.worker.living import FENCED, LIMITS, READY, live
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.node import Place, Running
 from celeriac.worker.orders import DISTRUST, STACKS, packed
@@ -59,7 +61,7 @@ class Supervisor:
             broker,
             self._node,
             self._options.lease,
-            household.judge,
+            household.postmortem.judge,
             household.served,
             self._tell_distrust,
             self._owners,
@@ -103,8 +105,8 @@ class Supervisor:
         self.totals = household.totals
         self.started_at = time.time()
         self._presence = Presence(self)
-        household.lost = self._presence.tell_of_lost
-        household.terminated = self._presence.tell_of_terminated
+        household.postmortem.lost = self._presence.tell_of_lost
+        household.postmortem.terminated = self._presence.tell_of_terminated
 
     def run(self) -> int:
         """Supervise until told to stop; returns the exit code."""
@@ -342,7 +344,7 @@ class Supervisor:
             inherited = [ours.down, ours.up, *self._lines()]
             if household.health is not None:
                 inherited.append(household.health.descriptor)
-            pid = births.fork(household.live, plan, index, theirs, inherited)
+            pid = births.fork(partial(live, household), plan, index, theirs, inherited)
         os.close(theirs.down)
         os.close(theirs.up)
         self._kin[pid] = kin = Kin(pid, index, plan, slot, ours)
@@ -463,18 +465,19 @@ class Supervisor:
             self._estates.pop(0)
 
     def _settle(self, kin: Kin, how: str) -> None:
-        owner = kin.plan.owner
+        judge = self._judge_of(kin)
+        count = self._heartbeat.take_over(kin.plan.owner, kin.begun, how, judge)
+        if count and judge is None:
+            logger.warning(banner.RESTORING, count)
+
+    def _judge_of(self, kin: Kin) -> Judge | None:
+        """Who judges the claims of one that we killed; None if it died by itself."""
+        postmortem = self._household.postmortem
         if kin.overran is not None:
-            self._heartbeat.take_over(owner, kin.begun, how, self._household.judge_overrun(kin.overran))
-        elif kin.terminated is not None:
-            judge = self._household.judge_terminated(kin.terminated)
-            self._heartbeat.take_over(owner, kin.begun, how, judge)
-        elif self._killed or kin.fenced:
-            self._heartbeat.take_over(owner, kin.begun, how, self._household.judge_stopped)
-        else:
-            count = self._heartbeat.take_over(owner, kin.begun, how)
-            if count:
-                logger.warning(banner.RESTORING, count)
+            return postmortem.judge_overrun(kin.overran)
+        if kin.terminated is not None:
+            return postmortem.judge_terminated(kin.terminated)
+        return postmortem.judge_stopped if self._killed or kin.fenced else None
 
     def _relieve(self) -> float:
         """Seconds until the next look at who may be held up."""
