@@ -8,7 +8,7 @@ import time
 import redis
 
 from celeriac import Celery
-from celeriac.drivers.redis.ear import SILENCE
+from celeriac.drivers.redis.pulse import SILENCE
 from chaos.stage import Opened, RedisStore, until
 from chaos.waiters import all_wait
 

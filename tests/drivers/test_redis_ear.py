@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import closing
 
+import pytest
+
 from celeriac.drivers import opening
+from celeriac.drivers.redis import pulse
+from celeriac.exceptions import OperationalError
 from celeriac.message import Result
 from celeriac.waiting import Waiting
+from proxy import Proxy
+from services import RedisServer
 
 
 def readers() -> int:
@@ -31,3 +38,17 @@ def test_the_first_who_waits_reads_by_itself_and_the_second_lets_a_thread_read(r
             return (payload,)
 
         assert waiting.wait(["first"], and_then_one_more, 10) == b"done"
+
+
+def test_who_waits_alone_finds_out_that_the_server_is_gone(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "SILENCE", 0.05)
+    with Proxy(redis_server.port) as proxy, closing(opening.open_results(proxy.url)) as store:
+        ear = store.ear()
+        assert ear is not None
+        with ear:
+            ear.listen(["never"])
+            proxy.swallow()
+            with pytest.raises(OperationalError, match=r"silent for 0\.1 s"):
+                ear.hear(time.monotonic() + 10)

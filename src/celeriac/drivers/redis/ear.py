@@ -16,10 +16,8 @@ from hiredis import PushNotification
 
 from celeriac.drivers.redis.connection import Connection, pack
 from celeriac.drivers.redis.keys import Keys
+from celeriac.drivers.redis.pulse import Pulse
 from celeriac.exceptions import OperationalError
-
-#: Seconds without a word after which it asks whether the server is still there, and then for its answer.
-SILENCE = 2.0
 
 
 class RedisEar:
@@ -39,25 +37,23 @@ class RedisEar:
         return found
 
     def hear(self, deadline: float) -> tuple[str, bytes] | None:
-        connection, asked = self._connection, False
+        connection, pulse = self._connection, Pulse(self._connection, self._ask)
         while True:
             while connection.notices:
                 kind, channel, payload = connection.notices.pop(0)
                 # Farewells to what was awaited before come late.
                 if kind == b"message" and (key := channel.decode()) in self._awaited:
                     return self._keys.id_of(key), payload
-            if connection.has_more(min(SILENCE, deadline - time.monotonic())):
-                asked = False
+            if pulse.arrives(deadline - time.monotonic()):
                 said = connection.read_any()
                 if isinstance(said, PushNotification):
                     connection.notices.append(said)
             elif time.monotonic() >= deadline:
                 return None
-            elif asked:
-                raise connection.lost(TimeoutError(f"silent for {2 * SILENCE:g} s"))
-            else:
-                connection.send(pack("PING"))
-                asked = True
+
+    def _ask(self) -> bool:
+        self._connection.send(pack("PING"))
+        return True
 
     def __enter__(self) -> Self:
         return self

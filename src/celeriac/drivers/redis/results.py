@@ -14,8 +14,9 @@ from weakref import WeakSet
 from hiredis import PushNotification, ReplyError
 
 from celeriac.drivers.redis.connection import Connection, ServerError, pack
-from celeriac.drivers.redis.ear import SILENCE, RedisEar
+from celeriac.drivers.redis.ear import RedisEar
 from celeriac.drivers.redis.keys import Keys
+from celeriac.drivers.redis.pulse import SILENCE, Pulse
 from celeriac.drivers.redis.scripts import PUSH, UPDATE
 from celeriac.exceptions import OperationalError
 from celeriac.message import STREAM_MARK, Result
@@ -267,25 +268,25 @@ class RedisWatch:
             answer.fail(error)
 
     def _listen(self) -> None:
-        connection = self._connection
-        asked = False
+        connection, pulse = self._connection, Pulse(self._connection, self._ping)
         while not self._closed:
-            if not connection.has_more(SILENCE):
-                if asked:
-                    raise connection.lost(TimeoutError(f"silent for {2 * SILENCE:g} s"))
-                if self._watched:
-                    with self._changed:
-                        self._answers.append(_Answer())
-                        connection.say(pack("PING"))
-                    asked = True
+            if not pulse.arrives(SILENCE):
                 continue
-            asked = False
             reply = connection.read_any()
             if isinstance(reply, PushNotification):
                 if reply[0] == b"message":
                     self._tell(self._keys.id_of(reply[1].decode()), reply[2])
             else:
                 self._answers.popleft().give(reply)
+
+    def _ping(self) -> bool:
+        """Only while somebody waits: otherwise it does not matter who is there."""
+        if not self._watched:
+            return False
+        with self._changed:
+            self._answers.append(_Answer())
+            self._connection.say(pack("PING"))
+        return True
 
     def _tell_all(self, ids: Sequence[str], payloads: Sequence[bytes | None]) -> None:
         for id, payload in zip(ids, payloads, strict=True):
