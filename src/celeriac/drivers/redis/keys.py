@@ -62,10 +62,12 @@ class Keys:
         self.our_bindings = ours + "bindings:"
         #: set of the keys of chords of whose headers a part is sent and a part is to come
         self.headers = ours + "headers"
+        #: set of the keys of chords of which some members were counted, and not in stock Celery's keys
+        self.chords = ours + "chords"
         #: per producer connection: number of its last publish
         self.sent = ours + "sent:"
         self.result = result_prefix + "celery-task-meta-"
-        #: a saved group; with .j, .d, .s, .t, .b, .o, .c what is counted of a chord, see count.lua
+        #: a saved group; with .p, .j, .d, .s, .t, .b, .o, .c what is counted of a chord, see count.lua
         self.group = result_prefix + "celery-taskset-meta-"
 
         #: the last number of a stream; with .parts the stream itself

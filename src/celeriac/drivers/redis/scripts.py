@@ -101,6 +101,7 @@ def names(keys: Keys) -> bytes:
             keys.paused,
             keys.batches,
             keys.headers,
+            keys.chords,
         )
     )
 

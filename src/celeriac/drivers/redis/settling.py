@@ -17,6 +17,8 @@ FIRST_FLAT = 6
 
 _WITHOUT_BRACKETS = str.maketrans("[]", "()")
 _encode = msgspec.msgpack.encode
+#: In an item: what stands before the id of a member, and after that of one that ended well.
+_BEFORE_ID, _SUCCEEDED = len('[1, "'), b'", "SUCCESS", '
 
 #: Keys, results, members of chords and payloads, as they are.
 Flat = list[str | bytes | int]
@@ -55,7 +57,7 @@ def packed_outcomes(
             counted.append(counts[0])
     ttl = str(int(seconds * 1000)) if seconds else ""
     results = len(flat) // 2
-    members = [(told[-1], _tell(told, flat), len(told)) for told in by_chord(counted)]
+    members = [(told[-1], _tell(told, flat), len(told)) for told in by_chord(counted)] if counted else ()
     tables = _Tables(keys, owner, holding, FIRST_FLAT + len(flat), with_results)
     for last, place, number in members:
         tables.chord(last)[-4:] = place, number, last.member, last.root
@@ -66,13 +68,30 @@ def packed_outcomes(
 
 
 def _tell(counted: list[Count], flat: Flat) -> int:
-    """Add members of one chord, as count.lua takes them; returns where the first stands."""
-    place = FIRST_FLAT + len(flat)
-    flat += [f"{count.member}:{count.index}" for count in counted]
+    """Add members of one chord as a run, as count.lua takes it; returns where it stands."""
+    # Of MessagePack's kinds of bytes Redis knows only text.
+    run: list[list[Any]] = []
+    stretch: list[Any] = []
+    ids: list[str] = []
+    following = -1
     for count in counted:
-        flat.append(count.index)
-        flat.append(count.item)
-    return place
+        index, member, item = count.index, count.member, count.item
+        at = _BEFORE_ID + len(member)
+        if item[at : at + len(_SUCCEEDED)] != _SUCCEEDED:
+            run.append([index, False, item.decode()])
+            continue
+        if index != following:
+            if ids:
+                stretch[1] = "\n".join(ids)
+            stretch, ids = [index, ""], []
+            run.append(stretch)
+        ids.append(member)
+        stretch.append(item[at + len(_SUCCEEDED) : -1].decode())
+        following = index + 1
+    if ids:
+        stretch[1] = "\n".join(ids)
+    flat.append(_encode(run))
+    return FIRST_FLAT + len(flat) - 1
 
 
 class _Tables:

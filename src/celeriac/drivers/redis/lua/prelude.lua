@@ -9,6 +9,7 @@ local CLAIMS, OWNERS, NODES, DELAYED, BELL = NAMES[1], NAMES[2], NAMES[3], NAMES
 local LETTERS, LETTER_TIMES, LETTER_COUNTS, QUEUES = NAMES[6], NAMES[7], NAMES[8], NAMES[9]
 local LOOKOUT, PREFIX_LENGTH, REVOKED = NAMES[10], NAMES[11], NAMES[12]
 local LISTENED, BINDINGS, PAUSED, BATCHES, HEADERS = NAMES[13], NAMES[14], NAMES[15], NAMES[16], NAMES[17]
+local CHORDS = NAMES[18]
 
 -- Tokens that may lie in one bell: enough to wake a small crowd, who then wake the rest; more would only be stale.
 local MOST_TOKENS = 8

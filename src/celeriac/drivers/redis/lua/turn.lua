@@ -11,8 +11,8 @@
 --          reason, id, more results, counts (count.lua)} with results {key, payload, ttl in ms or 0} and follow-ups as prelude's
 --          send() takes them; a payload stands there as its index in ARGV, for payloads may be any bytes. Then an array of the chords
 --          in which something is counted (count.lua); a count is {place of its chord there, id, id of its root, index, item}.
---          Behind what count.lua says a chord has {first index in ARGV of its members that come with plain acks, how many they are,
---          id of the last of them, id of its root}
+--          Behind what count.lua says a chord has {index in ARGV of the run of its members that come with plain acks, how many they
+--          are, id of the last of them, id of its root}
 -- ARGV[6..] key and payload of the results of plain acks, in turn; then the members that come with them; then the payloads of ARGV[5]
 -- The caller sends outcomes only of claims that it holds, and nobody but the owner can drop one, so it is enough to check
 -- the owner. Plain acks go flat, and so do the members of chords that end with one: tables and single deletes cost more than the
@@ -168,23 +168,18 @@ for _, outcome in ipairs(others[1]) do
   end
 end
 
--- Members as `count` wants them told, so many that Lua can spread them as arguments; what they set off is sent.
-local function tally(chord, told, from, size, last, root)
-  local messages, holes = count(chord, told, from, size, last, root)
+-- What a run of members sets off is sent.
+local function tally(chord, packed, size, last, root)
+  local messages, holes = count(chord, packed, size, last, root)
   for _, message in ipairs(messages) do follow(message, fill(ARGV[message[4]], holes)) end
 end
 
 for place, chord in ipairs(others[2]) do
-  tally(chord, ARGV, chord[7], chord[8], chord[9], chord[10])
-  local members = counted[place] or {}
-  for from = 1, #members, 1000 do
-    local told, upto = {}, math.min(from + 999, #members)
-    for i = from, upto do told[#told + 1] = members[i][2] .. ':' .. members[i][4] end
-    for i = from, upto do
-      told[#told + 1] = string.format('%.0f', members[i][4])
-      told[#told + 1] = ARGV[members[i][5]]
-    end
-    tally(chord, told, 1, upto - from + 1, members[upto][2], members[upto][3])
+  if chord[8] > 0 then tally(chord, ARGV[chord[7]], chord[8], chord[9], chord[10]) end
+  local members, run = counted[place], {}
+  if members then
+    for i, member in ipairs(members) do run[i] = {member[4], false, ARGV[member[5]]} end
+    tally(chord, cmsgpack.pack(run), #members, members[#members][2], members[#members][3])
   end
 end
 
