@@ -53,7 +53,7 @@ LATE_IMPORTS = {
     "celeriac.drivers.redis.connection": "OpenSSL is for who speaks TLS",
     "celeriac.graph": "graphs are sorted once in a while, results are in every program",
     "celeriac.app": "reporting reads the metadata of packages, a tenth of the time of importing us",
-    "celeriac.worker.job": "the same: a worker without async tasks",
+    "celeriac.worker.errors": "the same: a worker without async tasks",
     "celeriac.worker.inline": "the same",
     "celeriac.worker.making": "a child loads the runner of its pool alone; gevent is optional",
     "celeriac.worker.start": "a worker without -B shall not pay for schedules",

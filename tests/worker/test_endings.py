@@ -15,7 +15,9 @@ from celeriac.exceptions import TimeLimitExceeded, WorkerLostError
 from celeriac.message import Claim, Fate, Outcome
 from celeriac.wire.packing import pack
 from celeriac.wire.task import unpack
-from celeriac.worker.endings import Endings, explained, in_a_fork
+from celeriac.worker.aside import in_a_fork
+from celeriac.worker.endings import Endings
+from celeriac.worker.errors import explained
 from celeriac.worker.lost import judge_lost
 
 NOW = 1_700_000_000.5

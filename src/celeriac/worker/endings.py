@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from inspect import iscoroutine
-from types import TracebackType
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +15,6 @@ from celeriac import request as requests
 from celeriac.app import Celery
 from celeriac.canvas import counting
 from celeriac.canvas.signature import as_signature
-from celeriac.einfo import ExceptionInfo, traceback_of
 from celeriac.exceptions import CeleriacError, ChordError, EncodeError, TaskRevokedError
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
@@ -27,14 +23,12 @@ from celeriac.wire.compression import in_units
 from celeriac.wire.result import decode_exception, encode_result, encode_success
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack, unpack_identity
+from celeriac.worker import loglines
+from celeriac.worker.aside import at_once, in_a_fork
+from celeriac.worker.errors import explained
 from celeriac.worker.habits import Habits
 
 _log = logging.getLogger("celery.app.trace")
-
-#: Seconds that code of the user may take to hear of a failure, in a process that nobody watches.
-ASIDE_LIMIT = 300
-
-LOG_FAILURE = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
 
 
 class Endings:
@@ -55,7 +49,7 @@ class Endings:
         self._hostname = hostname
         self._now = now
         #: A supervisor runs none itself: who wants to hear of a failure does so in a process of its own.
-        self._aside = _at_once if runs_user_code else in_a_fork
+        self._aside = at_once if runs_user_code else in_a_fork
         conf = app.conf
         self._on = bool(app.result_url)
         #: The second that `_date` wrote last, and its text.
@@ -172,14 +166,7 @@ class Endings:
                 if len(sent) < len(ended.errbacks):
                     self._aside(partial(canvas.call_errbacks, self._app, ended, error, None))
         first = next((failing.request for failing in failing_ones if failing.tells), request)
-        data = {
-            "id": first.id,
-            "name": first.task,
-            "hostname": self._hostname,
-            "description": "raised unexpected",
-            "exc": safe_repr(error),
-        }
-        _log.error(LOG_FAILURE, data, extra={"data": data})
+        self._log_failure(first.id, first.task, error)
         return Outcome(
             claim.number, Fate.ACKED, None, tuple(follow_ups), also=tuple(results), counts=tuple(counts)
         )
@@ -202,14 +189,7 @@ class Endings:
         follow_ups = canvas.error_follow_ups(self._app, request, error)
         if self._somebody_listens(request, follow_ups):
             self._aside(partial(self._tell_of_failure, request, error))
-        data = {
-            "id": request.id,
-            "name": request.shadow or request.task,
-            "hostname": self._hostname,
-            "description": "raised unexpected",
-            "exc": safe_repr(error),
-        }
-        _log.error(LOG_FAILURE, data, extra={"data": data})
+        self._log_failure(request.id, request.shadow or request.task, error)
         if self._lost is not None:
             self._lost(request, error)
         result = self.failure(request, error)
@@ -318,6 +298,10 @@ class Endings:
             f"({in_units(self._max_bytes)}); store it elsewhere and return where it is"
         )
 
+    def _log_failure(self, id: str | None, name: str | None, error: BaseException) -> None:
+        data = {"id": id, "name": name, "hostname": self._hostname, "exc": safe_repr(error)}
+        loglines.tell_end(logging.ERROR, loglines.FAILURE, data | {"description": "raised unexpected"})
+
     def _date(self) -> str:
         """Now as ISO 8601; the part before the fraction is worked out once a second."""
         now = self._now()
@@ -344,35 +328,6 @@ class Endings:
         }
 
 
-def _at_once(work: Callable[[], object]) -> None:
-    work()
-
-
-def in_a_fork(work: Callable[[], object]) -> None:
-    """Run code of the user in a process of its own, which nobody waits for: whatever it does, we go on."""
-    child = os.fork()
-    if child:
-        os.waitpid(child, 0)
-        return
-    # A grandchild does the work: its end is nothing that we have to reap.
-    try:
-        if os.fork() == 0:
-            _forget_signals()
-            signal.alarm(ASIDE_LIMIT)
-            work()
-    except BaseException:
-        _log.exception("code that wanted to hear of a failed task failed")
-    finally:
-        os._exit(0)
-
-
-def _forget_signals() -> None:
-    # Ctrl-C reaches every process of the terminal, and the supervisor's handler must not count it twice.
-    signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGALRM):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def _call(handler: Callable[..., Any], *arguments: Any) -> None:
     try:
         answer = handler(*arguments)
@@ -380,17 +335,3 @@ def _call(handler: Callable[..., Any], *arguments: Any) -> None:
             aio.run(answer)
     except Exception:
         _log.exception("handler %s raised", getattr(handler, "__qualname__", handler))
-
-
-def explained(error: BaseException, internal: bool = False) -> ExceptionInfo:
-    """The error with its traceback, from the first line on that is the user's."""
-    # Set the way that no class can turn into something else.
-    BaseException.with_traceback(error, users_part(traceback_of(error)))
-    return ExceptionInfo(error, internal)
-
-
-def users_part(tb: TracebackType | None) -> TracebackType | None:
-    """A traceback from the first line on that is the user's; None if none is."""
-    while tb is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("celeriac.worker."):
-        tb = tb.tb_next
-    return tb

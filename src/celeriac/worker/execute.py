@@ -34,18 +34,17 @@ from celeriac.revoking import stamps_as_ids
 from celeriac.wire.compression import in_units
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack
+from celeriac.worker import loglines
 from celeriac.worker.endings import Endings
 from celeriac.worker.habits import Habits
-from celeriac.worker.job import LOG_REVOKED, Job, Surroundings
+from celeriac.worker.job import Job, Surroundings
 from celeriac.worker.limits import Limits
+from celeriac.worker.loglines import arrivals
 from celeriac.worker.lost import death_note, killed_too_often, lost_error
 
 __all__ = ["Executor", "Job"]
 
-_arrivals = logging.getLogger("celery.worker.strategy")
 _refusals = logging.getLogger("celery.worker.consumer.consumer")
-
-LOG_RECEIVED = "Task %(name)s[%(id)s] received"
 
 #: Seconds between two loud words about one unknown task name.
 _PATIENCE = 60.0
@@ -117,8 +116,8 @@ class Executor:
             return self._killer(claim)
         # Before all that puts it off: it must not wait, for a date or its module, until the store forgets.
         if message.id in self.revoked or (message.stamped_headers and self._has_revoked_stamp(message)):
-            if _arrivals.isEnabledFor(logging.INFO):
-                _log_arrival(message)
+            if arrivals.isEnabledFor(logging.INFO):
+                loglines.tell_arrival(message)
             return self._revoked(claim, message, "revoked")
         try:
             eta = None if message.eta is None else moment_of(message.eta)
@@ -141,8 +140,8 @@ class Executor:
             moment = self._limits.admit(name, habits.interval, self.now())
             if moment is not None:
                 return Outcome(claim.number, Fate.DEFERRED, eta=moment)
-        if _arrivals.isEnabledFor(logging.INFO):
-            _log_arrival(message)
+        if arrivals.isEnabledFor(logging.INFO):
+            loglines.tell_arrival(message)
         if expired:
             return self._revoked(claim, message, "expired")
         try:
@@ -235,7 +234,7 @@ class Executor:
 
     def _revoked(self, claim: Claim, message: TaskMessage, why: str) -> Outcome:
         """The task need not be known here."""
-        _arrivals.info(LOG_REVOKED, message.name, message.id)
+        loglines.tell_revoked(message.name, message.id)
         task = self._tasks.get(message.name)
         ended = self.endings.request_of(claim, message)
         if task is not None and task.ignore_result and not ended.ignore_result:
@@ -245,12 +244,6 @@ class Executor:
                 task, request=ended, terminated=False, signum=None, expired=why == "expired"
             )
         return self.endings.revoked(claim, ended, TaskRevokedError(why))
-
-
-def _log_arrival(message: TaskMessage) -> None:
-    name = message.shadow or message.name
-    data = {"id": message.id, "name": name, "args": message.argsrepr, "kwargs": message.kwargsrepr}
-    _arrivals.info(LOG_RECEIVED, data, extra={"data": data})
 
 
 def _says_nothing_of_results(message: TaskMessage) -> bool:

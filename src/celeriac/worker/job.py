@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from inspect import isawaitable
 from types import CoroutineType
@@ -15,7 +14,6 @@ from celeriac.app import Celery
 from celeriac.canvas import counting
 from celeriac.einfo import ExceptionInfo, as_raised
 from celeriac.exceptions import (
-    EncodeError,
     Ignore,
     Reject,
     Retry,
@@ -23,31 +21,17 @@ from celeriac.exceptions import (
     TaskRevokedError,
     Terminated,
     TimeLimitExceeded,
-    WorkerShutdown,
-    WorkerTerminate,
 )
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.middleware import Run, pass_through
 from celeriac.request import Request
 from celeriac.wire.saferepr import safe_repr
-from celeriac.worker import printed
-from celeriac.worker.endings import LOG_FAILURE, Endings, explained, users_part
+from celeriac.worker import loglines, printed
+from celeriac.worker.endings import Endings
+from celeriac.worker.errors import as_encode_error, concerns_the_worker, explained, meaning, text_of
 from celeriac.worker.habits import Habits, Limits
+from celeriac.worker.loglines import ends
 from celeriac.worker.story import Step, Story, adrive, drive, tell
-
-# Operators filter and count by these names and lines: they are Celery's, to the letter.
-_arrivals = logging.getLogger("celery.worker.strategy")
-_ends = logging.getLogger("celery.app.trace")
-_limits = logging.getLogger("celery.worker.request")
-
-LOG_SUCCESS = "Task %(name)s[%(id)s] succeeded in %(runtime)ss: %(return_value)s"
-LOG_INTERNAL_ERROR = "Task %(name)s[%(id)s] %(description)s: %(exc)s"
-LOG_IGNORED = "Task %(name)s[%(id)s] %(description)s"
-LOG_REJECTED = "Task %(name)s[%(id)s] %(exc)s"
-LOG_RETRY = "Task %(name)s[%(id)s] retry: %(exc)s"
-LOG_SOFT_LIMIT = "Soft time limit (%ss) exceeded for %s[%s]"
-LOG_HARD_LIMIT = "Hard time limit (%ss) exceeded for %s[%s]"
-LOG_REVOKED = "Discarding revoked task: %s[%s]"
 
 #: Yields what has to be awaited, and ends with what the task gave.
 Call = Generator[Awaitable[Any], Any, Any]
@@ -84,7 +68,7 @@ class Surroundings:
             signals.task_prerun.receivers
             or signals.task_success.receivers
             or signals.task_postrun.receivers
-            or _ends.isEnabledFor(logging.INFO)
+            or ends.isEnabledFor(logging.INFO)
         )
 
 
@@ -150,11 +134,7 @@ class Job:
 
     def tell_of_limit(self, *, hard: bool = False) -> None:
         """Log that it overran; for the thread that watches over it."""
-        soft_limit, hard_limit = self.time_limits
-        if hard:
-            _limits.error(LOG_HARD_LIMIT, hard_limit, self.name, self.id)
-        else:
-            _limits.warning(LOG_SOFT_LIMIT, soft_limit, self.name, self.id)
+        loglines.tell_overrun(self.name, self.id, self.time_limits[hard], hard=hard)
 
     def fail(self, error: BaseException) -> Outcome:
         """The outcome of a task that was ended from outside: its limit was over, it was terminated."""
@@ -178,7 +158,7 @@ class Job:
                     self.running = False
                 except BaseException as error:
                     self.running = False
-                    if _concerns_the_worker(error):
+                    if concerns_the_worker(error):
                         raise
                     return self._safely(self._judge(error))
                 if isinstance(value, _NOT_YET_A_VALUE):
@@ -190,7 +170,7 @@ class Job:
                     result = self._endings.success(made, value)
                     return Outcome(self.claim.number, Fate.ACKED, result, (), (), counts)
                 except Exception as error:
-                    return self._safely(self._failed(_as_encode_error(error)))
+                    return self._safely(self._failed(as_encode_error(error)))
             finally:
                 if printed.unfinished:
                     printed.finish_lines()
@@ -216,7 +196,7 @@ class Job:
             except BaseException as raised:
                 self.running = False
                 error = as_raised(raised)
-                if _concerns_the_worker(error):
+                if concerns_the_worker(error):
                     raise
                 return (yield from self._judge(error))
             if isinstance(value, Retry):  # `return self.retry(throw=False)`
@@ -241,7 +221,7 @@ class Job:
             save(result)
         except Exception as error:
             # Nobody's work depends on it; the true result comes with the outcome.
-            _ends.warning("Task %s[%s]: its STARTED state was not stored: %s", self.name, self.id, error)
+            ends.warning("Task %s[%s]: its STARTED state was not stored: %s", self.name, self.id, error)
 
     def _call(self) -> Call:
         args: Any = self.request.args or ()
@@ -283,15 +263,15 @@ class Job:
             counts = counting.success(self._around.app, made, value) if made.in_chord else ()
             result = self._endings.success(made, value)
         except Exception as error:
-            return (yield from self._failed(_as_encode_error(error)))
+            return (yield from self._failed(as_encode_error(error)))
         runtime = self._around.clock() - self._started
         if habits.on_success is not None:
             yield from self._tell(habits.on_success, value, made.id, made.args, made.kwargs)
         if signals.task_success.receivers:
             yield from tell(signals.task_success, habits.task, result=value, runtime=runtime)
-        if _ends.isEnabledFor(logging.INFO):
+        if ends.isEnabledFor(logging.INFO):
             self._log(
-                logging.INFO, LOG_SUCCESS, runtime=runtime, return_value=safe_repr(value, self._longest)
+                logging.INFO, loglines.SUCCESS, runtime=runtime, return_value=safe_repr(value, self._longest)
             )
         if habits.after_return is not None:
             arguments = (states.SUCCESS, value, made.id, made.args, made.kwargs, None)
@@ -322,14 +302,14 @@ class Job:
         yield from self._tell(task.on_retry, retry.exc, made.id, made.args, made.kwargs, info)
         if signals.task_retry.receivers:
             yield from tell(signals.task_retry, task, request=made, reason=retry, einfo=info)
-        if _ends.isEnabledFor(logging.INFO):
+        if ends.isEnabledFor(logging.INFO):
             known = explained(retry.exc) if retry.exc is not None else None
-            self._log(logging.INFO, LOG_RETRY, known, exc=str(retry))
+            self._log(logging.INFO, loglines.RETRY, known, exc=str(retry))
         yield from self._postrun(retry, states.RETRY)
         return self._outcome(Fate.ACKED, result)
 
     def _ignored(self, ignore: Ignore) -> Story:
-        self._log(logging.INFO, LOG_IGNORED, description="ignored")
+        self._log(logging.INFO, loglines.IGNORED, description="ignored")
         yield from self._postrun(ignore, states.IGNORED)
         # Whoever was to wait for its value must not wait for ever, unless another task will give it.
         counts = () if self.request.replaced else self._endings.aftermath(self.request, ignore)[1]
@@ -338,7 +318,7 @@ class Job:
     def _rejected(self, reject: Reject) -> Story:
         made = self.request
         info = explained(reject)
-        self._log(logging.WARNING, LOG_REJECTED, info, exc=str(reject))
+        self._log(logging.WARNING, loglines.REJECTED, info, exc=str(reject))
         if signals.task_rejected.receivers:
             yield from tell(signals.task_rejected, self._around.hostname, message=made.message, exc=reject)
         if reject.requeue:
@@ -371,7 +351,7 @@ class Job:
         also, counts = self._endings.aftermath(made, error)
         if self._acknowledges(error):
             return self._outcome(Fate.ACKED, result, errbacks, "", also, counts)
-        reason = f"{type(error).__name__}: {_text(error)}"
+        reason = f"{type(error).__name__}: {text_of(error)}"
         return self._outcome(Fate.DEAD, result, errbacks, reason, also, counts)
 
     def _ended_from_outside(self, error: BaseException) -> Story:
@@ -392,7 +372,7 @@ class Job:
             yield from tell(
                 signals.task_revoked, self.task, request=made, terminated=True, signum=signum, expired=False
             )
-        _arrivals.info(LOG_REVOKED, self.name, self.id)
+        loglines.tell_revoked(self.name, self.id)
         result = self._endings.failure(made, revoked, status=states.REVOKED)
         also, counts = self._endings.aftermath(made, revoked, states.REVOKED)
         return self._outcome(Fate.ACKED, result, also=also, counts=counts)
@@ -464,7 +444,7 @@ class Job:
             description = f"{name} handler raised"
             self._log(
                 logging.ERROR,
-                LOG_FAILURE,
+                loglines.FAILURE,
                 explained(error),
                 description=description,
                 exc=safe_repr(error),
@@ -476,31 +456,25 @@ class Job:
 
     def _log_failure(self, error: BaseException, info: ExceptionInfo) -> None:
         throws: Any = self.task.throws
-        if throws and isinstance(error, throws if isinstance(throws, type) else tuple(throws)):
-            self._log(logging.INFO, LOG_FAILURE, description="raised expected", exc=safe_repr(error))
+        expected = throws and isinstance(error, throws if isinstance(throws, type) else tuple(throws))
+        told = safe_repr(error)
+        if expected:
+            self._log(logging.INFO, loglines.FAILURE, description="raised expected", exc=told)
         else:
-            self._log(logging.ERROR, LOG_FAILURE, info, description="raised unexpected", exc=safe_repr(error))
+            self._log(logging.ERROR, loglines.FAILURE, info, description="raised unexpected", exc=told)
 
     def _log(self, level: int, line: str, info: ExceptionInfo | None = None, **fields: Any) -> None:
-        if not _ends.isEnabledFor(level):
+        if not ends.isEnabledFor(level):
             return
-        made = self.request
         data = {
             "id": self.id,
             "name": self.name,
-            "args": safe_repr(made.args),
-            "kwargs": safe_repr(made.kwargs),
+            "args": safe_repr(self.request.args),
+            "kwargs": safe_repr(self.request.kwargs),
             "hostname": self._around.hostname,
             **fields,
         }
-        if info is not None:
-            data["traceback"] = info.traceback
-        exc_info = (info.type, info.exception, info.tb) if info is not None else None
-        try:
-            _ends.log(level, line, data, exc_info=exc_info, extra={"data": data})
-        except Exception:
-            # An error that breaks whoever looks at its traceback: the line is worth more than that.
-            _ends.log(level, line, data, extra={"data": data})
+        loglines.tell_end(level, line, data, info)
 
     # --- the two ways of running --------------------------------------------------------------------------
 
@@ -519,23 +493,14 @@ class Job:
     def _meaning(self, error: BaseException) -> BaseException:
         """What a cancelled coroutine was cancelled for."""
         interruption, self.interruption = self.interruption, None
-        if interruption is None:
-            return error
-        import asyncio
-
-        if not isinstance(error, asyncio.CancelledError):
-            return error
-        cancelled = asyncio.current_task()
-        if cancelled is not None:
-            cancelled.uncancel()
-        return interruption.with_traceback(error.__traceback__)
+        return error if interruption is None else meaning(error, interruption)
 
     def _internal_error(self, error: Exception) -> Outcome:
         """Our own fault, or that of an object which breaks all who touch it. The message is kept."""
         info = explained(error, internal=True)
         self._log(
             logging.CRITICAL,
-            LOG_INTERNAL_ERROR,
+            loglines.INTERNAL_ERROR,
             info,
             description="INTERNAL ERROR",
             exc=safe_repr(error),
@@ -568,48 +533,3 @@ def _either(said: Sequence[float | None], otherwise: Limits) -> Limits:
     """The limits of a call, which says (hard, soft) in the order of the wire."""
     hard, soft = said
     return otherwise[0] if soft is None else soft, otherwise[1] if hard is None else hard
-
-
-def _concerns_the_worker(error: BaseException) -> bool:
-    """Not the task's end but the worker's: it goes on to whoever called."""
-    if isinstance(error, Exception):
-        return False
-    if isinstance(error, WorkerShutdown | WorkerTerminate):
-        return True
-    if isinstance(error, GeneratorExit):
-        # It ends us if we are closed; a task that raises it has just failed.
-        return users_part(error.__traceback__) is None
-    if isinstance(error, KeyboardInterrupt):
-        # In a worker's process SIGINT has a handler of ours, so only the task can have raised this.
-        return signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if isinstance(error, SystemExit):
-        return False  # a task that leaves by sys.exit() has failed, the worker goes on
-    return _is_cancelled_here(error)
-
-
-def _is_cancelled_here(error: BaseException) -> bool:
-    """The coroutine that runs us was cancelled; not just one that the task had started itself."""
-    import asyncio
-
-    if not isinstance(error, asyncio.CancelledError):
-        return False
-    try:
-        ours = asyncio.current_task()
-    except RuntimeError:
-        return False
-    return ours is not None and ours.cancelling() > 0
-
-
-def _as_encode_error(error: Exception) -> Exception:
-    if isinstance(error, EncodeError):
-        return error
-    wrapped = EncodeError(safe_repr(error))
-    wrapped.__cause__ = error
-    return wrapped.with_traceback(error.__traceback__)
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return "(its text cannot be shown)"

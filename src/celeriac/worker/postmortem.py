@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,9 +13,9 @@ from celeriac.exceptions import DecodeError, TimeLimitExceeded
 from celeriac.message import Claim, Fate, Outcome
 from celeriac.request import Request
 from celeriac.wire.task import unpack
+from celeriac.worker import loglines
 from celeriac.worker.endings import Endings
 from celeriac.worker.heartbeat import Judge
-from celeriac.worker.job import LOG_HARD_LIMIT
 from celeriac.worker.lost import judge_lost, lost_error
 from celeriac.worker.meters import Meters
 
@@ -95,7 +94,7 @@ def _overran(endings: Endings, claim: Claim, limit: float) -> Outcome:
     with contextlib.suppress(DecodeError):
         message = unpack(claim.payload)
         name = message.shadow or message.name
-        logging.getLogger("celery.worker.request").error(LOG_HARD_LIMIT, limit, name, message.id)
+        loglines.tell_overrun(name, message.id, limit, hard=True)
     return endings.fail(claim, TimeLimitExceeded(limit))
 
 

@@ -22,8 +22,8 @@ from celeriac.patterns import matcher_of
 from celeriac.ports import Bus, Listening
 from celeriac.wire.broadcast import Answer, Command, pack_answer, unpack_command
 from celeriac.wire.saferepr import safe_repr
+from celeriac.worker.aside import in_a_fork
 from celeriac.worker.commands import commands
-from celeriac.worker.endings import in_a_fork
 from celeriac.worker.node import Node
 
 #: Seconds for which an answer is kept for a client that may be gone.

@@ -1,0 +1,42 @@
+"""Code of the user that is run beside our own work, in a process where it can hold up and break nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Callable
+
+_log = logging.getLogger("celery.app.trace")
+
+#: Seconds that it may take: nobody watches that process.
+LIMIT = 300
+
+
+def at_once(work: Callable[[], object]) -> None:
+    work()
+
+
+def in_a_fork(work: Callable[[], object]) -> None:
+    """Run code of the user in a process of its own, which nobody waits for: whatever it does, we go on."""
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+        return
+    # A grandchild does the work: its end is nothing that we have to reap.
+    try:
+        if os.fork() == 0:
+            _forget_signals()
+            signal.alarm(LIMIT)
+            work()
+    except BaseException:
+        _log.exception("code that wanted to hear of a failed task failed")
+    finally:
+        os._exit(0)
+
+
+def _forget_signals() -> None:
+    # Ctrl-C reaches every process of the terminal, and the supervisor's handler must not count it twice.
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGCHLD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
