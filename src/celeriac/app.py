@@ -65,6 +65,8 @@ _PROGRAMS = "celeriac.compat.programs"
 #: What serves `Celery.backend` and `Celery.amqp`.
 _BACKENDS = "celeriac.compat.backends"
 _AMQP = "celeriac.compat.amqp"
+#: What serves `Celery.loader`.
+_LOADER = "celeriac.compat.loader"
 #: What serves `Celery.schedules`.
 _SCHEDULES = "celeriac.schedules.keeping"
 
@@ -532,6 +534,11 @@ class Celery:
     def backend(self) -> Any:
         """The results in Celery's words: `app.backend.get_task_meta(id)`. Nothing here needs it."""
         return import_module(_BACKENDS).backend_of(self)
+
+    @cached_property
+    def loader(self) -> Any:
+        """Imports what declares tasks, in Celery's words: `app.loader.import_default_modules()`."""
+        return import_module(_LOADER).AppLoader(self)
 
     @cached_property
     def amqp(self) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import pytest
 
 from celeriac import Celery, Task
 from celeriac.compat import containers, defaults, functional, imports, platforms, serialization, texts, times
+from celeriac.compat import unpicklable as exceptions
 from celeriac.compat.local import PromiseProxy, Proxy, maybe_evaluate, try_import
 from celeriac.compat.manager import Manager, Sentinel
 from celeriac.compat.migrate import StopFiltering, move, move_by_taskmap, move_direct_by_id, move_task_by_id
@@ -25,6 +27,7 @@ from celeriac.compat.nodenames import (
     nodesplit,
     worker_direct,
 )
+from celeriac.compat.results import ResultBase
 from celeriac.compat.saferepr import saferepr
 from celeriac.compat.state import connect_on_app_finalize, get_current_worker_task
 from celeriac.compat.utils import LOG_LEVELS, chunks, noop, uuid
@@ -289,3 +292,72 @@ def test_TST_3_a_manager_waits_for_tasks_of_a_worker(app: Celery, add: Task[...,
         )
     with pytest.raises(AssertionError, match="should not have happened"):
         manager.ensure_not_for_a_while(list, Sentinel, max_retries=1)
+
+
+def test_zones_and_offsets() -> None:
+    zone = times.timezone
+    assert zone.utc is zone.get_timezone(UTC) is UTC
+    noon = datetime(2026, 1, 1, 12)
+    assert zone.to_local(noon, zone.get_timezone("Europe/Berlin")).hour == 13
+    assert zone.tz_or_local("UTC").utcoffset(noon) == timedelta(0)
+    assert zone.to_system(noon.replace(tzinfo=UTC)).utcoffset() == zone.local.utcoffset(noon)
+    assert times.adjust_timestamp(10_000.0, 2, lambda: 0) == 2800
+    assert -15 < times.utcoffset() < 15
+
+
+def test_handlers_of_signals_are_set_by_name() -> None:
+    before = platforms.signals["USR2"]
+    try:
+        platforms.signals.ignore("USR2")
+        assert platforms.signals["SIGUSR2"] == platforms.signals.ignored
+        platforms.signals.update(USR2=print)
+        assert platforms.signals[platforms.signals.signum("USR2")] is print
+        assert platforms.signals.supported("INT")
+        assert not platforms.signals.supported("NOPE")
+    finally:
+        platforms.signals["USR2"] = before
+
+
+def test_an_exception_that_cannot_be_pickled_is_stood_for() -> None:
+    class Local(Exception):
+        pass
+
+    assert str(exceptions.get_pickleable_exception(ValueError("x"))) == "x"
+    stands = exceptions.get_pickleable_exception(Local("gone", object))
+    assert isinstance(stands, exceptions.UnpickleableExceptionWrapper)
+    assert (stands.exc_cls_name, stands.exc_args[0]) == ("Local", "'gone'")
+    assert str(pickle.loads(pickle.dumps(stands))) == str(stands)
+
+
+def test_a_context_falls_back_on_one_of_its_own() -> None:
+    class Opened:
+        def __init__(self, name: str) -> None:
+            self.name, self.closed = name, False
+
+        def __enter__(self) -> Opened:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.closed = True
+
+    given = Opened("given")
+    with containers.FallbackContext(given, Opened, "made") as used:
+        assert used is given
+    assert not given.closed
+    with containers.FallbackContext(None, Opened, "made") as used:
+        assert used.name == "made"
+    assert used.closed
+
+
+def test_APP_23_the_loader_imports_what_a_worker_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loaded_tasks.py").write_text("seen = True")
+    monkeypatch.syspath_prepend(tmp_path)
+    app = Celery("proj", include=["loaded_tasks"], set_as_current=False)
+    assert [module.seen for module in app.loader.import_default_modules()] == [True]
+    assert app.loader.conf is app.conf
+
+
+def test_results_of_all_kinds_are_results() -> None:
+    app = Celery("proj", set_as_current=False)
+    assert isinstance(app.AsyncResult("a"), ResultBase)
+    assert isinstance(app.GroupResult("g", []), ResultBase)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any, NamedTuple, Self
 
 from celeriac.app import Celery
@@ -128,6 +128,12 @@ class Connection:
         except OperationalError:
             return False
         return True
+
+    @property
+    def transport(self) -> SimpleNamespace:
+        """Of what kind the broker is: redis, sqlite, memory."""
+        kind = self._app.broker_url.partition(":")[0]
+        return SimpleNamespace(driver_type=kind, driver_name=kind)
 
     def channel(self) -> Channel:
         return self.default_channel

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections import ChainMap, OrderedDict
 from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
-__all__ = ["AttributeDict", "Bunch", "ChainMap", "DictAttribute", "OrderedDict", "force_mapping", "lpmerge"]
+__all__ = [
+    "AttributeDict",
+    "Bunch",
+    "ChainMap",
+    "DictAttribute",
+    "FallbackContext",
+    "OrderedDict",
+    "force_mapping",
+    "lpmerge",
+]
 
 
 class AttributeDict(dict[str, Any]):
@@ -63,3 +74,19 @@ def lpmerge(L: MutableMapping[str, Any], R: Mapping[str, Any]) -> MutableMapping
     """Put the entries of R that are not None into L."""
     L.update({key: value for key, value in R.items() if value is not None})
     return L
+
+
+class FallbackContext:
+    """For `with`: what was provided, which stays open, or what `fallback(...)` opens."""
+
+    def __init__(self, provided: Any, fallback: Any, *fb_args: Any, **fb_kwargs: Any) -> None:
+        self.provided = provided
+        self._made: Any = nullcontext(provided) if provided is not None else None
+        self._make = partial(fallback, *fb_args, **fb_kwargs)
+
+    def __enter__(self) -> Any:
+        self._made = self._made or self._make()
+        return self._made.__enter__()
+
+    def __exit__(self, *error: object) -> Any:
+        return self._made.__exit__(*error) if self._made is not None else None

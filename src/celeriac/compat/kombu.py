@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from celeriac.compat.connection import Producer
 from celeriac.entities import Broadcast, Exchange, Queue, binding
 from celeriac.exceptions import CeleriacError as KombuError
 from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError, OperationalError
@@ -16,6 +17,7 @@ __all__ = [
     "Exchange",
     "KombuError",
     "OperationalError",
+    "Producer",
     "Queue",
     "binding",
     "register",

@@ -26,6 +26,10 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.app.registry": ("celeriac.compat.app",),
     "celery.app.routes": ("celeriac.compat.amqp",),
     "celery.app.task": ("celeriac.compat.task",),
+    "celery.app.trace": ("celeriac.compat.trace",),
+    "celery.apps": ("celeriac.compat",),
+    "celery.apps.beat": ("celeriac.compat.programs",),
+    "celery.apps.worker": ("celeriac.compat.programs",),
     "celery.app.utils": (
         "celeriac.compat.app",
         "celeriac.config",
@@ -35,6 +39,8 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.backends.redis": ("celeriac.compat.backends.redis",),
     "celery.beat": ("celeriac.compat.beat",),
     "celery.canvas": ("celeriac.canvas",),
+    "celery.concurrency": ("celeriac.compat",),
+    "celery.concurrency.asynpool": ("celeriac.compat.asynpool",),
     "celery.contrib": ("celeriac.compat",),
     "celery.contrib.abortable": ("celeriac.compat.abortable",),
     "celery.contrib.migrate": ("celeriac.compat.migrate",),
@@ -56,11 +62,15 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.events.state": ("celeriac.events.state",),
     "celery.exceptions": ("celeriac.exceptions",),
     "celery.local": ("celeriac.compat.local",),
+    "celery.loaders": ("celeriac.compat",),
+    "celery.loaders.app": ("celeriac.compat.loader",),
+    "celery.loaders.base": ("celeriac.compat.loader",),
     "celery.platforms": ("celeriac.compat.platforms",),
     "celery.registry": ("celeriac.compat.registered",),
     "celery.result": (
         "celeriac.result",
         "celeriac.resultset",
+        "celeriac.compat.results",
     ),
     "celery.schedules": ("celeriac.schedules",),
     "celery.signals": ("celeriac.signals",),
@@ -84,26 +94,37 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.utils.nodenames": ("celeriac.compat.nodenames",),
     "celery.utils.objects": ("celeriac.compat.containers",),
     "celery.utils.saferepr": ("celeriac.compat.saferepr",),
-    "celery.utils.serialization": ("celeriac.compat.serialization",),
+    "celery.utils.serialization": (
+        "celeriac.compat.serialization",
+        "celeriac.compat.unpicklable",
+    ),
     "celery.utils.text": ("celeriac.compat.texts",),
     "celery.utils.time": ("celeriac.compat.times",),
     "celery.worker": ("celeriac.compat",),
     "celery.worker.control": ("celeriac.compat.remote",),
+    "celery.worker.worker": ("celeriac.compat.programs",),
     "celery.worker.request": ("celeriac.compat.incoming",),
 }
 
 #: What stands in the place of Celery's modules that have no likeness here.
 INSTEAD: dict[str, str] = {
-    "celery.app.trace": "code around tasks is middleware (docs/middleware.md)",
     "celery.backends": "result stores are drivers, found by the URL in result_backend",
-    "celery.bin": "the command line is celeriac's own; commands are added by the entry point celery.commands",
-    "celery.bootsteps": "a worker is not put together from named classes; signals tell of its life",
+    "celery.bin": "the command line is celeriac's own: app.worker_main([...]) and app.start([...]) run it, "
+    "the entry point celery.commands adds to it",
+    "celery.bootsteps": "a worker is not put together from named classes; the signals worker_ready, "
+    "heartbeat_sent and worker_shutdown tell of its life, and --health-port answers probes",
     "celery.concurrency": "a pool is chosen by -P: prefork, threads, gevent, asyncio, solo",
     "celery.contrib.django": "Django's fixup is not there yet",
+    "celery.decorators": "Celery 5 has it no more either: from celery import shared_task",
     "celery.fixups": "Django's fixup is not there yet",
     "celery.loaders": "what declares tasks is named by include, imports and autodiscover_tasks",
+    "celery.messaging": "Celery 5 has it no more either: app.send_task sends",
     "celery.security": "signed messages are not there yet",
+    "celery.task": "Celery 5 has it no more either: from celery import shared_task, Task; from "
+    "celery.schedules import crontab; app.control for what celery.task.control did",
     "celery.utils.timer2": "what waits for a time waits in the broker",
+    "celery.worker.state": "every child of a worker claims for itself: app.control.inspect() tells of all, "
+    ".active() what runs and .stats()['total'] what has run",
     "celery.worker": "a worker is started by app.worker_main([...]); in tests by celeriac.testing.worker",
 }
 
@@ -115,6 +136,7 @@ KOMBU: dict[str, tuple[str, ...]] = dict.fromkeys(
         "kombu.common",
         "kombu.entity",
         "kombu.exceptions",
+        "kombu.messaging",
         "kombu.serialization",
         "kombu.utils.uuid",
     ),
@@ -128,7 +150,8 @@ KOMBU["kombu.utils.imports"] = ("celeriac.compat.imports",)
 
 #: The same for billiard, whose errors OpenTelemetry's instrumentation of Celery knows by their class.
 BILLIARD: dict[str, tuple[str, ...]] = dict.fromkeys(
-    ("billiard", "billiard.einfo"), ("celeriac.compat.billiard",)
+    ("billiard", "billiard.einfo", "billiard.exceptions", "billiard.pool", "billiard.process"),
+    ("celeriac.compat.billiard",),
 )
 
 

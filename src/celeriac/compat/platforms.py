@@ -6,7 +6,7 @@ import errno
 import os
 import platform
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "isatty",
     "pyimplementation",
     "signal_name",
+    "signals",
 ]
 
 EX_OK = 0
@@ -65,3 +66,38 @@ def ignore_errno(*errnos: str | int, **kwargs: Any) -> Iterator[None]:
     except kwargs.get("types", (OSError,)) as error:
         if error.errno not in ignored:
             raise
+
+
+class Signals:
+    """Handlers of this process by the names of their signals: `signals["INT"] = handler`."""
+
+    ignored, default = signal.SIG_IGN, signal.SIG_DFL
+
+    def signum(self, name: str | int) -> int:
+        """TERM and SIGTERM are 15."""
+        return name if isinstance(name, int) else signal.Signals[f"SIG{name.removeprefix('SIG')}"].value
+
+    def supported(self, name: str) -> bool:
+        return f"SIG{name.removeprefix('SIG')}" in signal.Signals.__members__
+
+    def __getitem__(self, name: str | int) -> Any:
+        return signal.getsignal(self.signum(name))
+
+    def __setitem__(self, name: str | int, handler: Any) -> None:
+        signal.signal(self.signum(name), handler)
+
+    def update(self, _several: dict[str, Any] | None = None, **handlers: Callable[..., Any]) -> None:
+        for name, handler in {**(_several or {}), **handlers}.items():
+            self[name] = handler
+
+    def ignore(self, *names: str) -> None:
+        for name in names:
+            self[name] = self.ignored
+
+    def reset(self, *names: str) -> None:
+        """As a new process has them."""
+        for name in names:
+            self[name] = self.default
+
+
+signals = Signals()

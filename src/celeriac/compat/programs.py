@@ -47,5 +47,8 @@ class Worker(Program):
     command = "worker"
 
 
+WorkController = Worker
+
+
 class Beat(Program):
     command = "beat"

@@ -35,6 +35,10 @@ def get_current_worker_task() -> Any:
     return None if request is None else get_current_app().tasks.get(request.task)
 
 
+def _set_task_join_will_block(blocks: bool) -> None:
+    """Nothing: whether it may block is known of each task that runs, and not of a process."""
+
+
 def connect_on_app_finalize(callback: Callable[[Any], object]) -> Callable[[Any], object]:
     """Decorator: have each app that is made ready from now on handed to this function."""
     shared.append(Shared(callback, callback))

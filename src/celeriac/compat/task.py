@@ -5,4 +5,6 @@ from __future__ import annotations
 from celeriac.request import Request as Context
 from celeriac.task import Task
 
-__all__ = ["Context", "Task"]
+__all__ = ["BaseTask", "Context", "Task"]
+
+BaseTask = Task

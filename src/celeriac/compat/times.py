@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from celeriac.rates import interval_of
 
 __all__ = [
+    "adjust_timestamp",
     "get_exponential_backoff_interval",
     "humanize_seconds",
     "is_naive",
@@ -20,7 +24,9 @@ __all__ = [
     "parse_iso8601",
     "rate",
     "remaining",
+    "timezone",
     "to_utc",
+    "utcoffset",
     "weekday",
     "yearmonth",
 ]
@@ -121,3 +127,40 @@ def _index(names: str, name: str) -> int:
     if short not in names.split():
         raise KeyError(name)
     return names.split().index(short)
+
+
+def utcoffset() -> float:
+    """Hours by which this machine's clock is behind UTC now."""
+    return -(time.localtime().tm_gmtoff or 0) / 3600
+
+
+def adjust_timestamp(ts: float, offset: float, here: Callable[[], float] = utcoffset) -> float:
+    """The time of an event of a machine with this offset, as this machine's clock would have shown it."""
+    return ts - (offset - here()) * 3600
+
+
+class _Zones:
+    """`timezone.utc`, `timezone.get_timezone("Europe/Berlin")`."""
+
+    utc = UTC
+
+    @property
+    def local(self) -> tzinfo:
+        """The one of this machine."""
+        return datetime.now(UTC).astimezone().tzinfo or UTC
+
+    def get_timezone(self, zone: str | tzinfo) -> tzinfo:
+        return ZoneInfo(zone) if isinstance(zone, str) else zone
+
+    def tz_or_local(self, tzinfo: str | tzinfo | None = None) -> tzinfo:
+        return self.local if tzinfo is None else self.get_timezone(tzinfo)
+
+    def to_local(self, dt: datetime, local: tzinfo | None = None, orig: tzinfo | None = None) -> datetime:
+        """The same moment as this machine's clock, or that of `local`, shows it; else of UTC."""
+        return maybe_make_aware(dt, orig or UTC).astimezone(local or self.local)
+
+    def to_system(self, dt: datetime) -> datetime:
+        return dt.astimezone()
+
+
+timezone = _Zones()

@@ -9,6 +9,7 @@ from celeriac.exceptions import ImproperlyConfigured
 from celeriac.middleware import RunHook
 from celeriac.rates import interval_of
 from celeriac.task import Task
+from celeriac.worker import tracers
 from celeriac.worker.deduplication import Deduplication
 
 Handler = Callable[..., Any]
@@ -34,12 +35,15 @@ class Habits:
         "straight",
         "task",
         "time_limits",
+        "tracer",
         "track_started",
     )
 
     def __init__(self, task: Task[..., Any]) -> None:
         conf = task.app.conf
         self.task = task
+        #: What others put around whole runs. It may change the task, so it is asked for first.
+        self.tracer = tracers.tracer_of(task) if tracers.tracer_of is not None else None
         #: How often the attributes and the settings had been changed; when it is more, look again.
         self.since = task._changes, conf.version
         self.is_async = task.is_async
@@ -66,6 +70,7 @@ class Habits:
             and not self.track_started
             and task.converter is None
             and self.around is None
+            and self.tracer is None
             and self.before_start is self.on_success is self.after_return is None
         )
 

@@ -126,6 +126,8 @@ class Job:
         """Run the task here and judge it."""
         if self._habits.straight and not self._around.is_watched():
             return self._straight()
+        if self._habits.tracer is not None:
+            return self._habits.tracer(self.request, lambda: self._safely(self._story()))
         return self._safely(self._story())
 
     async def arun(self) -> Outcome:
