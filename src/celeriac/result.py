@@ -486,6 +486,9 @@ class AsyncResult(Generic[R_co]):
         payload = self._store().load([self.id])[0]
         return _UNKNOWN if payload is None else self._read(payload)
 
+    #: A private name of Celery's that packages which show progress call all the same.
+    _get_task_meta = _look
+
     def _read(self, payload: bytes) -> Meta:
         conf = self.app.conf
         meta = decode_result(payload, conf.result_accept_content or conf.accept_content)

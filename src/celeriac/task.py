@@ -509,6 +509,10 @@ class Task(Generic[P, R]):
         app: App = self._app if self._app is not None else get_current_app()
         return app
 
+    def _get_app(self) -> App:
+        # A private name of Celery's that packages with task classes of their own call all the same.
+        return self.app
+
     @property
     def is_async(self) -> bool:
         """run() is a coroutine function, or an asynchronous generator."""

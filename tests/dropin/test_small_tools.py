@@ -12,7 +12,17 @@ from uuid import uuid4
 import pytest
 
 from celeriac import Celery, Task
-from celeriac.compat import containers, defaults, functional, imports, platforms, serialization, texts, times
+from celeriac.compat import (
+    containers,
+    defaults,
+    functional,
+    imports,
+    kombu_serialization,
+    platforms,
+    serialization,
+    texts,
+    times,
+)
 from celeriac.compat import unpicklable as exceptions
 from celeriac.compat.local import PromiseProxy, Proxy, maybe_evaluate, try_import
 from celeriac.compat.manager import Manager, Sentinel
@@ -33,6 +43,7 @@ from celeriac.compat.state import connect_on_app_finalize, get_current_worker_ta
 from celeriac.compat.utils import LOG_LEVELS, chunks, noop, uuid
 from celeriac.current import shared
 from celeriac.entities import Queue
+from celeriac.exceptions import ContentDisallowed
 from celeriac.testing.worker import start_worker
 from celeriac.wire.task import unpack
 
@@ -349,7 +360,9 @@ def test_a_context_falls_back_on_one_of_its_own() -> None:
     assert used.closed
 
 
-def test_APP_23_the_loader_imports_what_a_worker_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_APP_23_the_loader_imports_what_a_worker_would(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "loaded_tasks.py").write_text("seen = True")
     monkeypatch.syspath_prepend(tmp_path)
     app = Celery("proj", include=["loaded_tasks"], set_as_current=False)
@@ -361,3 +374,15 @@ def test_results_of_all_kinds_are_results() -> None:
     app = Celery("proj", set_as_current=False)
     assert isinstance(app.AsyncResult("a"), ResultBase)
     assert isinstance(app.GroupResult("g", []), ResultBase)
+
+
+def test_values_are_written_and_read_as_kombu_does() -> None:
+    assert kombu_serialization.dumps({"a": 1}) == ("application/json", "utf-8", '{"a": 1}')
+    for value in ({"a": [1]}, b"raw", "text", None):
+        kind, encoding, payload = kombu_serialization.dumps(value)
+        assert kombu_serialization.loads(payload, kind, encoding) == value
+    kind, encoding, payload = kombu_serialization.dumps({1}, "pickle")
+    assert kombu_serialization.loads(payload, kind, encoding, accept=["pickle"]) == {1}
+    with pytest.raises(ContentDisallowed):
+        kombu_serialization.loads(payload, kind, encoding)
+    assert kombu_serialization.prepare_accept_content(["json", "a/b"]) == {"application/json", "a/b"}

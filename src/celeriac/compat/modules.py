@@ -137,7 +137,6 @@ KOMBU: dict[str, tuple[str, ...]] = dict.fromkeys(
         "kombu.entity",
         "kombu.exceptions",
         "kombu.messaging",
-        "kombu.serialization",
         "kombu.utils.uuid",
     ),
     ("celeriac.compat.kombu",),
@@ -145,6 +144,7 @@ KOMBU: dict[str, tuple[str, ...]] = dict.fromkeys(
     ("kombu.utils", "kombu.utils.encoding", "kombu.utils.json", "kombu.utils.objects", "kombu.utils.url"),
     ("celeriac.compat.kombu", "celeriac.compat.kombu_utils"),
 )
+KOMBU["kombu.serialization"] = ("celeriac.compat.kombu_serialization", "celeriac.compat.kombu")
 KOMBU["kombu.utils.functional"] = ("celeriac.compat.functional",)
 KOMBU["kombu.utils.imports"] = ("celeriac.compat.imports",)
 
@@ -229,8 +229,8 @@ def install() -> None:
     twice."""
     if any(isinstance(finder, NameFinder) for finder in sys.meta_path):
         return
-    sys.meta_path.insert(0, NameFinder("celery", MODULES))
-    # Last, so that those that are installed are found before.
+    # Last, so that what is installed is found before; and so that those who want to hear of imports do.
+    sys.meta_path.append(NameFinder("celery", MODULES))
     sys.meta_path.append(NameFinder("kombu", KOMBU))
     sys.meta_path.append(NameFinder("billiard", BILLIARD))
 
