@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import resource
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = [
     "IS_WINDOWS",
     "SYSTEM",
     "IS_macOS",
+    "close_open_fds",
     "get_errno_name",
     "ignore_errno",
     "isatty",
@@ -32,6 +34,8 @@ EX_FAILURE = 1
 EX_USAGE = os.EX_USAGE
 EX_UNAVAILABLE = os.EX_UNAVAILABLE
 EX_CANTCREAT = os.EX_CANTCREAT
+
+_FILES = resource.RLIMIT_NOFILE
 
 SYSTEM = platform.system()
 IS_macOS = SYSTEM == "Darwin"
@@ -55,6 +59,15 @@ def signal_name(num: int) -> str:
 def get_errno_name(n: str | int) -> int:
     """The number of an errno by its name."""
     return int(getattr(errno, n)) if isinstance(n, str) else n
+
+
+def close_open_fds(keep: Iterable[Any] | None = None) -> None:
+    """Close all files of this process but these and those of the terminal. Nothing here calls it."""
+    kept = {one if isinstance(one, int) else one.fileno() for one in keep or ()} | {0, 1, 2}
+    low = 3
+    for descriptor in (*sorted(number for number in kept if number > 2), resource.getrlimit(_FILES)[0]):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
 
 
 @contextmanager

@@ -33,18 +33,11 @@ from celeriac.states import (
 )
 from celeriac.task import AsyncTask, Task
 from celeriac.worker import tracers
-from celeriac.worker.endings import LOG_FAILURE
-from celeriac.worker.job import LOG_INTERNAL_ERROR, LOG_REJECTED, LOG_RETRY, LOG_SUCCESS
 
 __all__ = [
     "EXCEPTION_STATES",
     "FAILURE",
     "IGNORED",
-    "LOG_FAILURE",
-    "LOG_INTERNAL_ERROR",
-    "LOG_REJECTED",
-    "LOG_RETRY",
-    "LOG_SUCCESS",
     "PENDING",
     "READY_STATES",
     "RECEIVED",
