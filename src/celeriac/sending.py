@@ -184,6 +184,8 @@ def composed(
                 else:
                     id, payload = plain.form.fill(args, kwargs, parent.root_id or parent.id, parent.id)
                 return Message(id, plain.queue, payload, plain.priority)
+            except EncodeError:
+                raise  # too large
             except Exception:
                 pass  # `pack` says better what cannot travel
     return _compose_in_full(app, name, args, kwargs, options, task, own, parent)
@@ -211,6 +213,7 @@ def _plain(app: Sender, name: str, task: Any, own: Constants) -> Plain | None:
         routing_key=route.routing_key,
         priority=route.priority,
         ignore_result=own.ignore_result,
+        most=conf.task_max_bytes,
     )
     own.plain = Plain(form, route.queue, route.priority, bool(conf.task_inherit_parent_priority))
     return own.plain
@@ -282,6 +285,7 @@ def _compose_in_full(
         headers=say("headers", None),
         compression=say("compression", None) or conf.task_compression,
         properties=_properties(options) if options else None,
+        most=conf.task_max_bytes,
     )
     if conf.task_protocol == 1:
         payload = as_protocol_1(payload)

@@ -73,7 +73,7 @@ def test_a_body_that_a_worker_may_not_send_fails_and_its_members_do_not(shop: Sh
     shop.app.conf.task_max_bytes = MOST
     shop.run.finish()
     assert isinstance(waits.result, ChordError)
-    assert "Callback error: EncodeError('the message of task" in str(waits.result)
+    assert "Callback error: EncodeError('the arguments of shop.total have" in str(waits.result)
     assert [one.state for one in shop.run.ran[:2]] == ["SUCCESS", "SUCCESS"]
     assert list(map(str, shop.told)) == [str(waits.result)]
     assert shop.depth() == Depth()
@@ -122,4 +122,7 @@ def test_a_schedules_message_that_is_too_large_is_left_out_and_the_next_ones_are
         shop.run.advance(130)
     assert [one.value for one in shop.run.ran] == ["small", "small"]
     assert [one.what for one in shop.app.schedules.history("large")] == ["failed", "failed"]
-    assert "large is not sent, this occurrence is dropped: EncodeError: the message of task" in caplog.text
+    assert (
+        "large is not sent, this occurrence is dropped: EncodeError: the arguments of shop.part"
+        in caplog.text
+    )

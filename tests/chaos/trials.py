@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -14,13 +15,14 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import psutil
+import pytest
 
 from celeriac import Celery, states
-from celeriac.exceptions import OperationalError
+from celeriac.exceptions import CeleriacError, OperationalError
 from celeriac.message import Depth, Message
 from celeriac.wire.packing import pack
 from chaos import fuzz
@@ -353,6 +355,56 @@ def decoders(stage: Stage, dice: random.Random, length: Length) -> str:
     return f"{eaten:,} messages and results, each answered or refused"
 
 
+def giants(stage: Stage, dice: random.Random, length: Length) -> str:
+    """Row 14: what is far too large or too deep is refused where it is sent, before it is copied around, and
+    is a dead letter where it comes all the same."""
+    store = redis_of(stage)
+    stage.start_worker("-c", "1", url=store.url)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    huge = "x" * (1 << 30)
+    grown, seen = _peak(), []
+    for argument, words in ((deep, "nested too deeply"), (huge, "more than task_max_bytes")):
+        seen.append(_refusal(stage.app(), argument, words))
+    grown = _peak() - grown
+    assert grown < 2.2 * len(huge), f"copied around: {grown >> 20} MiB"
+    careless = Celery("careless", broker=store.url, backend=store.url, set_as_current=False)
+    careless.conf.task_max_bytes = 4 << 30
+    seen.append(_refusal(careless, huge, "Redis takes 512 MiB in one piece"))
+    large = careless.send_task("chaos_app.work", ("large", "x" * (200 << 20)), task_id="large")
+    # Redis may be busy with it for longer than anybody waits for a reply.
+    until(lambda: _patiently(lambda: large.ready()), "it is refused", 60)
+    assert "the message was not looked at" in str(large.result), large.result
+    stage.send("after")
+    until(lambda: stage.ledger.has_ended("after"), "the worker goes on")
+    until(lambda: store.census(harvest=False).depth == Depth(dead=1), "it is a dead letter")
+    careless.close()
+    return (
+        f"1 GiB and 100,000 levels refused after {max(seen):.1f} s at most, with {grown >> 20} MiB of memory;"
+        " 267 MiB that came all the same are a dead letter, and the worker goes on"
+    )
+
+
+def _refusal(app: Celery, argument: object, words: str) -> float:
+    """Seconds until it was refused with these words."""
+    began = time.monotonic()
+    with pytest.raises(CeleriacError, match=words):
+        app.send_task("chaos_app.work", (argument,))
+    return time.monotonic() - began
+
+
+def _patiently(ask: Callable[[], bool]) -> bool:
+    with contextlib.suppress(OperationalError):
+        return ask()
+    return False
+
+
+def _peak() -> int:
+    """Bytes that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
 def the_master_dies(stage: Stage, dice: random.Random, length: Length) -> str:
     """Its replica takes over and lacks what it had not heard; what waited for the replica is never lost."""
     store = replicated(stage)
@@ -437,6 +489,7 @@ TRIALS = (
     Trial("Terminations race", 11, Full(2_000), 30.0, terminations_race),
     Trial("Health", 3, Full(1, "black holes"), 30.0, health),
     Trial("Decoders", 14, Full(600, "seconds"), 30.0, decoders),
+    Trial("Giants", 14, Full(1, "rounds"), 30.0, giants, redis=("--appendonly", "no")),
     Trial("The master dies", 13, Full(50, "failovers"), 30.0, the_master_dies, driver="replicas"),
     Trial("Writers of one file", 12, Full(50_000), 2.0, writers_of_one_file, driver="sqlite"),
     Trial("A full disk", 12, Full(20, "full disks"), 30.0, a_full_disk, driver="sqlite"),

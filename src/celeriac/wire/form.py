@@ -5,6 +5,7 @@ A call that says nothing but its arguments costs half as much as by `pack`, and 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -16,7 +17,7 @@ from celeriac.wire.body import NOTHING_FOLLOWS_JSON
 from celeriac.wire.codecs import is_own_json, json_string, json_text
 from celeriac.wire.compression import compress
 from celeriac.wire.ids import default_origin, id_of, new_id, new_tag
-from celeriac.wire.packing import LEVEL, LONG_WORKFLOW, pack
+from celeriac.wire.packing import LEVEL, LONG_WORKFLOW, pack, too_large
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
 
 #: In whose place each call writes its own, in the order of the envelope.
@@ -33,7 +34,7 @@ _NO_GROUP = '"group": null, "group_index": null'
 class Form:
     """What all plain calls of one task have in common; their serializer is json."""
 
-    __slots__ = ("_pieces", "_tag")
+    __slots__ = ("_most", "_name", "_pieces", "_tag")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Form:
         routing_key: str,
         priority: int,
         ignore_result: bool | None,
+        most: float = math.inf,
     ) -> None:
         marks: dict[str, Any] = {hole: new_id() for hole in _HOLES}
         text = pack(
@@ -59,6 +61,9 @@ class Form:
         ).decode("ascii")
         text = text[text.index('"', len(_BODY)) : -_TAG - len(_CLOSING)]
         self._pieces = tuple(re.split("|".join(f'"{mark}"' for mark in marks.values()), text))
+        self._name = name
+        #: Bytes that a message may have.
+        self._most = most
         #: The millisecond of the latest tag, and how all tags of it begin.
         self._tag = (0, "")
 
@@ -70,7 +75,7 @@ class Form:
         parent_id: str | None = None,
     ) -> tuple[str, bytes]:
         """(a new id, the envelope of this call). What cannot travel raises as json does; `pack` says it
-        better."""
+        better. EncodeError for what is too large."""
         random = os.urandom(21).hex()
         id = id_of(random)
         return id, self._filled(
@@ -110,6 +115,8 @@ class Form:
             kwargs = dict(kwargs)
         arguments = json_text((args, kwargs))
         small = len(arguments) <= _SMALL
+        if not small and len(arguments) > self._most and embedded is NOTHING_FOLLOWS_JSON:
+            raise too_large(self._name, len(arguments), self._most)
         shown = repr(args) if small and SCALARS.issuperset(map(type, args)) else safe_repr(args)
         if kwargs:
             plain = small and SCALARS.issuperset(map(type, kwargs.values()))

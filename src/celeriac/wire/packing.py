@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ from celeriac import clock
 from celeriac.exceptions import EncodeError
 from celeriac.wire.body import encode_body
 from celeriac.wire.codecs import codec_named, find_misfit, json_string, json_text, loads_plain_json, place
-from celeriac.wire.compression import compress, decompress
+from celeriac.wire.compression import compress, decompress, in_units
 from celeriac.wire.envelope import HEADER_NAMES, PROPERTY_NAMES, Limit
 from celeriac.wire.ids import default_origin, new_tag
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
@@ -23,6 +24,14 @@ LONG_WORKFLOW = 4096
 LEVEL = 1
 #: How the body is written is not the user's to say, for it would only make it unreadable.
 _OF_THE_BODY = frozenset({"compression", "body_encoding"})
+
+
+def too_large(name: str, size: int, most: float) -> EncodeError:
+    """More than any message may have, seen before it is copied into an envelope."""
+    return EncodeError(
+        f"the arguments of {name} have {in_units(size)}, more than task_max_bytes ({in_units(int(most))}); "
+        "store the data elsewhere and send where it is"
+    )
 
 
 def pack(
@@ -60,8 +69,10 @@ def pack(
     headers: Mapping[str, Any] | None = None,
     compression: str | None = None,
     properties: Mapping[str, Any] | None = None,
+    most: float = math.inf,
 ) -> bytes:
-    """The envelope of one call, byte for byte as Celery writes it.
+    """The envelope of one call, byte for byte as Celery writes it. EncodeError if its body has more than
+    `most` bytes and nothing makes it smaller.
 
     `headers` and `properties` are the user's own; they win over the protocol's where they have its names.
     EncodeError names the argument that cannot travel.
@@ -70,6 +81,8 @@ def pack(
     args = args if isinstance(args, list | tuple) else list(args)
     kwargs = kwargs if isinstance(kwargs, dict) else dict(kwargs)
     body = encode_body(codec, name, args, kwargs, callbacks, errbacks, chain, chord)
+    if len(body) > most and not (compression or callbacks or chain or chord):
+        raise too_large(name, len(body), most)
     # In a small body no value can be long, so that Python's own repr will do for plain ones.
     small = len(body) <= LIMIT
     if argsrepr is None:

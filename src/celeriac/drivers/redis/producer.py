@@ -30,6 +30,8 @@ FIRST_PART = 0.4
 #: load may need seconds to take in some megabytes.
 LARGE = 256 * 1024
 SLOWEST = 4 * 1024 * 1024
+#: Bytes that Redis takes as one string (proto-max-bulk-len); it hangs up on who sends more.
+MOST_IN_ONE = 512 << 20
 #: The part of a line's time limit that replicas have to say that they have a message.
 COPYING_PART = 0.8
 #: Publishes of which nobody knows whether they were stored, and for how many seconds each is remembered: a
@@ -301,7 +303,7 @@ class Publish:
         #: Seconds that it may take more than others.
         self.longer = len(call) / SLOWEST if len(call) > LARGE else 0.0
         #: Why it could not be sent.
-        self.error: OperationalError | None = None
+        self.error: OperationalError | None = _refusal(part) if len(call) > MOST_IN_ONE else None
 
     def hear(self, connection: Connection) -> None:
         """Read the replies; raises if Redis refused it."""
@@ -311,6 +313,8 @@ class Publish:
 
 
 def _send(line: _Line, publish: Publish) -> Publish:
+    if publish.error is not None:
+        return publish
     try:
         if publish.longer:
             line.connection.allow(publish.longer)
@@ -318,6 +322,16 @@ def _send(line: _Line, publish: Publish) -> Publish:
     except OperationalError as error:
         publish.error = error
     return publish
+
+
+def _refusal(part: Sequence[Message]) -> ServerError | None:
+    size = max(len(message.payload) for message in part)
+    if size <= MOST_IN_ONE:
+        return None
+    return ServerError(
+        f"a message of {size >> 20} MiB was not sent: Redis takes {MOST_IN_ONE >> 20} MiB in one piece; "
+        "store the data elsewhere and send where it is"
+    )
 
 
 def _is_plain(message: Message) -> bool:
