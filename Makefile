@@ -1,12 +1,12 @@
 # `make help` tells all. Every target works from any directory (make -C path), again and again.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format bench flower chaos worker clean
+.PHONY: help run test check format bench flower neighbours chaos worker clean
 python := .venv/bin/python
 export PYTHON
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: ## Set up and run the main job: worker, FastAPI and real work on the embedded default
 	@scripts/setup run
@@ -56,11 +56,17 @@ flower: ## Let Flower (in .venv-flower) watch and steer our worker in a true Chr
 	@scripts/ensure-chromium
 	@$(python) -m pytest tests/interop/flower.py -q -n 0
 
+neighbours: ## Run what others have built on Celery (in .venv-neighbours) through the drop-in; see docs/packages.md
+	@scripts/setup dev
+	@scripts/setup neighbours
+	@scripts/ensure-redis
+	@$(python) -m pytest tests/dropin/neighbours.py -q -n 0
+
 worker: ## Start a worker of examples/two_files by hand; Ctrl-C ends it
 	@scripts/setup run
 	@cd examples/two_files && ../../$(python) -m celeriac -A main.celery worker --loglevel=info
 
 clean: ## Remove environments, caches and what the examples left
-	@rm -rf .venv .venv-celery .venv-flower .venv-bench .venv-bench-saq .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	@rm -rf .venv .venv-celery .venv-flower .venv-neighbours .venv-bench .venv-bench-saq .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	@find examples -name 'celeriac.db*' -prune -exec rm -rf {} +
