@@ -23,7 +23,7 @@ from celeriac.clock import Clock, zone_named
 from celeriac.config import Settings, coerce, read_source
 from celeriac.connections import Connections, Ground
 from celeriac.control import Control
-from celeriac.copies import made_again, parts_of, place_of, unpickled
+from celeriac.copies import Notes, made_again, parts_of, place_of, unpickled
 from celeriac.declaring import task_class
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning
 from celeriac.importing import discovered, import_object, import_task_module
@@ -119,13 +119,12 @@ class Celery:
         self.on_after_configure = Signal(("source",), name="on_after_configure")
         self.on_after_finalize = Signal(name="on_after_finalize")
         self.on_after_fork = Signal(name="on_after_fork")
-        self._task_cls = task_cls
+        #: The class of tasks that name no other `base`, or its name.
+        self.task_cls = task_cls
         self._lock = threading.RLock()
         self._tasks = TaskRegistry()
-        #: Names of tasks that other apps shall not have.
-        self._unshared: set[str] = set()
-        self._to_discover: list[tuple[Any, str | None]] = []
-        self._periodic: list[tuple[str, dict[str, Any]]] = []
+        #: What was said of it beside settings and tasks.
+        self.notes = Notes()
         #: Epoch seconds: what a countdown is counted from. A test stops it.
         self.time: Clock = clock.now
         #: What is known of tasks that were called by their names alone.
@@ -146,7 +145,6 @@ class Celery:
         self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
         #: What calls pass when they are sent and when they run; None while there is no middleware.
         self.passage: Passage | None = None
-        self._middleware: list[Entry] = []
         self._middleware_said: tuple[tuple[Entry, ...], bool] = ((), False)
         #: The settings: `app.conf.task_default_queue = "mail"`, `app.conf.update(...)`.
         self.conf = Settings(given, told=self._settings_changed)
@@ -216,7 +214,7 @@ class Celery:
                 )
             return known
         if not shared:
-            self._unshared.add(name)
+            self.notes.unshared.add(name)
         task = task_class(function, name, base or self._base_class, bind, options)()
         return self._adopt(task)
 
@@ -249,9 +247,9 @@ class Celery:
 
     @cached_property
     def _base_class(self) -> type[AnyTask]:
-        if isinstance(self._task_cls, str):
-            return cast(type[AnyTask], import_object(self._task_cls))
-        return self._task_cls or Task
+        if isinstance(self.task_cls, str):
+            return cast(type[AnyTask], import_object(self.task_cls))
+        return self.task_cls or Task
 
     @property
     def tasks(self) -> TaskRegistry:
@@ -275,7 +273,7 @@ class Celery:
                 shared.register(self)
             for task in list(self._tasks.values()):
                 annotate(task, self.conf.task_annotations)
-            for key, entry in self._periodic:
+            for key, entry in self.notes.periodic:
                 self._plan(key, entry)
             self.on_configure.send(self)
             self.on_after_configure.send(self, source=self.conf)
@@ -286,8 +284,9 @@ class Celery:
         for other in list(current.apps):
             if other is self or not isinstance(other, Celery):
                 continue
+            unshared = other.notes.unshared
             for name, task in list(other._tasks.items()):
-                if name not in self.tasks and name not in other._unshared and hasattr(task, "__wrapped__"):
+                if name not in self.tasks and name not in unshared and hasattr(task, "__wrapped__"):
                     self._adopt(type(task)())
 
     # --- sending ------------------------------------------------------------------------------------------
@@ -399,7 +398,7 @@ class Celery:
         if self.finalized:
             self._plan(key, entry)
         else:
-            self._periodic.append((key, entry))
+            self.notes.periodic.append((key, entry))
         return key
 
     def _plan(self, key: str, entry: dict[str, Any]) -> None:
@@ -663,7 +662,12 @@ class Celery:
 
         For workers it counts if it is added before they start, as tasks are.
         """
-        self._middleware.append(middleware)
+        self.notes.middleware.append(middleware)
+        self._lay_passage()
+
+    def take_up(self, notes: Notes) -> None:
+        """What was said of another app was said of this one."""
+        self.notes = notes
         self._lay_passage()
 
     def _settings_changed(self) -> None:
@@ -677,7 +681,7 @@ class Celery:
 
     def _lay_passage(self) -> None:
         said, tells_of_sent = self._middleware_said
-        entries = (*said, *self._middleware)
+        entries = (*said, *self.notes.middleware)
         if tells_of_sent:
             entries = (import_module(_SENT).TellingOfSent(self), *entries)
         self.passage = Passage(entries) if entries else None
@@ -697,7 +701,7 @@ class Celery:
             for module, may_be_missing in discovered(packages, related_name):
                 import_task_module(module, may_be_missing)
         else:
-            self._to_discover.append((packages, related_name))
+            self.notes.to_discover.append((packages, related_name))
 
     def import_modules(self) -> None:
         """Import all modules that declare tasks: imports, include, and what is to be discovered."""
@@ -709,7 +713,7 @@ class Celery:
         """The modules that declare tasks, and of each whether it may as well not be there."""
         for module in (*(self.conf.imports or ()), *(self.conf.include or ())):
             yield module, False
-        for packages, related_name in self._to_discover:
+        for packages, related_name in self.notes.to_discover:
             yield from discovered(packages, related_name)
 
     # --- life ---------------------------------------------------------------------------------------------

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from copy import copy
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import msgspec
+
 from celeriac.config import Saved
+from celeriac.middleware import Entry
 from celeriac.task import Task
 
-#: What an app has noted beside its settings and tasks.
-_NOTED = ("_middleware", "_to_discover", "_periodic", "_unshared")
+
+class Notes(msgspec.Struct):
+    """What was said of an app beside its settings and its tasks."""
+
+    middleware: list[Entry] = []
+    #: Packages whose modules of tasks are to be imported, and how these are called.
+    to_discover: list[tuple[Any, str | None]] = []
+    #: Periodic tasks by their keys, until the app is finalized.
+    periodic: list[tuple[str, dict[str, Any]]] = []
+    #: Names of tasks that other apps shall not have.
+    unshared: set[str] = set()
+
+    def copied(self) -> Notes:
+        """The same, to be added to without changing these."""
+        return Notes(list(self.middleware), list(self.to_discover), list(self.periodic), set(self.unshared))
 
 
 class Parts(NamedTuple):
@@ -21,19 +36,19 @@ class Parts(NamedTuple):
     kind: type[Any]
     arguments: dict[str, Any]
     settings: Saved
-    noted: dict[str, Any]
+    notes: Notes
 
 
 def parts_of(app: Any) -> Parts:
     arguments = {
         "main": app.main,
         "set_as_current": False,
-        "task_cls": app._task_cls,
+        "task_cls": app.task_cls,
         "autofinalize": app.autofinalize,
         "namespace": app.namespace,
         "strict_typing": app.strict_typing,
     }
-    return Parts(type(app), arguments, app.conf.saved(), {name: copy(getattr(app, name)) for name in _NOTED})
+    return Parts(type(app), arguments, app.conf.saved(), app.notes.copied())
 
 
 def place_of(task: Task[Any, Any]) -> tuple[str, str] | None:
@@ -48,10 +63,9 @@ def made_again(parts: Parts, tasks: Iterable[type[Task[Any, Any]]]) -> Any:
     """A new app of these parts, with its own instance of each task."""
     app = parts.kind(**parts.arguments)
     app.conf.restore(parts.settings)
-    vars(app).update(parts.noted)
-    app._lay_passage()
+    app.take_up(parts.notes)
     for task in tasks:
-        app._adopt(task())
+        app.register_task(task)
     return app
 
 

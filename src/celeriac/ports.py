@@ -1,4 +1,4 @@
-"""The Protocols that a driver fulfils: Broker, Lookout, ResultStore, Watch, Bus, Listening, ScheduleStore."""
+"""What a driver must do, one Protocol for each of its parts: broker, results, bus, schedules."""
 
 from __future__ import annotations
 

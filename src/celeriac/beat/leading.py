@@ -33,6 +33,8 @@ LOOK = 1.0
 PACE = 0.005
 #: The part of the lease that the store is told; in the rest another one must notice.
 TOLD = 0.85
+#: Milliseconds until a plan that cannot even be read is looked at again.
+UNREADABLE = 60_000
 #: How many decoded entries are kept at hand.
 KNOWN = 4096
 
@@ -195,7 +197,7 @@ class Scheduler:
     def _dropped(self, plan: Plan) -> Sending:
         """What cannot be sent is looked at again at its next occurrence, or in a minute."""
         now = _ms(self.now())
-        again = now + 60_000
+        again = now + UNREADABLE
         entry = Entry(name=plan.name, task="", schedule="")
         try:
             entry = self._entry(plan)

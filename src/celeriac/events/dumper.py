@@ -12,6 +12,8 @@ from celeriac.events.receiver import EventReceiver
 
 #: Events by the words that a person reads.
 WORDS = {"worker-offline": "shutdown", "worker-online": "started", "worker-heartbeat": "heartbeat"}
+#: Tasks whose names are remembered for their later events; after so many it begins anew.
+MEMORY = 10_000
 
 
 class Dumper:
@@ -32,7 +34,7 @@ class Dumper:
         kind, hostname = rest.pop("type"), rest.pop("hostname", "")
         if kind.startswith("task-"):
             uuid = rest.pop("uuid", "")
-            if len(self._tasks) > 10_000:
+            if len(self._tasks) > MEMORY:
                 self._tasks.clear()
             if kind in ("task-received", "task-sent"):
                 name, args, kwargs = (rest.pop(key, "") for key in ("name", "args", "kwargs"))

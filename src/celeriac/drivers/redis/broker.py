@@ -53,6 +53,9 @@ LONGEST_WAIT = 0.25
 #: The part of it for which the lookout waits, which may hold up a beat.
 LONGEST_LOOK = 0.125
 
+#: More bytes than an envelope ends with that tells of deaths: of eight, each in 200 letters (prelude.lua).
+LONGEST_END = 4000
+
 _SUFFIXES = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
 _encode = msgspec.msgpack.encode
 #: For beat.lua.
@@ -523,7 +526,7 @@ def _fitting(outcomes: Sequence[Outcome]) -> int:
 
 def _claim(number: int, queue: str, payload: bytes, begun: bool = False) -> Claim:
     """With what prelude.lua writes at the end of an envelope: how many owners died over it, and how."""
-    body, mark, count = payload[-4000:].rpartition(b',"deliveries":')
+    body, mark, count = payload[-LONGEST_END:].rpartition(b',"deliveries":')
     if not mark or not count[:-1].isdigit() or count[-1:] != b"}":
         return Claim(number, queue, payload, begun=begun)
     _, mark, told = body.rpartition(b',"deaths":')

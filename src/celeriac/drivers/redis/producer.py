@@ -34,6 +34,8 @@ SLOWEST = 4 * 1024 * 1024
 MOST_IN_ONE = 512 << 20
 #: The part of a line's time limit that replicas have to say that they have a message.
 COPYING_PART = 0.8
+#: Seconds for which Redis keeps the number of a line's last publish (publish.lua and send.lua say so too).
+NUMBER_KEPT = 120
 #: Publishes of which nobody knows whether they were stored, and for how many seconds each is remembered: a
 #: little less than its number in Redis (publish.lua).
 MOST_DOUBTS, DOUBT = 1000, 100.0
@@ -251,7 +253,7 @@ class Producer:
         # WAIT waits for what this connection wrote, and a publish that is sent again writes nothing.
         address = connection.address
         replies = connection.call_many(
-            [("EXPIRE", line.key, 120), ("WAIT", self._replicas, int(most * 1000))]
+            [("EXPIRE", line.key, NUMBER_KEPT), ("WAIT", self._replicas, int(most * 1000))]
         )
         _, copies = (checked(reply, address) for reply in replies)
         if copies < self._replicas:

@@ -15,6 +15,8 @@ from celeriac.message import Count, Fate, Message, Outcome, Result
 #: Where what is not packed begins among the arguments of turn.lua.
 FIRST_FLAT = 6
 
+#: Letters that tell how an owner died: an envelope may hold eight of them.
+LONGEST_DEATH = 200
 _WITHOUT_BRACKETS = str.maketrans("[]", "()")
 _encode = msgspec.msgpack.encode
 #: In an item: what stands before the id of a member, and after that of one that ended well.
@@ -167,4 +169,4 @@ class _Tables:
 def _reason(outcome: Outcome) -> str:
     """How an owner died is short and without brackets, for it is kept in the envelope."""
     reason = outcome.reason
-    return reason if outcome.fate is not Fate.LOST else reason[:200].translate(_WITHOUT_BRACKETS)
+    return reason if outcome.fate is not Fate.LOST else reason[:LONGEST_DEATH].translate(_WITHOUT_BRACKETS)
