@@ -21,7 +21,7 @@ from celeriac.testing.conformance.rig import (
     message,
     name_of,
     names,
-    no_longer_than,
+    soon,
     until,
 )
 
@@ -142,7 +142,7 @@ class Fates(Opened):
     def test_a_message_deferred_to_a_time_gone_by_is_claimed_again(self, child: Child) -> None:
         child.send(message("a"))
         (claim,) = child.claim()
-        with no_longer_than(1.0):
+        with soon():
             assert names(child.turn(Outcome(claim.number, Fate.DEFERRED), want=1, wait=PATIENCE)) == ["a"]
 
     def test_a_dead_message_is_kept_as_a_letter_and_can_be_replayed(self, child: Child) -> None:

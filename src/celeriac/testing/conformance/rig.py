@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import statistics
 import subprocess
 import sys
 import threading
@@ -23,7 +24,7 @@ from celeriac.ports import Broker, ResultStore
 
 T = TypeVar("T")
 
-#: Seconds in which a waiting turn or a watch must hear of what happened; polling would have to be quicker.
+#: Seconds in which a waiting turn or a watch hears of what happened; polling would have to be quicker.
 PROMPT = 0.05
 #: Seconds that end a test which waits in vain.
 PATIENCE = 10.0
@@ -206,12 +207,19 @@ def until(holds: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def no_longer_than(seconds: float) -> Iterator[None]:
+def soon() -> Iterator[None]:
+    """Long before who waits in vain gives up, however busy the machine is."""
     start = time.monotonic()
     try:
         yield
     finally:
-        assert time.monotonic() - start < seconds
+        assert time.monotonic() - start < PATIENCE / 2
+
+
+def assert_prompt(late: Sequence[float]) -> None:
+    """Of several: the best on a machine that had time, and most on one that is busy with other things."""
+    assert min(late) < PROMPT
+    assert statistics.median(late) < 10 * PROMPT
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -17,17 +16,17 @@ from celeriac.ports import Broker, ResultStore
 from celeriac.testing.conformance.rig import (
     A_MOMENT,
     PATIENCE,
-    PROMPT,
     SENDS_EACH_LINE,
     Child,
     Opened,
     acks,
     all_of,
+    assert_prompt,
     elsewhere,
     message,
     names,
     no_less_than,
-    no_longer_than,
+    soon,
     until,
 )
 
@@ -51,7 +50,7 @@ class Waiting(Opened):
             late.append(time.monotonic() - sent.result())
             assert names(claims) == ["a"]
             child.settle(*acks(claims))
-        assert statistics.median(late) < PROMPT
+        assert_prompt(late)
 
     def test_a_wait_ends_as_soon_as_another_process_sends(
         self, child: Child, open_broker: Callable[[], Broker]
@@ -65,32 +64,32 @@ class Waiting(Opened):
                 late.append(time.time() - float(other.hear()))
                 assert names(claims) == [f"{n}"]
                 child.settle(*acks(claims))
-        assert statistics.median(late) < PROMPT
+        assert_prompt(late)
 
     def test_a_wait_ends_for_the_second_of_several_queues(
         self, broker: Broker, hire: Callable[..., Child], threads: ThreadPoolExecutor
     ) -> None:
         waiting = threads.submit(hire(queues=["one", "two", "three"]).claim_names, wait=PATIENCE)
         time.sleep(A_MOMENT)
-        with no_longer_than(1.0):
+        with soon():
             broker.publish([message("a", "two", priority=9)])
             assert waiting.result(PATIENCE) == ["a"]
 
     def test_a_wait_without_a_message_ends_at_its_deadline(self, child: Child) -> None:
         start = time.monotonic()
         assert child.claim(wait=0.2) == []
-        assert 0.19 <= time.monotonic() - start < 0.6
+        assert 0.19 <= time.monotonic() - start < PATIENCE / 2
 
     def test_what_is_ready_is_claimed_without_waiting(self, child: Child) -> None:
         child.send(message("a"))
-        with no_longer_than(1.0):
+        with soon():
             assert child.claim_names(want=5, wait=PATIENCE) == ["a"]
 
     def test_a_wait_costs_no_processor_time(self, child: Child) -> None:
         child.claim(wait=0.01)
         before = time.process_time()
         child.claim(wait=0.25)
-        assert time.process_time() - before < 0.08
+        assert time.process_time() - before < 0.12
 
     def test_outcomes_are_settled_before_the_wait(
         self, broker: Broker, child: Child, results: ResultStore, threads: ThreadPoolExecutor
@@ -109,14 +108,14 @@ class Waiting(Opened):
         for _ in range(3):
             waiting = threads.submit(child.claim, wait=PATIENCE)
             time.sleep(A_MOMENT)
-            with no_longer_than(0.5):
+            with soon():
                 child.broker.wake()
                 assert waiting.result(PATIENCE) == []
 
     def test_wake_before_a_wait_ends_the_next_one_and_only_that(self, child: Child) -> None:
         child.broker.wake()
         child.broker.wake()
-        with no_longer_than(1.0):
+        with soon():
             assert child.claim(wait=PATIENCE) == []
         with no_less_than(0.15):
             assert child.claim(wait=0.15) == []
@@ -137,7 +136,7 @@ class Waiting(Opened):
         before = signal.signal(signal.SIGUSR1, lambda *_: child.broker.wake())
         try:
             for _ in range(3):
-                with no_longer_than(1.0):
+                with soon():
                     sent = threads.submit(interrupt)
                     assert child.claim(wait=PATIENCE) == []
                     sent.result()
@@ -157,7 +156,7 @@ class Waiting(Opened):
     ) -> None:
         waiting = [threads.submit(hire(f"child {n}").claim_names, wait=PATIENCE) for n in range(4)]
         time.sleep(A_MOMENT)
-        with no_longer_than(2.0):
+        with soon():
             broker.publish([message(name) for name in "abcd"])
             assert sorted(all_of(waiting)) == [["a"], ["b"], ["c"], ["d"]]
 
@@ -168,7 +167,7 @@ class Waiting(Opened):
         impatient = hire("impatient")
         for _ in range(8):
             assert impatient.claim(wait=0.005) == []
-        with no_longer_than(1.0):
+        with soon():
             broker.publish([message("a")])
             assert patient.result(PATIENCE) == ["a"]
 
@@ -191,6 +190,6 @@ class Waiting(Opened):
         }
         waiting = threads.submit(hire("waits").claim_names, wait=PATIENCE)
         time.sleep(A_MOMENT)
-        with no_longer_than(1.0):
+        with soon():
             events[event]()
             assert waiting.result(PATIENCE) == ["a"]
