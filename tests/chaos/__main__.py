@@ -32,7 +32,7 @@ from chaos.faults import (
 from chaos.length import Full, Length, full, within
 from chaos.report import Chapter, assert_flat, write
 from chaos.stage import RedisStore, SqliteStore, Stage, Store
-from chaos.storm import Send, Storm, send_a_mix, send_anything
+from chaos.storm import Send, Storm, send_a_mix, send_anything, send_work
 from chaos.trials import TRIALS, Trial
 
 REPORT = Path(__file__).parent / "report"
@@ -68,6 +68,8 @@ class Act(NamedTuple):
     redis: Sequence[str] = ()
     #: Seconds that may pass without any task beginning.
     stall: float = math.inf
+    #: Seconds within which 99 of 100 tasks must begin after they were sent.
+    wait: float = math.inf
     #: Nobody dies in it, so nothing of anybody's memory or descriptors may grow.
     flat: bool = False
 
@@ -122,7 +124,7 @@ ACTS = (
     Act("Failover in order, every pool", 13, Full(200, "faults"), "replicas", EVERY_POOL,
         (hand_over, hand_over, *PROCESSES, *CONNECTIONS), (0.5, 3.0)),
     Act("Rolling restarts", 5, Full(100, "faults"), "redis", (("-c", "1"),) * 6,
-        (roll,), (0.1, 1.0), lease=30.0),
+        (roll,), (0.1, 1.0), lease=30.0, rate=60.0, send=send_work, wait=2.0),
 )  # fmt: skip
 
 
@@ -202,7 +204,7 @@ def play_act(act: Act, length: Length, seed: int, report: Path) -> Chapter:
         store = open_store(act, folder)
         stage = Stage(folder, store, act.acks, act.lease)
         storm = Storm(stage, seed, rate=act.rate, send=act.send, ahead=act.ahead)
-        trouble, stall = "", 0.0
+        trouble, stall, wait = "", 0.0, 0.0
 
         def goes_on() -> bool:
             return length.lasts(len(storm.faults) if length.of == "faults" else len(stage.sent))
@@ -217,6 +219,8 @@ def play_act(act: Act, length: Length, seed: int, report: Path) -> Chapter:
             storm.end(120.0)
             stall = storm.longest_stall()
             assert stall < act.stall, f"no task began for {stall:.1f} s"
+            wait = storm.usual_wait()
+            assert wait < act.wait, f"1 of 100 tasks waited for {wait:.1f} s and more"
             if act.flat and len(stage.samples) > LONG:
                 assert_flat(stage.samples)
         except Exception as error:
@@ -227,6 +231,7 @@ def play_act(act: Act, length: Length, seed: int, report: Path) -> Chapter:
         return Chapter(
             act.name, seed, stage.samples, storm.faults, len(stage.sent), stage.reruns(),
             len(stage.failed), trouble, stall=stall if act.stall < math.inf else 0.0,
+            wait=wait if act.wait < math.inf else 0.0,
         )  # fmt: skip
 
 

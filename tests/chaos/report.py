@@ -35,6 +35,8 @@ class Chapter(NamedTuple):
     seen: str = ""
     #: The longest time in which no task began, where that is promised; else 0.
     stall: float = 0.0
+    #: Seconds within which 99 of 100 tasks began after they were sent, where that is promised; else 0.
+    wait: float = 0.0
 
     @property
     def holds(self) -> bool:
@@ -57,6 +59,8 @@ class Chapter(NamedTuple):
             + (
                 f"a task began every {self.stall:.1f} s at least"
                 if self.stall
+                else f"99 of 100 tasks began within {self.wait:.2f} s"
+                if self.wait
                 else f"consuming again after {self.slowest:.1f} s at most"
             )
         )

@@ -152,6 +152,16 @@ class Storm:
         begins = sorted(one.time for one in self.stage.ledger.entries if one.event == "begin")
         return max((after - before for before, after in itertools.pairwise(begins)), default=0.0)
 
+    def usual_wait(self) -> float:
+        """Seconds within which 99 of 100 tasks began after they were sent."""
+        begins: dict[str, float] = {}
+        for one in self.stage.ledger.entries:
+            if one.event == "begin":
+                begins.setdefault(one.word, one.time)
+        sent = self.stage.sent_at
+        waits = sorted(begins[word] - at for word, at in sent.items() if word in begins)
+        return waits[len(waits) * 99 // 100] if waits else 0.0
+
     def check(self) -> None:
         """Raise what went wrong in the background."""
         if self._error is not None:
