@@ -12,6 +12,7 @@ from celeriac.canvas import counting
 from celeriac.exceptions import CeleriacError, TaskRevokedError
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.request import Request
+from celeriac.wire.ending import embed_at_end
 from celeriac.wire.result import encode_result
 from celeriac.wire.task import unpack, unpack_identity
 
@@ -62,7 +63,8 @@ class _Purged:
         try:
             args, kwargs, embed = message.arguments(app.conf.accept_content)
         except CeleriacError:
-            args, kwargs, embed = [], {}, {"chord": counting.UNREAD} if message.group else {}
+            unread = {"chord": counting.UNREAD} if message.group else {}
+            args, kwargs, embed = [], {}, embed_at_end(claim.payload, app.conf.accept_content) or unread
         error = TaskRevokedError("purged")
         request = Request.from_message(message, args, kwargs, embed)
         ended = [request, *(failing.request for failing in counting.never_run(app, request))]

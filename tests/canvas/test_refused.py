@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -11,8 +14,10 @@ from uuid import uuid4
 import pytest
 
 from celeriac import Celery, chord, group
+from celeriac.canvas.publishing import messages_of
 from celeriac.exceptions import ChordError, EncodeError
-from celeriac.message import Depth
+from celeriac.message import Depth, Message
+from celeriac.wire.task import unpack
 
 #: What no message may have more of in these tests, and twice that as text which nothing makes shorter.
 MOST = 20_000
@@ -103,11 +108,36 @@ def test_a_body_whose_arguments_do_not_fit_fails_and_so_does_all_that_follows(
     assert shop.depth() == Depth()
 
 
-def test_values_that_are_together_too_large_for_a_body_fail_it_and_are_kept(shop: Shop) -> None:
-    waits = chord([shop.part.s("x" * (MOST // 2)) for _ in range(2)], shop.total.s()).delay()
+def test_values_that_are_together_too_large_for_a_body_fail_it_and_what_follows_and_are_kept(
+    shop: Shop,
+) -> None:
+    body = shop.total.s().on_error(shop.tell.s())
+    waits = (chord([shop.part.s("x" * (MOST // 2)) for _ in range(2)], body) | shop.part.s()).delay()
     shop.run.finish()
-    assert waits.state == "FAILURE"
-    assert "task_max_bytes allows 20000 bytes" in str(waits.result)
+    for result in (waits, waits.parent):
+        assert result.state == "FAILURE"
+        assert "task_max_bytes allows 20000 bytes" in str(result.result)
+    assert list(map(str, shop.told)) == [str(waits.result)]
+    assert shop.depth() == Depth(dead=1)
+
+
+@pytest.mark.parametrize("arguments", [f'["{LARGE}"]', "[" * 100_000 + "]" * 100_000], ids=["large", "deep"])
+def test_what_follows_a_foreign_message_that_cannot_be_looked_at_hears_of_it(
+    shop: Shop, arguments: str
+) -> None:
+    """It shows what follows it. Ours do not: they are compressed, and refused where they are sent."""
+    step = shop.part.s(1).on_error(shop.tell.s())
+    step.freeze("the-step")
+    shop.app.conf.task_max_bytes = 20 * MOST
+    (sent, *_), waits = messages_of(shop.app, step | shop.part.s())
+    embed = json.dumps(unpack(sent.payload).arguments({"json"})[2])
+    body = f"[{arguments}, {{}}, {embed}]".encode()
+    envelope = {**json.loads(sent.payload), "body": b64encode(body).decode()}
+    shop.app.conf.task_max_bytes = MOST
+    shop.app.broker.publish([Message("foreign", "celery", json.dumps(envelope).encode())])
+    shop.run.finish()
+    assert re.search("was not looked at|nested too deeply", str(waits.result))
+    assert list(map(str, shop.told)) == [str(waits.result)]
     assert shop.depth() == Depth(dead=1)
 
 

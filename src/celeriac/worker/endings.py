@@ -20,6 +20,7 @@ from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
 from celeriac.wire.body import ChainAlone, ChordAlone
 from celeriac.wire.compression import in_units
+from celeriac.wire.ending import embed_at_end
 from celeriac.wire.result import decode_exception, encode_result, encode_success
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack, unpack_identity
@@ -246,7 +247,8 @@ class Endings:
         try:
             args, kwargs, embed = message.arguments(self._accept)
         except Exception:
-            args, kwargs, embed = [], {}, {"chord": counting.UNREAD} if message.group else {}
+            unread = {"chord": counting.UNREAD} if message.group else {}
+            args, kwargs, embed = [], {}, embed_at_end(claim.payload, self._accept) or unread
         return self.make_request(claim, message, args, kwargs, embed)
 
     def make_request(
