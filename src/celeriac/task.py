@@ -264,7 +264,7 @@ class Task(Generic[P, R]):
 
     def s(self, *args: Any, **kwargs: Any) -> TaskSignature[R]:
         """The call as a value; it takes the value of a task before it in front."""
-        return self.signature(args, kwargs)
+        return TaskSignature(self, args, kwargs, app=self._app)
 
     def si(self, *args: Any, **kwargs: Any) -> TaskSignature[R]:
         """The call as a value that nothing is added to."""

@@ -64,7 +64,7 @@ def _next_step(app: Any, request: Request, steps: ChainAlone, value: Any) -> Mes
     except Exception:
         return None  # there it is said what cannot travel
     message = must_fit(app, Message(own_id, plain.queue, payload, plain.priority))
-    request.children.append(AsyncResult[Any](own_id, None, name, app))
+    request.children.append(AsyncResult(own_id, None, name, app))
     return message
 
 

@@ -109,7 +109,7 @@ class group(Signature):
                     call = membership.call(task, args, kwargs, task_id, position)
                     if call is not None:
                         position += 1
-                        result.results.append(AsyncResult[Any](task_id, None, call.task, task.app))
+                        result.results.append(AsyncResult(task_id, None, call.task, task.app))
                         yield call
                         continue
                 made = task.prepare(args, kwargs, **own, group_index=position)
@@ -151,7 +151,7 @@ class group(Signature):
                 member = task.id or id_of_member(own_id, index)
                 if is_written:
                     task.freeze(member, root_id=root_id, parent_id=parent_id, group_index=index)
-                results.append(AsyncResult[Any](member, app=self.app))
+                results.append(AsyncResult(member, app=self.app))
             else:
                 results.append(task.freeze(root_id=root_id, parent_id=parent_id, group_index=index))
         return GroupResult(own_id, [result for result in results if result is not None], app=self.app)

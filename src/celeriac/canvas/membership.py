@@ -8,7 +8,7 @@ from typing import Any
 from celeriac.canvas.signature import Call, Signature
 from celeriac.message import Message
 from celeriac.request import current
-from celeriac.sending import must_fit, plain_way
+from celeriac.sending import plain_way
 from celeriac.wire.form import MemberForm
 
 #: What may be said of all members without making another envelope necessary.
@@ -50,8 +50,7 @@ class Membership:
             payload = way.form.fill(args, kwargs, id, index, way.root_id or id, way.parent_id)
         except Exception:
             return None  # there it is said what cannot travel
-        message = must_fit(self._app, Message(id, way.queue, payload, way.priority))
-        return Call(name, args, kwargs, {}, known, message)
+        return Call(name, args, kwargs, {}, known, Message(id, way.queue, payload, way.priority))
 
     def _way(self, name: str, known: Any) -> _Way | None:
         plain = plain_way(self._app, name, known)

@@ -72,9 +72,9 @@ class Signature(dict[str, Any]):
             task = task.name
         super().__init__(
             task=task,
-            args=tuple(args or ()),
-            kwargs=dict(kwargs or {}),
-            options={**(options or {}), **more_options},
+            args=tuple(args) if args else (),
+            kwargs=dict(kwargs) if kwargs else {},
+            options={**options, **more_options} if options else more_options,
             subtask_type=subtask_type,
             immutable=immutable,
         )
@@ -135,7 +135,7 @@ class Signature(dict[str, Any]):
         args, kwargs, options = self._merge(args, kwargs, options)
         task_id = options["task_id"] = options.get("task_id") or new_id()
         task = self._registered()
-        result = AsyncResult[Any](task_id, task_name=self.task, app=self.app)
+        result: AsyncResult[Any] = AsyncResult(task_id, task_name=self.task, app=self.app)
         return Prepared((Call(self.task, args, kwargs, options, task),), result)
 
     def members(self) -> int:

@@ -11,16 +11,18 @@ local mine = tonumber(redis.call('ZSCORE', NODES, ARGV[2]) or lease_end)
 redis.call('ZADD', NODES, lease_end, ARGV[2])
 sweep_revoked()
 
+local chords = counting()
+
 -- A part of its header was sent, and nothing more of it for too long.
 local function break_off(key)
-  local messages, kept = told_of_broken(key), redis.call('PTTL', key .. '.b')
+  local messages, kept = chords.told_of_broken(key), redis.call('PTTL', key .. '.b')
   if #messages == 0 or redis.call('EXISTS', key .. '.c') == 1 then return end
-  redis.call('SET', key .. '.c', 'done', 'PX', math.max(kept, THROUGH * 1000)) -- what was sent is still running
-  forget(key)
-  local id = escaped(string.match(key, 'celery%-taskset%-meta%-(.*)$'))
-  local holes = {['\0'] = escaped(fill(ARGV[4], {['\4'] = id})), ['\1'] = id, ['\2'] = id, ['\3'] = id}
+  redis.call('SET', key .. '.c', 'done', 'PX', math.max(kept, chords.THROUGH * 1000)) -- what was sent is still running
+  chords.forget(key)
+  local id = chords.escaped(string.match(key, 'celery%-taskset%-meta%-(.*)$'))
+  local holes = {['\0'] = chords.escaped(chords.fill(ARGV[4], {['\4'] = id})), ['\1'] = id, ['\2'] = id, ['\3'] = id}
   for _, message in ipairs(messages) do
-    send({message[1], message[2], message[3], fill(ARGV[message[4]], holes)}, key)
+    send({message[1], message[2], message[3], chords.fill(ARGV[message[4]], holes)}, key)
   end
 end
 for _, key in ipairs(redis.call('SRANDMEMBER', HEADERS, 100)) do
@@ -31,23 +33,13 @@ for _, key in ipairs(redis.call('SRANDMEMBER', HEADERS, 100)) do
 end
 
 -- What was counted as a stock worker cannot: one may have come meanwhile, and have counted the last member.
-local function share(key)
-  local about = redis.call('HGET', key .. '.p', 'about')
-  about = about and cmsgpack.unpack(about) or {0, {}, {}, '', ''}
-  if redis.call('EXISTS', key .. '.p') == 0 then return redis.call('SREM', CHORDS, key) end
-  if not is_shared(key, about[2]) then return end
-  hand_over(key)
-  local total = total_of(key, about[1])
-  if not total or how_many(key .. '.j') < total or redis.call('EXISTS', key .. '.c') == 1 then return end
-  local body, broken = with_places(about[2]), with_places(about[3])
-  local values, failed = values_of(key, kept(key .. '.j'))
-  local messages, holes = ended(key, values, failed, body, broken, about[4], about[5])
+for _, key in ipairs(redis.call('SRANDMEMBER', CHORDS, 100)) do
+  local messages, holes = chords.share(key)
   for _, message in ipairs(messages) do
     for _, members in ipairs(message[5]) do redis.call('SET', members[1], members[2], 'PX', members[3]) end
-    send({message[1], message[2], message[3], fill(ARGV[message[4]], holes)}, key)
+    send({message[1], message[2], message[3], chords.fill(ARGV[message[4]], holes)}, key)
   end
 end
-for _, key in ipairs(redis.call('SRANDMEMBER', CHORDS, 100)) do share(key) end
 
 local lost = redis.call('ZRANGEBYSCORE', NODES, '-inf', now())
 if #lost == 0 and not ARGV[5] then return {} end

@@ -168,18 +168,21 @@ for _, outcome in ipairs(others[1]) do
   end
 end
 
--- What a run of members sets off is sent.
-local function tally(chord, packed, size, last, root)
-  local messages, holes = count(chord, packed, size, last, root)
-  for _, message in ipairs(messages) do follow(message, fill(ARGV[message[4]], holes)) end
-end
+-- Members of chords are counted, and what that sets off is sent.
+if #others[2] > 0 then
+  local chords = counting()
+  local function tally(chord, packed, size, last, root)
+    local messages, holes = chords.count(chord, packed, size, last, root)
+    for _, message in ipairs(messages) do follow(message, chords.fill(ARGV[message[4]], holes)) end
+  end
 
-for place, chord in ipairs(others[2]) do
-  if chord[8] > 0 then tally(chord, ARGV[chord[7]], chord[8], chord[9], chord[10]) end
-  local members, run = counted[place], {}
-  if members then
-    for i, member in ipairs(members) do run[i] = {member[4], false, ARGV[member[5]]} end
-    tally(chord, cmsgpack.pack(run), #members, members[#members][2], members[#members][3])
+  for place, chord in ipairs(others[2]) do
+    if chord[8] > 0 then tally(chord, ARGV[chord[7]], chord[8], chord[9], chord[10]) end
+    local members, run = counted[place], {}
+    if members then
+      for i, member in ipairs(members) do run[i] = {member[4], false, ARGV[member[5]]} end
+      tally(chord, cmsgpack.pack(run), #members, members[#members][2], members[#members][3])
+    end
   end
 end
 
