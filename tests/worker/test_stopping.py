@@ -13,6 +13,7 @@ import pytest
 
 from celeriac import states
 from celeriac.message import Depth
+from celeriac.wire.task import unpack
 from conftest import demand
 from services import Program, RedisServer
 from stand import POOLS, Stand, alive, family, lines, until
@@ -59,30 +60,17 @@ def test_a_warm_stop_finishes_what_runs_and_returns_the_rest_at_once(stand: Stan
     worker.wait_for_line("Warm shutdown")
     until(lambda: stand.broker.depth(["celery"])["celery"].ready == 3, what="giving back")
     assert worker.running
+    worker.signal(signal.SIGTERM)  # once more changes nothing
     gate.touch()
     assert worker.wait() == 0
+    assert worker.output.count(WARM) == 1
     assert running.get(timeout=20) == "seen"
     assert lines(begun) == ["begun", "ended"]
     depth = stand.broker.depth(["celery"])["celery"]
     assert (depth.ready, depth.claimed, depth.dead) == (3, 0, 0)
-    # In their old order, and as if nothing had happened to them.
-    stand.start("-P", "solo")
-    assert [result.get(timeout=20) for result in waiting] == [0, 1, 2]
-
-
-@pools
-def test_a_second_term_changes_nothing(stand: Stand, pool: str) -> None:
-    worker = stand.start("-P", pool, "-c", "1")
-    gate, begun = stand.path("gate"), stand.path("begun")
-    running = stand.send("wait_for", str(gate), str(begun))
-    until(lambda: lines(begun) == ["begun"])
-    worker.signal(signal.SIGTERM)
-    worker.wait_for_line("Warm shutdown")
-    worker.signal(signal.SIGTERM)
-    gate.touch()
-    assert worker.wait() == 0
-    assert running.get(timeout=20) == "seen"
-    assert worker.output.count(WARM) == 1
+    returned = stand.broker.peek("celery", 9)
+    assert [unpack(payload).id for payload in returned] == [result.id for result in waiting], "in their order"
+    assert not [payload for payload in returned if b"deliveries" in payload], "as if nothing had happened"
 
 
 @pytest.mark.parametrize("way", ["twice ctrl-c", "quit"])
@@ -104,11 +92,9 @@ def test_a_cold_stop_returns_what_runs_uncounted(stand: Stand, pool: str, way: s
     assert worker.output.count(COLD) == 1
     assert not [process for process in everybody if alive(process.pid)]
     (payload,) = stand.broker.peek("celery", 9)
+    assert unpack(payload).id == running.id
     assert b"deliveries" not in payload
-    assert stand.broker.depth(["celery"])["celery"].claimed == 0
-    gate.touch()
-    stand.start("-P", "solo")
-    assert running.get(timeout=20) == "seen"
+    assert stand.broker.depth(["celery"])["celery"] == Depth(ready=1)
 
 
 @pytest.mark.parametrize("pool", [pool for pool in POOLS if pool != "solo"])
