@@ -111,6 +111,18 @@ def test_who_is_called_away_gets_what_came_meanwhile(
     assert others.depth(["q"])["q"] == Depth()
 
 
+def test_who_is_called_away_and_gets_nothing_has_asked_enough(
+    redis_server: RedisServer, child: Broker, thread: ThreadPoolExecutor
+) -> None:
+    child.turn("owner", (), 1)  # now Redis has the script
+    turn = stands(redis_server, thread, child)
+    child.wake()
+    assert turn.result(PATIENCE) == []
+    before = turns(redis_server)
+    assert child.turn("owner", (), 1) == []
+    assert turns(redis_server) - before == 1  # the one that it had in hand
+
+
 def test_what_it_claimed_for_a_child_that_leaves_goes_back(
     redis_server: RedisServer, others: Broker, child: Broker, thread: ThreadPoolExecutor
 ) -> None:

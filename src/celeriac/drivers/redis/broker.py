@@ -128,24 +128,13 @@ class RedisBroker:
         self._lease = lease
 
     def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
-        unanswered, answered_now = self._unanswered, False
-        if unanswered is not None:
-            answered_now = self._bell.standing
-            found = self._exchange(unanswered)
-            if unanswered.owner == owner:
-                # Kept here until they are returned: should the next exchange fail, nobody else knows of them.
-                self._found += found
-                outcomes = outcomes[len(unanswered.outcomes) :]
-                want = max(0, want - len(self._found))
-        claims: list[Claim] = []
-        while unanswered is None or outcomes or (want and not self._found and not answered_now):
-            unanswered = None
-            part = _fitting(outcomes)
-            last = part == len(outcomes)
-            claims = self._exchange(self._next_turn(owner, outcomes[:part], want if last else 0))
-            outcomes = outcomes[part:]
-            if last:
-                break
+        if self._unanswered is None:
+            claims = self._settle_and_claim(owner, outcomes, want)
+        else:
+            settled, may_be_more = self._catch_up(owner, self._unanswered)
+            outcomes, want = outcomes[settled:], max(0, want - len(self._found))
+            again = outcomes or (want and may_be_more)
+            claims = self._settle_and_claim(owner, outcomes, want) if again else []
         if self._found:
             claims, self._found = self._found + claims, []
         if claims or not want or wait <= 0:
@@ -339,6 +328,25 @@ class RedisBroker:
         self._forget_operators()
 
     # -- a turn
+
+    def _catch_up(self, owner: str, last: _Turn) -> tuple[int, bool]:
+        """End the turn whose answer nobody has heard. Gives how many outcomes of this owner it settled, and
+        whether there may be more to claim than it found: not if it stood at the bell, for then it was
+        answered just now."""
+        stood = self._bell.standing
+        found = self._exchange(last)
+        if last.owner != owner:
+            return 0, not stood
+        # Kept here until they are returned: should the next exchange fail, nobody else knows of them.
+        self._found += found
+        return len(last.outcomes), not stood and not self._found
+
+    def _settle_and_claim(self, owner: str, outcomes: Sequence[Outcome], want: int) -> list[Claim]:
+        """As many exchanges as the outcomes need; the last one claims."""
+        while (part := _fitting(outcomes)) < len(outcomes):
+            self._exchange(self._next_turn(owner, outcomes[:part], 0))
+            outcomes = outcomes[part:]
+        return self._exchange(self._next_turn(owner, outcomes, want))
 
     def _next_turn(
         self, owner: str, outcomes: Sequence[Outcome], want: int, *, at_the_bell: bool = False
