@@ -17,7 +17,7 @@ from celeriac.current import App
 from celeriac.exceptions import OperationalError
 from celeriac.ports import ResultStore
 from celeriac.request import Request
-from celeriac.wire.result import encode_part
+from celeriac.wire.result import encode_part, too_large
 
 #: Seconds between two tries while the store is away; after the last one the task fails.
 PAUSES = (0.05, 0.2, 0.5, 1.0, 1.0, 2.0, 5.0, 10.0, 10.0)
@@ -70,11 +70,14 @@ class _Outlet:
         self._keep = task.stream_buffer
         self._ttl = conf.seconds("result_expires") or None
         self._serializer: str = conf.result_serializer
+        self._most: int = conf.task_max_bytes
         self._number = 0
 
     def push(self, value: Any) -> None:
         """Store one part; while the store is away the task waits."""
         part = encode_part(value, self._serializer)
+        if len(part) > self._most:
+            raise too_large(self._request.id or "", len(part), self._most)
         self._number += 1
         if self._request.parts is not None:
             self._request.parts.append(value)

@@ -29,7 +29,7 @@ from celeriac.sending import Constants, batches, compose, must_fit, send_through
 from celeriac.streaming import streaming, yields
 from celeriac.wire.body import there_and_back
 from celeriac.wire.ids import new_id
-from celeriac.wire.result import encode_result
+from celeriac.wire.result import encode_result, too_large
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -420,6 +420,8 @@ class Task(Generic[P, R]):
             parent_id=request.parent_id,
             serializer=app.conf.result_serializer,
         )
+        if len(payload) > app.conf.task_max_bytes:
+            raise too_large(task_id, len(payload), app.conf.task_max_bytes)
         app.results.update(
             Result(task_id, payload, app.conf.seconds("result_expires") or None),
             _never if state in states.READY_STATES else app.is_end,

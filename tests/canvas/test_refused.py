@@ -1,4 +1,4 @@
-"""What of a workflow or a schedule is too large, or does not fit: one clear error, and nobody waits."""
+"""What is too large, or does not fit, in a workflow or a schedule: one clear error, and nobody waits."""
 
 from __future__ import annotations
 
@@ -139,6 +139,32 @@ def test_what_follows_a_foreign_message_that_cannot_be_looked_at_hears_of_it(
     assert re.search("was not looked at|nested too deeply", str(waits.result))
     assert list(map(str, shop.told)) == [str(waits.result)]
     assert shop.depth() == Depth(dead=1)
+
+
+def test_what_a_task_tells_on_the_way_is_no_larger_than_its_result(shop: Shop) -> None:
+    @shop.app.task(bind=True)
+    def tells(self: Any) -> None:
+        self.update_state(state="BUSY", meta=LARGE)
+
+    @shop.app.task
+    def yields() -> Iterator[str]:
+        yield "small"
+        yield LARGE
+
+    for task in (tells, yields):
+        result = task.delay()
+        shop.run.finish()
+        assert isinstance(result.result, EncodeError)
+        assert "more than task_max_bytes (20000 bytes); store it elsewhere" in str(result.result)
+
+
+def test_a_schedule_that_is_too_large_is_refused_where_it_is_added(shop: Shop) -> None:
+    with pytest.raises(EncodeError, match=r"the periodic task 'large' has .* more than task_max_bytes"):
+        shop.app.schedules.add("large", shop.part, 60.0, args=(LARGE,))
+    shop.app.schedules.add("large", shop.part, 60.0, args=("small",))
+    with pytest.raises(EncodeError, match="more than task_max_bytes"):
+        shop.app.schedules.update("large", args=(LARGE,))
+    assert shop.app.schedules.get("large").args == ("small",)
 
 
 def test_a_schedules_message_that_is_too_large_is_left_out_and_the_next_ones_are_sent(

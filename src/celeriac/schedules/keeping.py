@@ -30,6 +30,7 @@ from celeriac.schedules.entry import (
     text_of,
 )
 from celeriac.sending import Sender, compose, must_fit, tell_after, told_before
+from celeriac.wire.compression import in_units
 from celeriac.wire.result import decode_result
 
 #: How often a change is tried again when the plan was moved meanwhile. Nobody moves one so often.
@@ -86,7 +87,7 @@ class KeptSchedules:
         )
         self._refuse_static(name)
         self._check_arguments(entry)
-        spec = _storable(entry)
+        spec = self._storable(entry)
 
         def make(old: Plan | None) -> Plan:
             if old is not None and old.spec != spec and not replace:
@@ -104,7 +105,7 @@ class KeptSchedules:
             del was["name"], was["static"]
             newer = read_entry(name, {**was, **changes})
             self._check_arguments(newer)
-            return self._fresh(newer, _storable(newer), old)
+            return self._fresh(newer, self._storable(newer), old)
 
         return self._shown(self._write(name, make), {})
 
@@ -215,6 +216,15 @@ class KeptSchedules:
             plan = self._fresh(entry, shown_spec(entry), None)
         plan = self._there(name, plan)
         return plan, entry if entry is not None else entry_of(name, plan.spec)
+
+    def _storable(self, entry: Entry) -> str:
+        spec, most = _storable(entry), self._app.conf.task_max_bytes
+        if len(spec) > most:
+            raise EncodeError(
+                f"the periodic task {entry.name!r} has {in_units(len(spec))}, more than task_max_bytes "
+                f"({in_units(most)}); store the data elsewhere and let it be sent where it is"
+            )
+        return spec
 
     def _fresh(self, entry: Entry, spec: str, old: Plan | None) -> Plan:
         return fresh_plan(self._app, entry, spec, old)

@@ -18,7 +18,7 @@ from celeriac.wire.codecs import (
     json_text,
     place,
 )
-from celeriac.wire.compression import compress, decompress
+from celeriac.wire.compression import compress, decompress, in_units
 from celeriac.wire.raised import decode_exception, encode_exception, pickled
 from celeriac.wire.saferepr import safe_repr
 
@@ -31,6 +31,7 @@ __all__ = [
     "encode_result",
     "encode_success",
     "is_end",
+    "too_large",
 ]
 
 #: Starts a payload that Celery's result_compression made smaller; the content type and a zero byte follow.
@@ -121,6 +122,14 @@ def is_end(payload: bytes, accept: Collection[str]) -> bool:
         return decode_result(payload, accept)["status"] in READY_STATES
     except (DecodeError, ContentDisallowed):
         return False
+
+
+def too_large(task_id: str, size: int, most: int) -> EncodeError:
+    """Of a result, or what a task tells on the way, that has more bytes than anybody would look at."""
+    return EncodeError(
+        f"the result of task {task_id} has {in_units(size)}, more than task_max_bytes "
+        f"({in_units(most)}); store it elsewhere and return where it is"
+    )
 
 
 def encode_part(value: Any, serializer: str) -> bytes:

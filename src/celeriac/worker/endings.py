@@ -19,9 +19,8 @@ from celeriac.exceptions import CeleriacError, ChordError, EncodeError, TaskRevo
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
 from celeriac.wire.body import ChainAlone, ChordAlone
-from celeriac.wire.compression import in_units
 from celeriac.wire.ending import embed_at_end
-from celeriac.wire.result import decode_exception, encode_result, encode_success
+from celeriac.wire.result import decode_exception, encode_result, encode_success, too_large
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack, unpack_identity
 from celeriac.worker import loglines
@@ -82,7 +81,7 @@ class Endings:
             parent_id=request.parent_id,
         )
         if len(payload) > self._max_bytes:
-            raise self._too_large(task_id, payload)
+            raise too_large(task_id, len(payload), self._max_bytes)
         return Result(task_id, payload, self._ttl)
 
     def started(self, request: Request, pid: int) -> Result | None:
@@ -287,18 +286,12 @@ class Endings:
             compression=self._compression,
         )
         if len(payload) > self._max_bytes:
-            error = self._too_large(task_id, payload)
+            error = too_large(task_id, len(payload), self._max_bytes)
             if failed and (traceback or not isinstance(value, EncodeError)):
                 # That it failed must always be said: without what makes it so large.
                 return self._result(request, status, value if isinstance(value, EncodeError) else error)
             raise error
         return Result(task_id, payload, self._failure_ttl if failed else self._ttl)
-
-    def _too_large(self, task_id: str, payload: bytes) -> EncodeError:
-        return EncodeError(
-            f"the result of task {task_id} has {in_units(len(payload))}, more than task_max_bytes "
-            f"({in_units(self._max_bytes)}); store it elsewhere and return where it is"
-        )
 
     def _log_failure(self, id: str | None, name: str | None, error: BaseException) -> None:
         data = {"id": id, "name": name, "hostname": self._hostname, "exc": safe_repr(error)}
