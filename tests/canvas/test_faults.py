@@ -149,22 +149,15 @@ def stage() -> Iterator[FaultyStage]:
 
 def ends_as_expected(stage: FaultyStage, drawn: Any, *, timeout: float) -> None:
     """Play one workflow to its end, and compare that with its interpreter's."""
-    tree = told_apart(drawn)
     expected = Expected()
-    value = expected.value(tree, [])
-    stage.ran.clear()
-    stage.errbacks = 0
-    signature = stage.signature(tree)
-    signature.link_error(stage.hear.s())
-    result = signature.apply_async()
+    result, value = stage.begin(told_apart(drawn), expected)
     stage.work()
     if isinstance(value, Failed):
         leaves = result.results if isinstance(result, GroupResult) else [result]
         assert not all(leaf.successful() for leaf in leaves)
     else:
         assert result.get(timeout=timeout) == value
-    assert stage.ran == expected.ran
-    assert expected.heard(stage.errbacks)
+    stage.ended_like(expected)
 
 
 @settings(

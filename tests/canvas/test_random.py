@@ -219,6 +219,19 @@ class Stage:
             return group([self.signature(task) for task in node.tasks])
         return chord([self.signature(task) for task in node.header], self.signature(node.body))
 
+    def begin(self, tree: Any, expected: Interpreter) -> tuple[Any, Any]:
+        """Send a workflow; gives its result, and what it shall be."""
+        value = expected.value(tree, [])
+        self.ran.clear()
+        self.errbacks = 0
+        signature = self.signature(tree)
+        signature.link_error(self.hear.s())
+        return signature.apply_async(), value
+
+    def ended_like(self, expected: Interpreter) -> None:
+        assert self.ran == expected.ran
+        assert expected.heard(self.errbacks)
+
     def settled(self) -> bool:
         store = store_of(self.url)
         with store.lock:
@@ -245,20 +258,14 @@ def stage() -> Iterator[Stage]:
 @given(tree=trees)
 def test_a_workflow_gives_what_its_interpreter_gives(stage: Stage, tree: Any) -> None:
     expected = Interpreter()
-    value = expected.value(tree, [])
-    stage.ran.clear()
-    stage.errbacks = 0
-    signature = stage.signature(tree)
-    signature.link_error(stage.hear.s())
-    result = signature.apply_async()
+    result, value = stage.begin(tree, expected)
     if isinstance(value, Failed):
         with pytest.raises(Exception):  # noqa: B017 - of the member, or the chord's
             result.get(timeout=WAIT)
     else:
         assert result.get(timeout=WAIT) == value
     until(stage.settled)
-    assert stage.ran == expected.ran
-    assert expected.heard(stage.errbacks)
+    stage.ended_like(expected)
     assert stage.unfinished_chords() == 0
 
 
