@@ -68,6 +68,7 @@ LATE_IMPORTS = {
     "celeriac.cli.program": "plugins are looked for only where they may be meant",
     "celeriac.cli.worker": "--help and `multi` shall not wait for the engine",
     "celeriac.compat.backends.redis": "redis-py is optional: whoever asks for its client has it",
+    "celeriac.compat.django": "Django wants its settings before it is imported, and is the site's own",
     "celeriac.reporting": "importlib.metadata costs every command 10 ms",
     "celeriac.cli.table": "rich is loaded only where something is shown",
 }

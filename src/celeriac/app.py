@@ -65,6 +65,10 @@ _PROGRAMS = "celeriac.compat.programs"
 #: What serves `Celery.backend` and `Celery.amqp`.
 _BACKENDS = "celeriac.compat.backends"
 _AMQP = "celeriac.compat.amqp"
+#: What serves an app beside the code of a site that Django runs.
+_DJANGO = "celeriac.compat.django"
+#: The class of the tasks there.
+_DJANGO_TASK = "celeriac.compat.django:DjangoTask"
 #: What serves `Celery.loader`.
 _LOADER = "celeriac.compat.loader"
 #: What serves `Celery.schedules`.
@@ -84,7 +88,8 @@ class Celery:
 
     Every setting may be given by name. Without a broker everything lies in `celeriac.db` in the working
     directory; with a broker and no backend no results are kept. `loader`, `amqp`, `events`, `log`, `control`
-    and `fixups` replace parts of Celery that do not exist here; they are accepted and have no effect.
+    replace parts of Celery that do not exist here; they are accepted and have no effect. With `fixups=[]` it
+    stays away from Django also where DJANGO_SETTINGS_MODULE is set.
     """
 
     def __init__(
@@ -152,6 +157,12 @@ class Celery:
         #: To the stores: opened at their first use, once for each process.
         self.connections = Connections(self.conf, self._forked)
         self.router = Router(self.conf, self._bindings)
+        #: The web framework around it, which knows where tasks may be and wants to be ready before they come.
+        self.site: Any = None
+        if os.environ.get("DJANGO_SETTINGS_MODULE") and (fixups is None or fixups):
+            self.site = import_module(_DJANGO).fixup(self)
+            if self.site is not None:
+                self.task_cls = task_cls or _DJANGO_TASK
         if config_source is not None:
             self.config_from_object(config_source, silent=config_source_silent, namespace=namespace)
         for task in (tasks or {}).values():
@@ -696,7 +707,12 @@ class Celery:
         related_name: str | None = "tasks",
         force: bool = False,
     ) -> None:
-        """Have `<package>.tasks` of each package imported by the worker; with force, now."""
+        """Have `<package>.tasks` of each package imported by the worker; with force, now.
+
+        Without packages those of Django's installed apps, where there is Django.
+        """
+        if packages is None and self.site is not None:
+            packages = self.site.packages
         if force:
             for module, may_be_missing in discovered(packages, related_name):
                 import_task_module(module, may_be_missing)
@@ -711,6 +727,8 @@ class Celery:
 
     def task_modules(self) -> Iterator[tuple[str, bool]]:
         """The modules that declare tasks, and of each whether it may as well not be there."""
+        if self.site is not None:
+            self.site.prepare()
         for module in (*(self.conf.imports or ()), *(self.conf.include or ())):
             yield module, False
         for packages, related_name in self.notes.to_discover:

@@ -171,6 +171,11 @@ def get_current_app() -> Any:
     return app
 
 
+def app_so_far() -> Any:
+    """The current app; None while there is none."""
+    return _thread.app or _default or _latest
+
+
 def get_current_task() -> Any:
     """The task that runs here; None outside of every task."""
     request = current()

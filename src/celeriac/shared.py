@@ -75,7 +75,17 @@ def _declare(
     for app in list(current.apps):
         if app.finalized:
             register(app)
-    return _through_current_app(function, name, base or Task, bind, options)
+    return _through_current_app(function, name, base or _base_so_far(), bind, options)
+
+
+def _base_so_far() -> type[Task[Any, Any]]:
+    """The class of the current app's tasks, if it is known by now: its module may be the one that is being
+    imported."""
+    app = current.app_so_far()
+    try:
+        return Task if app is None else app._base_class
+    except (ImportError, AttributeError):
+        return Task
 
 
 def _through_current_app(
