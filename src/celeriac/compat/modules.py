@@ -219,7 +219,8 @@ class NameFinder(MetaPathFinder, Loader):
         targets = tuple(_import_target(name, spec.name) for name in self._modules[spec.name])
         # pytest looks for its hooks in the module itself, and asks no __getattr__.
         hooks = {name: hook for name, hook in vars(targets[0]).items() if name.startswith("pytest_")}
-        module.__dict__.update(_targets=targets, __doc__=targets[0].__doc__, **hooks)
+        # Not that of its target: the files there would be found under Celery's names, and be loaded twice.
+        module.__dict__.update(_targets=targets, __path__=[], __doc__=targets[0].__doc__, **hooks)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
