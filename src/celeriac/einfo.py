@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import traceback as tracebacks
+from collections.abc import Iterator
 from types import TracebackType
 
 
 class ExceptionInfo:
     """What is known of a failure: `exception`, `type`, `traceback` (text), `tb` (Python's own)."""
 
-    __slots__ = ("exception", "internal", "tb", "traceback", "type")
+    __slots__ = ("_text", "exception", "internal", "tb", "type")
 
     def __init__(self, exception: BaseException, internal: bool = False) -> None:
         self.exception = exception
         self.type = type(exception)
         self.tb = traceback_of(exception)
         self.internal = internal
-        self.traceback = traceback_text(exception)
+        self._text: str | None = None
+
+    @property
+    def traceback(self) -> str:
+        # Made for who asks: it costs more than a run of a task.
+        if self._text is None:
+            self._text = traceback_text(self.exception)
+        return self._text
 
     def __str__(self) -> str:
         return self.traceback
@@ -63,7 +71,24 @@ def traceback_text(exception: BaseException) -> str:
         return f"Traceback (most recent call last):\n{frames}{last}\n"
 
 
+def short_traceback(exception: BaseException) -> str:
+    """The same without marks below the places in each line, which take as long as all else."""
+    try:
+        shown = tracebacks.TracebackException.from_exception(exception, compact=True)
+        for frame in _frames_of(shown):
+            frame.colno = None
+        return "".join(shown.format())
+    except Exception:
+        return traceback_text(exception)
+
+
+def _frames_of(shown: tracebacks.TracebackException | None) -> Iterator[tracebacks.FrameSummary]:
+    while shown is not None:
+        yield from shown.stack
+        shown = shown.__cause__ or shown.__context__
+
+
 def _restored(exception: BaseException, text: str, internal: bool) -> ExceptionInfo:
     info = ExceptionInfo(exception, internal)
-    info.traceback = text
+    info._text = text
     return info

@@ -20,12 +20,18 @@ class Sender(Protocol):
 
 def spread(messages: Sequence[Message], sender: Sender) -> Sequence[Message]:
     """The messages as the store gets them; who listens to a fanout exchange without a queue is told here."""
-    if not any(message.copies is not None or message.fanout is not None for message in messages):
+    for message in messages:
+        if message.fanout is not None:
+            sender.broker.announce(*message.fanout, message.payload)
+    return copied(messages)
+
+
+def copied(messages: Sequence[Message]) -> Sequence[Message]:
+    """One message for each queue. Nobody is told of them: they are not sent yet."""
+    if not any(message.copies is not None for message in messages):
         return messages
     all_of_them: list[Message] = []
     for message in messages:
         queues = (message.queue,) if message.copies is None else message.copies
         all_of_them += [msgspec.structs.replace(message, queue=queue, copies=None) for queue in queues]
-        if message.fanout is not None:
-            sender.broker.announce(*message.fanout, message.payload)
     return all_of_them

@@ -14,7 +14,7 @@ from celeriac.drivers.memory.store import MemoryStore
 from celeriac.drivers.opening import open_broker, open_results
 from celeriac.drivers.paired import Paired
 from celeriac.exceptions import Fenced, OperationalError
-from celeriac.message import Claim, Depth, Fate, Message, Outcome, Result
+from celeriac.message import Claim, Count, Depth, Fate, Message, Outcome, Result
 
 
 class Clock:
@@ -108,6 +108,21 @@ def test_results_end_by_the_clock_and_take_their_memory_along(store: MemoryStore
     results.save([Result("b", b"4", ttl=100.0)])
     ticks.time += 10
     assert results.load(["a", "b", "c"]) == [None, b"4", b"3"]
+
+
+def test_a_chord_whose_time_is_over_is_forgotten_by_the_clock(store: MemoryStore, ticks: Clock) -> None:
+    def counts(chord: str, index: int) -> int:
+        body = (Message("body", "celery", b"body"),)
+        item = b'[1, "%d", "SUCCESS", 1]' % index
+        return len(store.chords.count(Count(chord, str(index), "root", index, 2, item, body, ttl=0.4)))
+
+    assert counts("early", 0) + counts("late", 0) == 0
+    ticks.time += 0.5
+    assert counts("early", 1) == 0  # it begins anew, before anybody has looked at all of them
+    assert counts("early", 0) == 1
+    ticks.time += 1.0
+    assert counts("another", 0) == 0
+    assert store.chords.unfinished() == 1
 
 
 def test_a_letter_tells_when_its_message_died(broker: MemoryBroker, wall: Clock) -> None:

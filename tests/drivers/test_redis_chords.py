@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from celeriac import Celery, chord
 from celeriac.drivers.opening import open_broker
-from celeriac.message import Claim, Count, Outcome
+from celeriac.entities import Broadcast, Queue
+from celeriac.message import Binding, Claim, Count, Outcome
 from celeriac.testing.conformance.counting import counted, members, told
 from celeriac.testing.conformance.rig import Child
+from celeriac.worker.execute import Executor, Job
 
 #: Celery's keys of the chord "chord", and ours.
 KEY = "celery-taskset-meta-chord"
@@ -169,3 +172,22 @@ def test_thousands_of_members_one_by_one_are_all_in_the_body(fleet: Fleet) -> No
         fleet.ends(*((claims[i], counted(i, size)) for i in reversed(range(n, n + 500))))
     assert [body["values"] for body in fleet.bodies()] == [values(*range(size))]
     assert fleet.nothing_is_left()
+
+
+def test_a_body_that_goes_to_all_who_listen_is_not_told_before_it_is_sent(redis_db: str) -> None:
+    with Celery("chords", broker=redis_db, backend=redis_db, set_as_current=False) as app:
+        app.conf.update(task_queues=[Queue("celery"), Broadcast("all")], task_routes={"total": "all"})
+        add, total = app.task(name="add")(lambda n: n), app.task(name="total")(sum)
+        app.broker.bind([Binding("all", "bcast.all.w", "", "fanout")], 60.0)
+        listening = app.bus.listen(["all*"])
+        chord([add.s(1), add.s(2)], total.s())()
+        app.broker.consume(["celery"])
+        app.broker.enlist("owner", "node", 60.0)
+        executor = Executor(app, "w")
+        claims = app.broker.turn("owner", (), 9)
+        jobs = [executor.prepare(claim) for claim in claims]
+        app.broker.turn("owner", [job.run() for job in jobs if isinstance(job, Job)], 0)
+        assert app.broker.depth(["bcast.all.w"])["bcast.all.w"].ready == 1
+        app.bus.say("all", b"the end")
+        assert listening.hear(10) == [("all", b"the end")]
+        listening.close()

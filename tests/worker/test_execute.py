@@ -611,6 +611,8 @@ def test_a_retry_sends_the_next_try_in_the_same_step(world: World, caplog: pytes
     assert message.eta is not None
     stored = meta(outcome)
     assert (stored["status"], stored["result"]["exc_type"]) == ("RETRY", "ValueError")
+    assert 'raise ValueError("v")\n' in stored["traceback"]
+    assert stored["traceback"].endswith("Retry: Retry in 0.2s: ValueError('v')\n")
     assert lines(caplog)[-1] == "Task proj.again[the-id] retry: Retry in 0.2s: ValueError('v')"
     assert "raise ValueError" in (caplog.records[-1].exc_text or caplog.text)
     assert heard == ["ValueError('v')"]

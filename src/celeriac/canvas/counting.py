@@ -13,10 +13,11 @@ from celeriac.canvas.breaking import breaking_that_fits, opened, unable
 from celeriac.canvas.chain import chain
 from celeriac.canvas.chord import chord
 from celeriac.canvas.group import group, is_single
-from celeriac.canvas.publishing import messages_of
+from celeriac.canvas.publishing import message_of
 from celeriac.canvas.signature import Signature, as_signature, listing
 from celeriac.message import PARENT_HOLE, ROOT_HOLE, VALUES_HOLE, Count, Message
 from celeriac.request import Request
+from celeriac.spreading import copied
 from celeriac.states import FAILURE, SUCCESS
 from celeriac.wire.codecs import json_string, json_text
 from celeriac.wire.ids import id_of_member, new_id
@@ -129,8 +130,8 @@ def _template(app: Any, chord: Mapping[str, Any], group: str) -> _Template:
     holes = {f'"{values}"': VALUES_HOLE, parent: PARENT_HOLE, root: ROOT_HOLE}
     # Nobody is its sender but the member that will be the last.
     try:
-        composed, _ = messages_of(app, as_signature(body, app), (values,), **came_from)
-        runs = opened(composed, holes)
+        prepared = as_signature(body, app).prepare((values,), **came_from)
+        runs = opened(copied([message_of(app, call) for call in prepared.calls]), holes)
     except Exception as error:
         # Too large, or its arguments do not fit: that is no fault of the members, and who waits must hear.
         runs = unable(app, body, group, error)

@@ -31,7 +31,7 @@ def messages_of(
     kwargs: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[list[Message], Any]:
-    """The messages that a signature comes to, not sent, and its result."""
+    """The messages that a signature comes to, about to be sent, and its result."""
     prepared = signature.prepare(args, kwargs, **options)
     messages = [message_of(app, call) for call in prepared.calls]
     return list(spread(messages, app)), prepared.result

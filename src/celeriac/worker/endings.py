@@ -15,6 +15,7 @@ from celeriac import request as requests
 from celeriac.app import Celery
 from celeriac.canvas import counting
 from celeriac.canvas.signature import as_signature
+from celeriac.einfo import short_traceback
 from celeriac.exceptions import CeleriacError, ChordError, EncodeError, TaskRevokedError
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
@@ -89,10 +90,10 @@ class Endings:
             return None
         return self._result(request, states.STARTED, {"pid": pid, "hostname": self._hostname}, done=False)
 
-    def retry(self, request: Request, error: BaseException, traceback: str | None) -> Result | None:
+    def retry(self, request: Request, error: BaseException, retry: BaseException) -> Result | None:
         if not self._on or request.ignore_result:
             return None
-        return self._result(request, states.RETRY, error, traceback, done=False)
+        return self._result(request, states.RETRY, error, short_traceback(retry), done=False)
 
     def failure(
         self,

@@ -300,7 +300,7 @@ class Job:
         made, task = self.request, self.task
         info = explained(retry)
         cause = retry.exc or retry
-        result = self._endings.retry(made, cause, info.traceback)
+        result = self._endings.retry(made, cause, retry)
         yield from self._tell(task.on_retry, retry.exc, made.id, made.args, made.kwargs, info)
         if signals.task_retry.receivers:
             yield from tell(signals.task_retry, task, request=made, reason=retry, einfo=info)

@@ -10,6 +10,9 @@ from celeriac.drivers import counting
 from celeriac.drivers.counting import THROUGH, broken_off, set_off
 from celeriac.message import Count, Members, Message
 
+#: Seconds between two looks at all chords.
+SWEEP = 1.0
+
 
 class Chords:
     """All chords of one store."""
@@ -21,6 +24,8 @@ class Chords:
         self._ends: dict[str, float] = {}
         #: By chord: what was told of its header, and the tick until which more of it is waited for.
         self._headers: dict[str, tuple[Members, float | None]] = {}
+        #: The tick from which on all are looked at, to forget those whose time is over.
+        self._next_sweep = 0.0
 
     def unfinished(self) -> int:
         """How many are neither through nor forgotten."""
@@ -56,9 +61,12 @@ class Chords:
     def count(self, counted: Count) -> list[Message]:
         """Count one member; returns the messages that the last one sets off."""
         now, chord = self._ticks(), counted.chord
-        for over in [name for name, until in self._ends.items() if until <= now]:
-            del self._counted[over], self._ends[over]
-            self._headers.pop(over, None)
+        if now >= self._next_sweep:
+            self._next_sweep = now + SWEEP
+            for over in [name for name, until in self._ends.items() if until <= now]:
+                self._forget(over)
+        elif self._ends.get(chord, now + 1) <= now:
+            self._forget(chord)
         header, _ = self._headers.get(chord, (None, None))
         size = counted.size if header is None else header.size
         if not size:
@@ -76,6 +84,10 @@ class Chords:
             return []
         self._close(chord, THROUGH)
         return set_off(counted, [item for _, item in sorted(members.items())])
+
+    def _forget(self, chord: str) -> None:
+        del self._counted[chord], self._ends[chord]
+        self._headers.pop(chord, None)
 
     def _close(self, chord: str, keep: float) -> None:
         """It is through, and for so long nothing of it is counted."""
