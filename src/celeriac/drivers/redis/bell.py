@@ -89,18 +89,17 @@ class Bell:
             ended = readable(self._wake_reader, deadline - time.monotonic())
             return Heard.A_CALL if ended and self._drain() else Heard.NOTHING
         connection = self._connection
+        line = connection.fileno()
         while True:
-            ready = readable(
-                connection.fileno(), min(deadline, self._overdue) - time.monotonic(), self._wake_reader
-            )
+            ready = readable(line, min(deadline, self._overdue) - time.monotonic(), self._wake_reader)
             if not connection.is_open:
                 raise OperationalError("the connection was closed while it waited for messages")
             if self._wake_reader in ready and self._drain():
                 return Heard.A_CALL
-            now = time.monotonic()
-            if connection.fileno() in ready:
+            if line in ready:
                 self._heard = True
                 return Heard.THE_BELL
+            now = time.monotonic()
             if now >= self._overdue:
                 self.standing = False
                 raise connection.lost(TimeoutError("no answer while waiting for messages"))
@@ -123,7 +122,7 @@ class Bell:
                     break
                 if time.monotonic() > deadline:
                     raise connection.lost(TimeoutError("cannot be called off"))
-            rung, *replies = [connection.read() for _ in range(1 + self._behind)]
+            rung, *replies = connection.read_several(1 + self._behind)
             checked(rung, connection.address)
             return replies
         except Exception:

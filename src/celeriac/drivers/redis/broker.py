@@ -97,7 +97,8 @@ class RedisBroker:
         self._claims: dict[str, int] = {}
         self._holdings: dict[str, Holding] = {}
         self._unanswered: _Turn | None = None
-        self._lease = 0.0
+        #: Of whom spoke last.
+        self._lease, self._node = 0.0, ""
         #: Claims of an answer that came, in a call that failed afterwards.
         self._found: list[Claim] = []
         self._revoked = Revoked(self._is_revoked)
@@ -125,7 +126,7 @@ class RedisBroker:
     def enlist(self, owner: str, node: str, lease: float) -> None:
         self._run(scripts.ENLIST, [self._keys.claims + owner], owner, node, int(lease * 1000), *self._queues)
         self._turns[owner] = 0
-        self._lease = lease
+        self._lease, self._node = lease, node
 
     def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
         if self._unanswered is None:
@@ -362,7 +363,7 @@ class RedisBroker:
         packed = scripts.TURN.packed(
             [self._keys.claims + owner],
             self._names,
-            _encode((number, first, min(want, MOST_CLAIMS), MOST_BYTES, fresh)),
+            _encode((number, first, min(want, MOST_CLAIMS), MOST_BYTES, fresh, self._node)),
             self._packed_queues[self._served % len(self._packed_queues)],
             acks,
             others,
@@ -533,7 +534,7 @@ def _fitting(outcomes: Sequence[Outcome]) -> int:
 
 
 def _claim(number: int, queue: str, payload: bytes, begun: bool = False) -> Claim:
-    """With what prelude.lua writes at the end of an envelope: how many owners died over it, and how."""
+    """With what moves.lua writes at the end of an envelope: how many owners died over it, and how."""
     body, mark, count = payload[-LONGEST_END:].rpartition(b',"deliveries":')
     if not mark or not count[:-1].isdigit() or count[-1:] != b"}":
         return Claim(number, queue, payload, begun=begun)

@@ -124,7 +124,7 @@ class Connection:
         """Send several commands at once; error replies stand in the list as they came."""
         packed = [pack(*command) for command in commands]
         self.send(b"".join(packed))
-        return [self.read() for _ in packed]
+        return self.read_several(len(packed))
 
     def allow(self, more: float) -> None:
         """Let the next replies take so many seconds more than `timeout`; 0 takes that back."""
@@ -168,6 +168,19 @@ class Connection:
         while self.resp3 and self._is_notice(reply):
             reply = self.read_any()
         return reply
+
+    def read_several(self, count: int) -> list[Any]:
+        """The next replies, as `read` gives them: mostly they have come together."""
+        gets = self._reader.gets
+        replies: list[Any] = []
+        try:
+            for _ in range(count):
+                reply = gets()
+                come = reply is not False and not (self.resp3 and self._is_notice(reply))
+                replies.append(reply if come else self.read())
+        except ProtocolError as error:
+            raise self.lost(error) from error
+        return replies
 
     def read_any(self) -> Any:
         """The next reply or pushed notice."""

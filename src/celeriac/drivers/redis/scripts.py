@@ -26,13 +26,14 @@ def _text(name: str) -> str:
     return text.decode()
 
 
+_MOVES, _COUNTING = _text("moves"), _text("count")
 _PRELUDE = _text("prelude")
 
 
 class Script:
     """One script; loads itself into a server that does not know it (any more)."""
 
-    def __init__(self, name: str, prelude: str = _PRELUDE) -> None:
+    def __init__(self, name: str, prelude: str = _PRELUDE + _MOVES) -> None:
         self._prelude = prelude
         self._text = _text(name)
         self.digest: str = sha1(self.source.encode()).hexdigest()
@@ -73,11 +74,14 @@ class Script:
     ) -> list[Any]:
         """As `call`, with the replies of the commands that stand behind this one in `packed`. `told` are
         those that came over another connection."""
-        replies = told or [connection.exchange(packed), *(connection.read() for _ in range(count - 1))]
+        replies = list(told) or [connection.exchange(packed), *connection.read_several(count - 1)]
         if isinstance(replies[0], ReplyError) and str(replies[0]).startswith("NOSCRIPT"):
             connection.call("SCRIPT", "LOAD", self.source)
-            replies = [connection.exchange(packed), *(connection.read() for _ in range(count - 1))]
-        return [checked(reply, connection.address) for reply in replies]
+            replies = [connection.exchange(packed), *connection.read_several(count - 1)]
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                checked(reply, connection.address)
+        return replies
 
 
 def names(keys: Keys) -> bytes:
@@ -106,13 +110,14 @@ def names(keys: Keys) -> bytes:
     )
 
 
-_COUNTING = _PRELUDE + _text("count")
+#: What most turns do not need, see others.lua.
+_OTHERS = f"local function settle_others(...)\n{_MOVES}{_COUNTING}{_text('others')}end\n"
 
-TURN = Script("turn", prelude=_COUNTING)
+TURN = Script("turn", prelude=_PRELUDE + _OTHERS)
 PUBLISH = Script("publish")
 SEND = Script("send", prelude="")
 ENLIST = Script("enlist")
-BEAT = Script("beat", prelude=_COUNTING)
+BEAT = Script("beat", prelude=_PRELUDE + _MOVES + _COUNTING)
 ADOPT = Script("adopt")
 HELD = Script("held")
 CLAIMED = Script("claimed")

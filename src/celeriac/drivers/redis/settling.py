@@ -29,7 +29,10 @@ Flat = list[str | bytes | int]
 def packed_outcomes(
     keys: Keys, owner: str, holding: Holding, outcomes: Sequence[Outcome], *, with_results: bool
 ) -> tuple[bytes, bytes, Flat]:
-    """The arguments 4, 5 and 6 to the last of turn.lua. What they settle is held no longer."""
+    """The arguments 4, 5 and 6 to the last of turn.lua, empty where there is nothing to say. What they settle
+    is held no longer."""
+    if not outcomes:
+        return b"", b"", []
     batches, prefix = holding.batches, keys.result
     seconds: float | None = None
     flat: Flat = []
@@ -59,7 +62,9 @@ def packed_outcomes(
             counted.append(counts[0])
     ttl = str(int(seconds * 1000)) if seconds else ""
     results = len(flat) // 2
-    members = [(told[-1], _tell(told, flat), len(told)) for told in by_chord(counted)] if counted else ()
+    if not others and not counted:
+        return _encode((results, ttl, *holding.settle(settled))), b"", flat
+    members = [(told[-1], _tell(told, flat), len(told)) for told in by_chord(counted)]
     tables = _Tables(keys, owner, holding, FIRST_FLAT + len(flat), with_results)
     for last, place, number in members:
         tables.chord(last)[-4:] = place, number, last.member, last.root

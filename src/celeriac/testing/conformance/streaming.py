@@ -31,8 +31,8 @@ class Streams(Opened):
         assert results.parts("t", 0, 10) == [(5, b"5"), (6, b"6"), (7, b"7")]
 
     def test_a_stream_goes_away_after_its_time_to_live(self, results: ResultStore) -> None:
-        results.push("short", 1, [b"a"], keep=3, ttl=0.2)
-        results.push("long", 1, [b"a"], keep=3, ttl=0.2)
+        results.push("short", 1, [b"a"], keep=3, ttl=1.0)
+        results.push("long", 1, [b"a"], keep=3, ttl=1.0)
         results.push("long", 2, [b"b"], keep=3, ttl=60.0)
         until(lambda: results.load([f"{STREAM_MARK}short"]) == [None])
         assert results.parts("short", 0, 10) == []

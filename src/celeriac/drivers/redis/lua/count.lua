@@ -1,4 +1,4 @@
--- Stands between the prelude and turn.lua: how the members of a chord are counted.
+-- Stands behind moves.lua where chords are counted: how their members are.
 --
 -- Below the key of the group:
 -- .p  hash: n -> how many were counted, <n> -> a run of members, of which the last was the n-th; about -> the chord, for beat.lua
@@ -150,7 +150,7 @@ local function counting()
     return new
   end
 
-  -- A stock worker may count members of a chord whose body goes to this queue: there are signs of one (see prelude.lua), or it has.
+  -- A stock worker may count members of a chord whose body goes to this queue: there are signs of one (see moves.lua), or it has.
   -- Or a stock producer has saved how the header is nested.
   local function is_shared(key, body)
     local queue = body[1] and body[1][1] or ''
