@@ -7,6 +7,7 @@ begun goes back as if nothing had happened.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Collection, Sequence
 
 from celeriac.exceptions import WorkerLostError
@@ -65,6 +66,16 @@ def killed_too_often(lives: int, max_deliveries: int) -> bool:
 
 def lost_error(how: str) -> WorkerLostError:
     return WorkerLostError(f"Worker exited prematurely: {how}.")
+
+
+def words_of_death(code: int) -> str:
+    """How a process died, by its exit code."""
+    if code >= 0:
+        return f"exitcode {code}"
+    try:
+        return f"signal {-code} ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"signal {-code}"
 
 
 def death_note(lives: int, deaths: Sequence[str]) -> str:

@@ -1,5 +1,4 @@
-"""The parent of a node's children: starts them, replaces them, renews the lease, enforces hard limits. It
-runs no task."""
+"""The parent of a node's children: starts, replaces and stops them, renews the lease, and runs no task."""
 
 from __future__ import annotations
 
@@ -10,9 +9,8 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from types import FrameType
 from typing import Any
 
 from celeriac import signals
@@ -27,9 +25,11 @@ from celeriac.worker.heartbeat import PAUSE, Heartbeat, Judge
 from celeriac.worker.household import RESTART, Household, meaning_of
 from celeriac.worker.kin import Kin
 from celeriac.worker.living import FENCED, LIMITS, READY, live
+from celeriac.worker.lost import words_of_death
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.node import Place, Running
 from celeriac.worker.orders import DISTRUST, STACKS, packed
+from celeriac.worker.os_signals import ReceivedSignals
 from celeriac.worker.presence import Presence
 from celeriac.worker.slots import State
 from celeriac.worker.stacks import Inquiry
@@ -116,7 +116,7 @@ class Supervisor:
         # What exists now is shared with the children page by page: to look through it for garbage, here or
         # there, would copy it.
         gc.freeze()
-        with _Signals(self._signals, self._at_once) as wake:
+        with ReceivedSignals(self._signals, self._at_once) as wake:
             self._vacant = dict.fromkeys(range(self._count), 0.0)
             while True:
                 self._fill_vacancies()
@@ -433,7 +433,7 @@ class Supervisor:
         if not orderly:
             self._deaths += 1
             kin.fenced = code == FENCED
-            how = _words_of_death(code)
+            how = words_of_death(code)
             self._estates.append((kin, how))
             if not kin.fenced and not self._killed and kin.overran is None and kin.terminated is None:
                 pool_logger.error(banner.PROCESS_EXITED, f"Worker-{kin.index + 1}", kin.pid, how)
@@ -601,49 +601,3 @@ class Supervisor:
         if self._estates:
             duties.append(self._next_settling)
         return min(duties, default=float("inf")) - time.monotonic()
-
-
-class _Signals:
-    """Signals as numbers in a list; each also wakes the poll."""
-
-    NUMBERS = (
-        *(signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD, signal.SIGHUP, signal.SIGUSR1),
-        signal.SIGALRM,
-    )
-
-    def __init__(self, received: list[int], at_once: Callable[[int], None]) -> None:
-        self._received = received
-        self._at_once = at_once
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> int:
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
-        for number in self.NUMBERS:
-            self._before[number] = originals.handle(number, self._note)
-        self._wakeup = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        return self._reader
-
-    def __exit__(self, *_: object) -> None:
-        # It would go on in the program that a restart makes of this process.
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._before.items():
-            originals.handle(number, handler)
-        os.close(self._reader)
-        os.close(self._writer)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        self._at_once(number)
-        if number != signal.SIGALRM:
-            self._received.append(number)
-
-
-def _words_of_death(code: int) -> str:
-    if code >= 0:
-        return f"exitcode {code}"
-    try:
-        return f"signal {-code} ({signal.Signals(-code).name})"
-    except ValueError:
-        return f"signal {-code}"
