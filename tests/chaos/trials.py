@@ -291,10 +291,9 @@ def revokes_race(stage: Stage, dice: random.Random, length: Length) -> str:
         for _ in range(20):
             count += 1
             word = f"r{count}"
-            results.append(app.send_task("chaos_app.work", (word, dice.uniform(0, 0.01)), task_id=word))
-            if dice.random() < 0.8:
-                time.sleep(dice.uniform(0.0, 0.004))
-                app.control.revoke(word)
+            results.append(app.send_task("chaos_app.work", (word, dice.uniform(0, 0.04)), task_id=word))
+        for result in dice.sample(results, 16):
+            app.control.revoke(result.id)
         for result in results:
             result.get(timeout=20, propagate=False)
         stage.ledger.read()
