@@ -12,7 +12,7 @@ from celeriac import clock
 from celeriac.exceptions import EncodeError
 from celeriac.wire.body import encode_body
 from celeriac.wire.codecs import codec_named, find_misfit, json_string, json_text, loads_plain_json, place
-from celeriac.wire.compression import compress, decompress, in_units
+from celeriac.wire.compression import MOST_UNFOLDED, compress, decompress, in_units
 from celeriac.wire.envelope import HEADER_NAMES, PROPERTY_NAMES, Limit
 from celeriac.wire.ids import default_origin, new_tag
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
@@ -26,10 +26,10 @@ LEVEL = 1
 _OF_THE_BODY = frozenset({"compression", "body_encoding"})
 
 
-def too_large(name: str, size: int, most: float) -> EncodeError:
+def too_large(name: str, size: int, most: float, what: str = "task_max_bytes") -> EncodeError:
     """More than any message may have, seen before it is copied into an envelope."""
     return EncodeError(
-        f"the arguments of {name} have {in_units(size)}, more than task_max_bytes ({in_units(int(most))}); "
+        f"the arguments of {name} have {in_units(size)}, more than {what} ({in_units(int(most))}); "
         "store the data elsewhere and send where it is"
     )
 
@@ -96,6 +96,8 @@ def pack(
     if not small and not compression and len(body) > LONG_WORKFLOW and (chain or chord or callbacks):
         compression, level = "zlib", LEVEL
     if compression:
+        if len(body) > MOST_UNFOLDED:
+            raise too_large(name, len(body), MOST_UNFOLDED, "compressed content may unfold to")
         compressed_as, body = compress(body, compression, level)
         more_headers += f', "compression": {json_string(compressed_as)}'
     json_id = json_string(id)
