@@ -20,6 +20,7 @@ from celeriac.request import Request, current
 from celeriac.routing import Route, Router
 from celeriac.wire import codecs
 from celeriac.wire.compression import compress, decompress, in_units
+from celeriac.wire.ending import MEMBER, member_after
 from celeriac.wire.form import Form
 from celeriac.wire.ids import new_id
 from celeriac.wire.older import as_protocol_1
@@ -251,13 +252,17 @@ def _compose_in_full(
     # Said is said, also None: a retry has the parent of its first try, not itself.
     root_id = say("root_id", None if parent is None else parent.root_id or parent.id)
     parent_id = say("parent_id", None if parent is None else parent.id)
+    serializer, chain = say("serializer", None) or own.serializer, say("chain", None)
+    headers = say("headers", None)
+    if chain and serializer != "json" and (member := member_after(chain)) is not None:
+        headers = {**(headers or {}), MEMBER: member}
     payload = pack(
         name=name,
         id=task_id,
         args=args,
         kwargs=kwargs,
         queue=route.queue,
-        serializer=say("serializer", None) or own.serializer,
+        serializer=serializer,
         exchange=route.exchange,
         routing_key=route.routing_key,
         priority=priority,
@@ -280,9 +285,9 @@ def _compose_in_full(
         origin=say("origin", None),
         callbacks=callbacks,
         errbacks=errbacks,
-        chain=say("chain", None),
+        chain=chain,
         chord=say("chord", None),
-        headers=say("headers", None),
+        headers=headers,
         compression=say("compression", None) or conf.task_compression,
         properties=_properties(options) if options else None,
         most=conf.task_max_bytes,

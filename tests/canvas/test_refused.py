@@ -141,6 +141,28 @@ def test_what_follows_a_foreign_message_that_cannot_be_looked_at_hears_of_it(
     assert shop.depth() == Depth(dead=1)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda shop, wrong: wrong,
+        lambda shop, wrong: wrong | shop.part.s() | shop.part.s(),
+        lambda shop, wrong: shop.part.s(1) | wrong | shop.part.s(),
+        lambda shop, wrong: wrong | chord([shop.part.s()], shop.part.s()),
+        lambda shop, wrong: wrong | group(shop.part.s(), shop.part.s()),
+    ],
+    ids=["alone", "the first step", "a later step", "before a chord", "before a group"],
+)
+def test_a_member_in_a_serializer_that_the_worker_does_not_accept_fails_its_chord(
+    shop: Shop, make: Callable[[Shop, Any], Any]
+) -> None:
+    member = make(shop, shop.part.si(1).set(serializer="pickle"))
+    waits = chord([member, shop.part.s(2)], shop.total.s()).delay()
+    shop.run.finish()
+    assert isinstance(waits.result, ChordError)
+    assert "ContentDisallowed" in str(waits.result)
+    assert shop.depth() == Depth(dead=1)
+
+
 def test_what_a_task_tells_on_the_way_is_no_larger_than_its_result(shop: Shop) -> None:
     @shop.app.task(bind=True)
     def tells(self: Any) -> None:

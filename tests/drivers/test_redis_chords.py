@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from celeriac import Celery, chord
 from celeriac.drivers.opening import open_broker
@@ -75,7 +76,7 @@ def test_BCK_5_what_was_counted_goes_to_celerys_keys_when_a_stock_worker_starts(
     fleet.ends((claims[2], counted(2, 5)), (claims[0], counted(0, 5)))
     fleet.stock_worker_starts()
     fleet.ends((claims[1], counted(1, 5)))
-    assert fleet.keys() == {".d", ".j"}
+    assert fleet.keys() == {".b", ".d", ".j"}
     assert 0 < fleet.call("PTTL", f"{KEY}.j") <= 60_000
     fleet.stock_worker_counts(4, "40")
     fleet.ends((claims[3], counted(3, 5)))
@@ -143,13 +144,27 @@ def test_a_member_that_is_counted_twice_with_another_value_counts_once_before_an
     assert fleet.nothing_is_left()
 
 
+def test_a_member_that_nobody_can_read_fails_a_stock_producers_chord_also_as_the_last_one(
+    fleet: Fleet,
+) -> None:
+    fleet.stock_worker_starts()
+    fleet.call("SET", f"{KEY}.s", 2)
+    claims = members(fleet.child, 2)
+    fleet.ends((claims[0], counted(0, 2)))
+    assert 0 < fleet.call("PTTL", f"{KEY}.b") <= 60_000
+    fleet.ends((claims[1], structs.replace(counted(1, 0, failed=True), body=(), broken=())))
+    (broken,) = fleet.bodies()
+    assert (broken["name"], broken["failed"]) == ("broken", "member 1")
+    assert fleet.nothing_is_left()
+
+
 def test_a_group_that_was_saved_is_counted_in_celerys_keys(fleet: Fleet) -> None:
     claims = members(fleet.child, 2)
     fleet.call(
         "SET", KEY, '{"result": [["chord", null], [[["member 0", null], null], [["member 1", null], null]]]}'
     )
     fleet.ends((claims[1], counted(1, 2)))
-    assert fleet.keys() == {"", ".d", ".j"}
+    assert fleet.keys() == {"", ".b", ".d", ".j"}
     fleet.ends((claims[0], counted(0, 2)))
     assert [body["values"] for body in fleet.bodies()] == [values(0, 1)]
 

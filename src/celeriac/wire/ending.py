@@ -5,12 +5,15 @@ from __future__ import annotations
 import binascii
 import contextlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from celeriac.wire.body import NOTHING_FOLLOWS, Embed
 
 #: Bytes of an envelope behind its body, and of the end of a body, that are looked at.
 FAR = 1 << 16
+#: The header that `member_after` gives.
+MEMBER = "celeriac_member"
 #: Places where it might begin that are tried: arguments may hold the same words.
 TRIES = 20
 
@@ -34,6 +37,19 @@ def embed_at_end(payload: bytes, accept: Collection[str]) -> Embed | None:
         with contextlib.suppress(ValueError):
             return _last_of(json.loads(b'"%b"' % quoted[skipped:]).encode())
     return None
+
+
+def member_after(chain: Sequence[Mapping[str, Any]]) -> list[Any] | None:
+    """Of a chain, the last step first, that stands in the header of a chord: the id of the group, the index
+    in it, and the id under which its end is counted. To be shown where not all may read the body."""
+    step = chain[0]
+    while step.get("subtask_type") in ("chord", "chain"):
+        inside = step["kwargs"]
+        step = inside["tasks"][-1] if step["subtask_type"] == "chain" else inside["body"]
+    options = step.get("options") or {}
+    if not options.get("chord"):
+        return None
+    return [options.get("group_id"), options.get("group_index"), options.get("task_id")]
 
 
 def _unpacked(body: bytes) -> bytes:

@@ -20,7 +20,7 @@ from celeriac.exceptions import CeleriacError, ChordError, EncodeError, TaskRevo
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
 from celeriac.wire.body import ChainAlone, ChordAlone
-from celeriac.wire.ending import embed_at_end
+from celeriac.wire.ending import MEMBER, embed_at_end
 from celeriac.wire.result import decode_exception, encode_result, encode_success, too_large
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack, unpack_identity
@@ -247,8 +247,7 @@ class Endings:
         try:
             args, kwargs, embed = message.arguments(self._accept)
         except Exception:
-            unread = {"chord": counting.UNREAD} if message.group else {}
-            args, kwargs, embed = [], {}, embed_at_end(claim.payload, self._accept) or unread
+            args, kwargs, embed = [], {}, embed_at_end(claim.payload, self._accept) or _embed_shown(message)
         return self.make_request(claim, message, args, kwargs, embed)
 
     def make_request(
@@ -322,6 +321,19 @@ class Endings:
             **({"stamped_headers": stamped} if stamped else {}),
             **{name: stamps[name] for name in stamped if name in stamps},
         }
+
+
+def _embed_shown(message: TaskMessage) -> dict[str, Any]:
+    """What follows a task whose body cannot be read, as far as headers show it: the chord that waits for it,
+    or for the chain that it begins."""
+    if message.group:
+        return {"chord": counting.UNREAD}
+    try:
+        group, index, id = message.headers[MEMBER]
+    except (CeleriacError, KeyError, TypeError, ValueError):
+        return {}
+    options = {"task_id": id, "group_id": group, "group_index": index, "chord": counting.UNREAD}
+    return {"chain": [{"task": message.name, "args": [], "kwargs": {}, "options": options}]}
 
 
 def _call(handler: Callable[..., Any], *arguments: Any) -> None:

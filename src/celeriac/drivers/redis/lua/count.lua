@@ -2,7 +2,7 @@
 --
 -- Below the key of the group:
 -- .p  hash: n -> how many were counted, <n> -> a run of members, of which the last was the n-th; about -> the chord, for beat.lua
--- .b  the messages that come if it fails, as its producer told them (JSON): for who counts and cannot say them
+-- .b  the messages that come if it fails, as its producer or a member told them (JSON): for who counts and cannot say them
 -- .o  is there while the producer of a header that is not whole may be sending the rest
 -- .c  is there when the chord is through, for a while: who comes late begins no new count
 -- .s  how many members there are    .t  how many were added to them
@@ -229,6 +229,12 @@ local function counting()
     return whole
   end
 
+  -- A stock producer does not say what comes if it fails, so it is kept as the first member says it that can be read.
+  local function tell_of_broken(key, broken, ttl)
+    redis.call('SET', key .. '.b', cjson.encode(with_payloads(broken)))
+    if ttl > 0 then redis.call('PEXPIRE', key .. '.b', ttl) end
+  end
+
   local function told_of_broken(key)
     local told = redis.call('GET', key .. '.b')
     return with_places(told and cjson.decode(told) or {})
@@ -264,7 +270,8 @@ local function counting()
   -- was counted last, `root` that of its root.
   local function ended(key, values, failed, body, broken, last, root)
     local fails = failed and (#broken > 0 and broken or told_of_broken(key))
-    if failed and #fails == 0 then return {}, {} end -- a stock producer tells nothing: it ends with its keys
+    -- A stock producer tells nothing, and no member could be read: it ends with its keys.
+    if failed and #fails == 0 then return {}, {} end
     redis.call('SET', key .. '.c', 'done', 'EX', THROUGH)
     forget(key)
     local holes = {['\2'] = escaped(last), ['\3'] = escaped(root)}
@@ -305,6 +312,7 @@ local function counting()
   local function count_shared(chord, packed)
     local key, ttl = chord[2], chord[4]
     if redis.call('EXISTS', key .. '.p') == 1 then hand_over(key) end
+    if #chord[6] > 0 and redis.call('EXISTS', key .. '.b') == 0 then tell_of_broken(key, chord[6], ttl) end
     if add(key, cmsgpack.unpack(packed)) == 0 then return end
     if ttl > 0 then
       redis.call('PEXPIRE', key .. '.d', ttl)
