@@ -155,7 +155,7 @@ class Celery:
         self.conf = Settings(given, told=self._settings_changed)
         self._settings_changed()
         #: To the stores: opened at their first use, once for each process.
-        self.connections = Connections(self.conf, self._forked)
+        self.connections = Connections(self.conf, self._forked, self)
         self.router = Router(self.conf, self._bindings)
         #: The web framework around it, which knows where tasks may be and wants to be ready before they come.
         self.site: Any = None

@@ -152,6 +152,10 @@ class Settings(MutableMapping[str, Any]):
         """The first of these settings that is there and not None."""
         return next((value for name in names if (value := self.get(name)) is not None), None)
 
+    def find_value_for_key(self, name: str, namespace: str = "celery") -> Any:
+        """A setting by the two parts of its name, as packages on top of Celery ask for it."""
+        return self[f"{namespace}_{name}"]
+
     def copy(self) -> Settings:
         """Settings of the same values that change on their own."""
         twin = Settings(environ={})

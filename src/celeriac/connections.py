@@ -49,8 +49,9 @@ class Ground(NamedTuple):
 class Connections:
     """Where the settings say they are. `forked` is called in a child that was forked, at the first use."""
 
-    def __init__(self, conf: Settings, forked: Callable[[], None]) -> None:
+    def __init__(self, conf: Settings, forked: Callable[[], None], app: object = None) -> None:
         self._conf = conf
+        self._app = app
         self._forked = forked
         self._lock = threading.RLock()
         #: The process that they belong to; 0 before there is one.
@@ -203,6 +204,7 @@ class Connections:
             connect_timeout=self._conf.seconds("broker_connection_timeout") or 4.0,
             publish_timeout=self._conf.seconds("publish_timeout") or 5.0,
             extra=extra,
+            app=self._app,
         )
 
     # --- their end ----------------------------------------------------------------------------------------

@@ -293,6 +293,94 @@ def test_ddtrace_sees_calls_and_runs(run: Run) -> None:
         """) == ["('celery.apply', 'fail', 0)", "('celery.run', 'fail', 1)"]
 
 
+# --- who keeps results ------------------------------------------------------------------------------------
+
+
+SITE = {
+    "site_settings.py": """
+        import os
+        SECRET_KEY = "x"
+        USE_TZ = True
+        INSTALLED_APPS = ["django.contrib.contenttypes", "django_celery_results", "shop"]
+        DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "site.db"}}
+        CACHES = {"default": {
+            "BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": "cache",
+        }}
+        CELERY_BROKER_URL = "sqlite:///queue.db"
+        CELERY_RESULT_BACKEND = os.environ["RESULTS"]
+        CELERY_RESULT_EXTENDED = True
+        CELERY_CACHE_BACKEND = "default"
+        """,
+    "site_app.py": """
+        import os
+        os.environ["DJANGO_SETTINGS_MODULE"] = "site_settings"
+        from celery import Celery
+        app = Celery("site")
+        app.config_from_object("django.conf:settings", namespace="CELERY")
+        app.autodiscover_tasks()
+        """,
+    "shop/__init__.py": "",
+    "shop/tasks.py": """
+        from celery import shared_task
+
+        @shared_task
+        def add(x, y):
+            return x + y
+
+        @shared_task
+        def fail():
+            raise LookupError("no such thing")
+
+        @shared_task
+        def total(values):
+            return sum(values)
+        """,
+}
+
+
+@pytest.mark.parametrize("backend", ["django-db", "django-cache"])
+def test_django_celery_results_keeps_what_tasks_give(
+    backend: str, run: Run, tmp_path: Path, environment: dict[str, str], interpreter: str
+) -> None:
+    for name, text in SITE.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(dedent(text))
+    environment["RESULTS"] = backend
+    run("""
+        import site_app, django
+        django.setup()
+        from django.core.management import call_command
+        call_command("migrate", verbosity=0)
+        """)
+    worker = subprocess.Popen(
+        [interpreter, "-m", "celery", "-A", "site_app", "worker", "-c", "2"], cwd=tmp_path, env=environment
+    )
+    try:
+        lines = run("""
+            import site_app, django
+            django.setup()
+            from celery import chord
+            from shop.tasks import add, fail, total
+            result = add.delay(1, 2)
+            print(result.get(timeout=20))
+            bad = fail.delay()
+            print(repr(bad.get(timeout=20, propagate=False)), "no such thing" in bad.traceback)
+            print(chord([add.s(1, 1), add.s(2, 2)])(total.s()).get(timeout=20))
+            if site_app.app.conf.result_backend == "django-db":
+                from django_celery_results.models import TaskResult
+                kept = TaskResult.objects.get(task_id=result.id)
+                print(kept.status, kept.result, kept.task_name, kept.task_args)
+            again = site_app.app.AsyncResult(result.id)
+            again.forget()
+            print(again.state)
+            """)
+    finally:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE) == 0
+    kept = ['SUCCESS 3 shop.tasks.add "(1, 2)"'] if backend == "django-db" else []
+    assert lines == ["3", "LookupError('no such thing') True", "6", *kept, "PENDING"]
+
+
 # --- who writes it down -----------------------------------------------------------------------------------
 
 

@@ -12,13 +12,16 @@ from celeriac.wire.saferepr import safe_repr
 from celeriac.worker.banner import without_password
 
 __all__ = [
+    "bytes_to_str",
     "cached_property",
     "dumps",
+    "ensure_bytes",
     "loads",
     "maybe_sanitize_url",
     "register_type",
     "safe_repr",
     "safe_str",
+    "str_to_bytes",
     "symbol_by_name",
 ]
 
@@ -31,6 +34,19 @@ def dumps(value: Any, **_: Any) -> str:
 def loads(text: str | bytes, **_: Any) -> Any:
     """What dumps gave."""
     return codecs.loads_json(text.encode() if isinstance(text, str) else text)
+
+
+def bytes_to_str(value: Any) -> Any:
+    """Bytes as text; anything else as it is."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def str_to_bytes(value: Any) -> Any:
+    """Text as bytes; anything else as it is."""
+    return value.encode() if isinstance(value, str) else value
+
+
+ensure_bytes = str_to_bytes
 
 
 def maybe_sanitize_url(url: Any, mask: str = "**") -> Any:

@@ -35,7 +35,10 @@ MODULES: dict[str, tuple[str, ...]] = {
         "celeriac.config",
     ),
     "celery.backends": ("celeriac.compat.backends",),
-    "celery.backends.base": ("celeriac.compat.backends.base",),
+    "celery.backends.base": (
+        "celeriac.compat.backends.base",
+        "celeriac.compat.backends.custom",
+    ),
     "celery.backends.redis": ("celeriac.compat.backends.redis",),
     "celery.beat": ("celeriac.compat.beat",),
     "celery.canvas": ("celeriac.canvas",),
@@ -112,7 +115,8 @@ MODULES: dict[str, tuple[str, ...]] = {
 
 #: What stands in the place of Celery's modules that have no likeness here.
 INSTEAD: dict[str, str] = {
-    "celery.backends": "result stores are drivers, found by the URL in result_backend",
+    "celery.backends": "result stores are drivers, found by the URL in result_backend; one of your own is a "
+    "subclass of celery.backends.base.KeyValueStoreBackend or BaseDictBackend",
     "celery.bin": "the command line is celeriac's own: app.worker_main([...]) and app.start([...]) run it, "
     "the entry point celery.commands adds to it",
     "celery.bootsteps": "a worker is not put together from named classes; the signals worker_ready, "

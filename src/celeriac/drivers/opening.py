@@ -24,6 +24,8 @@ class Options(msgspec.Struct, frozen=True):
     #: Seconds until a publish that does not get through is an error.
     publish_timeout: float = 5.0
     extra: dict[str, Any] = {}
+    #: Whose store it is, for the classes of others, which ask their app for everything.
+    app: Any = None
 
 
 class Driver(Protocol):
@@ -61,6 +63,9 @@ _SCHEMES = {
 
 #: Other names; the first is what Celery's tests are configured with.
 _ALIASES = {"cache+memory": "memory"}
+
+#: Knows the stores of others; imported where a name is none of these.
+_FOREIGN = "celeriac.compat.backends.foreign"
 
 _DEFAULTS = Options()
 
@@ -144,6 +149,9 @@ def driver_of(url: str) -> Driver:
     scheme = scheme.lower()
     place = _SCHEMES.get(_ALIASES.get(scheme, scheme))
     if place is None or not colon:
+        foreign: Driver | None = importlib.import_module(_FOREIGN).driver_named(url)
+        if foreign is not None:
+            return foreign
         raise ImproperlyConfigured(
             f"No driver for {_named(scheme, colon and rest.startswith('//'))}; known are "
             + ", ".join(f"{s}://" for s in known_schemes())

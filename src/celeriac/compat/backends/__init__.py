@@ -20,4 +20,4 @@ def backend_of(app: Celery) -> Backend:
     if not url:
         return DisabledBackend(app)
     kind = RedisBackend if url.partition(":")[0].lower() in _REDIS else Backend
-    return kind(app, url)
+    return kind(app, url=url)

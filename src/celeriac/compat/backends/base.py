@@ -28,7 +28,7 @@ from celeriac.wire import codecs
 from celeriac.wire.raised import decode_exception, encode_exception, pickled
 from celeriac.wire.result import decode_result, encode_result
 
-__all__ = ["Backend", "BaseBackend", "DisabledBackend"]
+__all__ = ["Backend", "DisabledBackend"]
 
 Meta = dict[str, Any]
 
@@ -52,11 +52,24 @@ class Backend:
     is_async = supports_native_join = supports_autoexpire = persistent = thread_safe = True
     supports_failure_expires = supports_result_compression = True
     always_retry = implements_incr = False
-    subpolling_interval = None
+    subpolling_interval: float | None = None
 
-    def __init__(self, app: Celery, url: str | None = None, **_: Any) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        serializer: str | None = None,
+        max_cached_results: object = None,
+        accept: object = None,
+        expires: float | timedelta | None = None,
+        expires_type: Callable[[Any], Any] | None = None,
+        url: str | None = None,
+        **_: Any,
+    ) -> None:
         self.app = app
         self.url = url
+        self.serializer: str = serializer or app.conf.result_serializer
+        #: Seconds; None is for ever.
+        self.expires = self.prepare_expires(expires, expires_type)
 
     # --- reading ------------------------------------------------------------------------------------------
 
@@ -160,7 +173,7 @@ class Backend:
             group_id=getattr(request, "group", None),
             parent_id=getattr(request, "parent_id", None),
             extra=_extended(request) if request is not None and conf.result_extended else None,
-            serializer=conf.result_serializer,
+            serializer=self.serializer,
             compression=conf.result_compression,
         )
         ttl = self.expires
@@ -302,10 +315,6 @@ class Backend:
     # --- bytes and values ---------------------------------------------------------------------------------
 
     @property
-    def serializer(self) -> str:
-        return str(self.app.conf.result_serializer)
-
-    @property
     def content_type(self) -> str:
         return codecs.codec_named(self.serializer).content_type
 
@@ -319,15 +328,10 @@ class Backend:
         named = conf.result_accept_content or conf.accept_content
         return {name if "/" in name else codecs.codec_named(name).content_type for name in named}
 
-    @property
-    def expires(self) -> float | None:
-        """Seconds; None is for ever."""
-        return self.app.conf.seconds("result_expires") or None
-
     def prepare_expires(
         self, value: float | timedelta | None, type: Callable[[Any], Any] | None = None
     ) -> Any:
-        seconds = self.expires if value is None else value
+        seconds = self.app.conf.seconds("result_expires") or None if value is None else value
         if isinstance(seconds, timedelta):
             seconds = seconds.total_seconds()
         return type(seconds) if type is not None and seconds is not None else seconds
@@ -395,9 +399,6 @@ class Backend:
 
     def _is_success(self, payload: bytes) -> bool:
         return bool(self.decode_result(payload)["status"] == states.SUCCESS)
-
-
-BaseBackend = Backend
 
 
 class DisabledBackend(Backend):
