@@ -1,10 +1,10 @@
 -- Stands before every other script: the words that they share.
 --
 -- KEYS[1]  is each script's own
--- ARGV[1]  msgpack array of the key prefixes that drivers/redis/keys.py spells (see Scripts.names)
+-- ARGV[1]  msgpack array of the key prefixes that drivers/redis/keys.py spells, empty if they are the usual ones; scripts.py makes
+--          NAMES of it in the line before these
 -- Why in Lua: every move of a message from one place to another is one atomic step in Redis.
 
-local NAMES = cmsgpack.unpack(ARGV[1])
 local CLAIMS, OWNERS, NODES, DELAYED, BELL = NAMES[1], NAMES[2], NAMES[3], NAMES[4], NAMES[5]
 local LETTERS, LETTER_TIMES, LETTER_COUNTS, QUEUES = NAMES[6], NAMES[7], NAMES[8], NAMES[9]
 local LOOKOUT, PREFIX_LENGTH, REVOKED = NAMES[10], NAMES[11], NAMES[12]
