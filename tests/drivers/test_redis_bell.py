@@ -162,7 +162,8 @@ def test_a_turn_that_nobody_waits_for_any_more_claims_nothing(
 ) -> None:
     """The child has given up a silent connection, and gone on; for Redis that one is as good as ever."""
     silent = Connection(parse(redis_server.url), connect_timeout=5.0, timeout=PATIENCE)
-    given_up = child._next_turn("owner", (), 1, at_the_bell=True)
+    turns = child._turns
+    given_up = turns._next_turn(turns._known("owner"), (), 1, at_the_bell=True)
     silent.send(pack("BLPOP", "celeriac:bell:q", 0) + given_up.packed)
     until(lambda: blocked(redis_server) == 1, what="the silent connection at the bell")
     assert child.turn("owner", (), 1) == child.turn("owner", (), 1) == []

@@ -1,4 +1,4 @@
-"""The broker on Redis: one Lua call a turn, and a bell to wait at without polling."""
+"""The broker on Redis: who works and who operates asks it; each call is one step of Lua or one command."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
-from itertools import groupby
 from typing import Any
-
-import msgspec
 
 from celeriac.drivers.counting import ALONE, item_of_the_lost
 from celeriac.drivers.redis import exchanges, foreign, scripts
-from celeriac.drivers.redis.bell import Bell, Heard
-from celeriac.drivers.redis.connection import Connection, pack
-from celeriac.drivers.redis.holding import Holding
+from celeriac.drivers.redis.connection import Connection
 from celeriac.drivers.redis.keys import SEPARATOR, Keys
 from celeriac.drivers.redis.lookout import RedisLookout
 from celeriac.drivers.redis.producer import Producer
 from celeriac.drivers.redis.scanning import listed, scanned
-from celeriac.drivers.redis.settling import packed_outcomes
+from celeriac.drivers.redis.turns import Turns, claims_told
 from celeriac.drivers.revoked import Revoked
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import (
@@ -35,17 +30,8 @@ from celeriac.message import (
 )
 from celeriac.ports import Lookout
 
-#: Most messages that one script call claims; what a child wants is mostly far less (law 7).
-MOST_CLAIMS = 512
-#: About the most bytes that one script call claims or settles.
-MOST_BYTES = 8 * 1024 * 1024
-#: Most outcomes in one script call.
-MOST_OUTCOMES = 1000
 #: Most ids that one script call revokes.
 MOST_REVOKED = 1000
-#: Seconds past the due time of a delayed message before an idle child looks by itself, where a lookout is
-#: there to wake one in time: the net for a lookout that died.
-LATE = 0.5
 
 #: The part of its lease for which a node waits for a reply: if its connection is dead and was not told, there
 #: must be time left to beat over a new one.
@@ -53,11 +39,7 @@ LONGEST_WAIT = 0.25
 #: The part of it for which the lookout waits, which may hold up a beat.
 LONGEST_LOOK = 0.125
 
-#: More bytes than an envelope ends with that tells of deaths: of eight, each in 200 letters (prelude.lua).
-LONGEST_END = 4000
-
 _SUFFIXES = [f"{SEPARATOR}{step}" for step in PRIORITY_STEPS if step]
-_encode = msgspec.msgpack.encode
 #: For beat.lua.
 _LOST = item_of_the_lost("\x04")
 
@@ -76,34 +58,19 @@ class RedisBroker:
     ) -> None:
         self._keys = keys
         self._connect = connect
-        self._with_results = with_results
         self._names = scripts.names(keys)
-        self._connection = connect()
         #: Connections for the operator's calls, which may come from any thread.
         self._operators: deque[Connection] = deque()
         #: Seconds that they wait for a reply at most.
         self._patience = float("inf")
         self._producer = Producer(connect, keys, publish_timeout, wait_replicas)
-        self._bell = Bell(connect, keys, self._connection)
+        self._revoked = Revoked(self._is_revoked)
+        self._turns = Turns(connect, keys, with_results=with_results, learn=self._revoked.learn)
         self._lookout: RedisLookout | None = None
         self._queues: list[str] = []
         #: Fanout exchanges of stock Celery that this node listens to, and the queue into which it puts what
         #: it hears.
         self._relays: dict[str, str] = {}
-        self._packed_queues: list[bytes] = [_encode(())]
-        self._served = 0
-        #: Per owner: the number of its last turn, and of its last claim.
-        self._turns: dict[str, int] = {}
-        self._claims: dict[str, int] = {}
-        self._holdings: dict[str, Holding] = {}
-        self._unanswered: _Turn | None = None
-        #: Of whom spoke last.
-        self._lease, self._node = 0.0, ""
-        #: Claims of an answer that came, in a call that failed afterwards.
-        self._found: list[Claim] = []
-        self._revoked = Revoked(self._is_revoked)
-        #: Epoch seconds at which an idle child looks by itself; 0 is never.
-        self._next_look = 0.0
         self._closed = False
 
     # -- sending
@@ -118,37 +85,22 @@ class RedisBroker:
 
     def consume(self, queues: Sequence[str]) -> None:
         self._queues = list(dict.fromkeys(queues))
-        rows = [(queue, *self._keys.ready_steps(queue)) for queue in self._queues]
-        # Packed once for each queue that may go first, so that serving them in turn costs nothing.
-        self._packed_queues = [_encode(rows[i:] + rows[:i]) for i in range(len(rows))] or [_encode(())]
-        self._bell.listen(self._queues)
+        self._turns.serve(self._queues)
 
     def enlist(self, owner: str, node: str, lease: float) -> None:
         self._run(scripts.ENLIST, [self._keys.claims + owner], owner, node, int(lease * 1000), *self._queues)
-        self._turns[owner] = 0
-        self._lease, self._node = lease, node
+        self._turns.begin(owner, node, lease)
 
     def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
-        if self._unanswered is None:
-            claims = self._settle_and_claim(owner, outcomes, want)
-        else:
-            settled, may_be_more = self._catch_up(owner, self._unanswered)
-            outcomes, want = outcomes[settled:], max(0, want - len(self._found))
-            again = outcomes or (want and may_be_more)
-            claims = self._settle_and_claim(owner, outcomes, want) if again else []
-        if self._found:
-            claims, self._found = self._found + claims, []
-        if claims or not want or wait <= 0:
-            return claims
-        return self._wait_and_claim(owner, want, time.monotonic() + wait)
+        return self._turns.turn(owner, outcomes, want, wait)
 
     def wake(self) -> None:
-        self._bell.wake()
+        self._turns.wake()
 
     def beat(self, node: str, lease: float, living: Collection[str] = ()) -> list[str]:
         if lease * LONGEST_WAIT < self._patience:
             self._patience = lease * LONGEST_WAIT
-            self._connection.hurry(self._patience)
+            self._turns.hurry(self._patience)
             self._forget_operators()
             self._producer.hurry(lease * LONGEST_LOOK)  # here it sends what the lookout has heard
             if self._lookout is not None:
@@ -161,24 +113,14 @@ class RedisBroker:
 
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
         flat = self._run(scripts.ADOPT, [self._keys.claims + owner, self._keys.claims + by], owner, by, node)
-        claims, firsts = self._told(flat)
-        holding = self._holdings[by] = Holding()
-        for first, numbers in groupby(zip(firsts, claims, strict=True), lambda pair: pair[0]):
-            holding.add(first, [claim.number for _, claim in numbers])
-        holding.begun.update(claim.number for claim in claims if claim.begun)
-        self._turns[by] = 0
-        self._claims[by] = claims[-1].number if claims else 0
+        claims, firsts = claims_told(self._keys, flat)
+        self._turns.inherit(by, claims, firsts)
         return claims
 
     def dismiss(self, owner: str) -> None:
-        if self._bell.standing:
-            self._bell.hang_up()
+        self._turns.hang_up()
         self._run(scripts.DISMISS, [self._keys.claims + owner], owner, LEFT_BEGUN)
-        self._turns.pop(owner, None)
-        self._holdings.pop(owner, None)
-        self._claims.pop(owner, None)
-        if self._unanswered is not None and self._unanswered.owner == owner:
-            self._unanswered = None
+        self._turns.end(owner)
 
     def lookout(self, node: str, distrust: Callable[[], None] = lambda: None) -> Lookout | None:
         def distrust_all() -> None:
@@ -191,8 +133,7 @@ class RedisBroker:
         return self._lookout
 
     def distrust(self) -> None:
-        self._connection.shut()
-        self._bell.shut()
+        self._turns.distrust()
         self._forget_operators()
 
     # -- exchanges
@@ -207,8 +148,11 @@ class RedisBroker:
         return exchanges.bindings(self._operate, self._keys, exchange)
 
     def announce(self, exchange: str, key: str, payload: bytes) -> None:
-        channel = exchanges.topic_of(self._keys, self._connection.address.db, exchange, key)
-        self._operate("PUBLISH", channel, exchanges.marked(payload))
+        def publish(connection: Connection) -> Any:
+            channel = exchanges.topic_of(self._keys, connection.address.db, exchange, key)
+            return connection.call("PUBLISH", channel, exchanges.marked(payload))
+
+        self._borrowed(publish)
 
     # -- operating
 
@@ -293,7 +237,7 @@ class RedisBroker:
         return int(self._run(scripts.RELIEVE, [], owner, above, upto))
 
     def held(self, owner: str) -> list[Claim]:
-        return self._told(self._run(scripts.HELD, [], owner))[0]
+        return claims_told(self._keys, self._run(scripts.HELD, [], owner))[0]
 
     def delayed(self, queue: str, n: int) -> list[tuple[float, bytes]]:
         if n < 1:
@@ -323,152 +267,11 @@ class RedisBroker:
 
     def close(self) -> None:
         self._closed = True
-        self._bell.close()
+        self._turns.close()
         self._producer.close()
-        self._connection.close()
         self._forget_operators()
 
-    # -- a turn
-
-    def _catch_up(self, owner: str, last: _Turn) -> tuple[int, bool]:
-        """End the turn whose answer nobody has heard. Gives how many outcomes of this owner it settled, and
-        whether there may be more to claim than it found: not if it stood at the bell, for then it was
-        answered just now."""
-        stood = self._bell.standing
-        found = self._exchange(last)
-        if last.owner != owner:
-            return 0, not stood
-        # Kept here until they are returned: should the next exchange fail, nobody else knows of them.
-        self._found += found
-        return len(last.outcomes), not stood and not self._found
-
-    def _settle_and_claim(self, owner: str, outcomes: Sequence[Outcome], want: int) -> list[Claim]:
-        """As many exchanges as the outcomes need; the last one claims."""
-        while (part := _fitting(outcomes)) < len(outcomes):
-            self._exchange(self._next_turn(owner, outcomes[:part], 0))
-            outcomes = outcomes[part:]
-        return self._exchange(self._next_turn(owner, outcomes, want))
-
-    def _next_turn(
-        self, owner: str, outcomes: Sequence[Outcome], want: int, *, at_the_bell: bool = False
-    ) -> _Turn:
-        number = self._turns.get(owner, 0) + 1
-        first = self._claims.get(owner, 0) + 1
-        # The part of its lease that a node must have left for what its children claim at the bell.
-        fresh = int(self._lease * 1000 / 2) if at_the_bell else 0
-        self._served += 1
-        acks, others, flat = packed_outcomes(
-            self._keys, owner, self._holding(owner), outcomes, with_results=self._with_results
-        )
-        packed = scripts.TURN.packed(
-            [self._keys.claims + owner],
-            self._names,
-            _encode((number, first, min(want, MOST_CLAIMS), MOST_BYTES, fresh, self._node)),
-            self._packed_queues[self._served % len(self._packed_queues)],
-            acks,
-            others,
-            *flat,
-        )
-        if want:
-            packed += pack("LRANGE", f"{self._keys.batches}{owner}:{first}", 0, -1)
-        return _Turn(owner, number, outcomes, packed, want)
-
-    def _exchange(self, turn: _Turn) -> list[Claim]:
-        if self._closed:
-            raise OperationalError("this broker is closed")
-        owner = turn.owner
-        # Until its reply is here nobody knows whether it happened; its number makes sending it again safe.
-        self._unanswered = turn
-        try:
-            told = self._bell.leave()
-            reply, *batch = scripts.TURN.replies(self._connection, turn.packed, 2 if turn.want else 1, told)
-        except OperationalError:
-            if not self._connection.is_open:
-                self._bell.hang_up()
-            raise
-        self._unanswered = None
-        if reply is None:
-            raise Fenced(owner)
-        if not reply:
-            return self._exchange(self._next_turn(owner, turn.outcomes, turn.want))
-        self._turns[owner] = turn.number
-        due, revoked, *runs = reply
-        self._next_look = due / 1000 + LATE if due > 0 else -due / 1000
-        if not runs:
-            return []
-        if len(batch[0]) != runs[0][1]:
-            # Between the script and the reading of the batch somebody took it: our lease had run out.
-            raise Fenced(owner)
-        runs[0] += batch[0]
-        claims = self._claimed(owner, runs)
-        self._revoked.learn(revoked and _by_id(*revoked))
-        return claims
-
-    def _claimed(self, owner: str, runs: Sequence[Sequence[Any]]) -> list[Claim]:
-        holding = self._holding(owner)
-        last = self._claims.get(owner, 0)
-        claims: list[Claim] = []
-        for name, count, *payloads in runs:
-            queue, first = name.decode(), last + 1
-            last += count
-            numbers = range(first, last + 1)
-            holding.add(first, numbers)
-            # Payloads normally end in "}}": only what was delivered before ends in a digit and "}".
-            claims += [
-                _claim(number, queue, payload) if payload[-2:-1].isdigit() else Claim(number, queue, payload)
-                for number, payload in zip(numbers, payloads, strict=True)
-            ]
-        self._claims[owner] = last
-        return claims
-
-    def _told(self, flat: Sequence[Any]) -> tuple[list[Claim], list[int]]:
-        """The claims of an owner as a script tells of them, and the batch of each."""
-        claims = [
-            _claim(number, self._keys.queue_of(ready.decode()), payload, begun=bool(begun))
-            for number, ready, payload, begun in zip(
-                flat[::5], flat[2::5], flat[3::5], flat[4::5], strict=True
-            )
-        ]
-        return claims, list(flat[1::5])
-
-    def _wait_and_claim(self, owner: str, want: int, deadline: float) -> list[Claim]:
-        bell = self._bell
-        while True:
-            seconds = deadline - time.monotonic()
-            if self._next_look:
-                seconds = min(seconds, self._next_look - time.time())
-            try:
-                if self._queues and not bell.standing:
-                    if bell.is_called:
-                        return []
-                    self._stand(owner, want)
-                heard = bell.wait(seconds)
-            except OperationalError:
-                # Of the two connections the quiet one may be dead without having been told.
-                self._connection.close()
-                raise
-            if heard is Heard.A_CALL:
-                return []
-            claims = self._exchange(self._unanswered or self._next_turn(owner, (), want))
-            if claims or time.monotonic() >= deadline:
-                return claims
-
-    def _stand(self, owner: str, want: int) -> None:
-        holding = self._holdings.get(owner)
-        if holding is not None and holding.batches:
-            # It will be called away when what it holds ends, and not wait for more while it cannot answer.
-            self._bell.stand()
-            return
-        self._unanswered = turn = self._next_turn(owner, (), want, at_the_bell=True)
-        self._bell.stand(turn.packed, 2)
-
     # -- odds and ends
-
-    def _holding(self, owner: str) -> Holding:
-        holding = self._holdings.get(owner)
-        if holding is None:
-            holding = self._holdings[owner] = Holding()
-        return holding
 
     def _run(self, script: scripts.Script, keys: list[str], *arguments: Any) -> Any:
         packed = script.packed(keys, self._names, *arguments)
@@ -502,56 +305,6 @@ class RedisBroker:
     def _is_revoked(self, id: str) -> bool:
         till = self._operate("ZSCORE", self._keys.revoked, id)
         return till is not None and float(till) > time.time() * 1000
-
-
-class _Turn(msgspec.Struct, frozen=True):
-    """A turn as it went, or is to go, over the wire."""
-
-    owner: str
-    number: int
-    outcomes: Sequence[Outcome]
-    packed: bytes
-    #: The claims that it wants: if any, the reading of the first batch stands behind it.
-    want: int
-
-
-def _fitting(outcomes: Sequence[Outcome]) -> int:
-    """How many of the first outcomes go into one call."""
-    count = len(outcomes)
-    if count <= 1:
-        return count
-    size = 0
-    for index, outcome in enumerate(outcomes[:MOST_OUTCOMES]):
-        if outcome.result is not None:
-            size += len(outcome.result.payload)
-        if outcome.follow_ups:
-            size += sum(len(message.payload) for message in outcome.follow_ups)
-        if outcome.counts:
-            size += sum(len(counted.item) for counted in outcome.counts)
-        if size > MOST_BYTES and index:
-            return index
-    return min(count, MOST_OUTCOMES)
-
-
-def _claim(number: int, queue: str, payload: bytes, begun: bool = False) -> Claim:
-    """With what moves.lua writes at the end of an envelope: how many owners died over it, and how."""
-    body, mark, count = payload[-LONGEST_END:].rpartition(b',"deliveries":')
-    if not mark or not count[:-1].isdigit() or count[-1:] != b"}":
-        return Claim(number, queue, payload, begun=begun)
-    _, mark, told = body.rpartition(b',"deaths":')
-    deaths: tuple[str, ...] = ()
-    if mark:
-        with contextlib.suppress(msgspec.DecodeError):
-            deaths = msgspec.json.decode(told, type=tuple[str, ...])
-    return Claim(number, queue, payload, int(count[:-1]), begun, deaths)
-
-
-def _by_id(shown: bytes, *revoked: bytes) -> dict[str, bool]:
-    """As `Revoked` learns it."""
-    # An id that holds a newline falls apart here, and is asked for when its task is looked at.
-    known = dict.fromkeys(shown.decode("utf-8", "replace").split("\n"), False)
-    known.update((id.decode(), True) for id in revoked)
-    return known
 
 
 def _text(reply: bytes | str) -> str:

@@ -33,7 +33,7 @@ local function deliveries_of(envelope)
   return count and tonumber(count) or 0
 end
 
--- How they died stands before that: the last few, each without brackets; see _claim in broker.py.
+-- How they died stands before that: the last few, each without brackets; see claim_of in turns.py.
 local DEATHS, MOST_DEATHS = ',"deaths":', 8
 
 -- An envelope without both, its last bracket too, and how they died. nil: no JSON object, so it can never begin to run.
