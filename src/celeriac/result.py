@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Generic, TypeVar, cast
@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 from celeriac import aio, revoking, seeking, states
 from celeriac import request as requests
 from celeriac.current import App, get_current_app
-from celeriac.exceptions import ImproperlyConfigured, IncompleteStream, TaskRevokedError
+from celeriac.exceptions import ImproperlyConfigured, IncompleteStream, TaskRevokedError, TimeoutError
 from celeriac.graph import DependencyGraph
 from celeriac.message import STREAM_MARK
 from celeriac.ports import ResultStore
@@ -43,6 +43,9 @@ class AsyncResult(Generic[R_co]):
     """
 
     __slots__ = ("__weakref__", "_app", "_meta", "id", "ignored", "parent", "task_name")
+
+    #: What get() raises when its time is over.
+    TimeoutError = TimeoutError
 
     def __init__(
         self,
@@ -216,6 +219,11 @@ class AsyncResult(Generic[R_co]):
     def backend(self) -> Any:
         """The store that the result is read from, in Celery's words."""
         return self.app.backend
+
+    @property
+    def supports_native_join(self) -> bool:
+        """Always: every store tells."""
+        return True
 
     @property
     def status(self) -> str:
@@ -429,6 +437,19 @@ class AsyncResult(Generic[R_co]):
             self.app.control.tell_revoked(
                 self.id, terminate=terminate, signal=signal, reply=wait, timeout=timeout
             )
+
+    def revoke_by_stamped_headers(
+        self,
+        headers: Mapping[str, Any],
+        connection: object = None,
+        terminate: bool = False,
+        signal: str | None = None,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> None:
+        """Say that no task with one of these stamps shall begin any more: `app.control` does the same."""
+        how = {"terminate": terminate, "signal": signal or "SIGTERM", "reply": wait, "timeout": timeout}
+        self.app.control.revoke_by_stamped_headers(headers, **how)
 
     # --- as a value ---------------------------------------------------------------------------------------
 

@@ -401,6 +401,20 @@ def test_a_revoke_is_kept_as_long_as_the_settings_say(app: Celery) -> None:
     assert "j" in app.broker.revoked
 
 
+def test_RES_1_all_tasks_with_a_stamp_are_revoked_by_a_result(app: Celery) -> None:
+    result = app.AsyncResult("any")
+    result.revoke_by_stamped_headers({"customer": ["c1", "c2"]})
+    assert all(f"\ncustomer\n{name}" in app.broker.revoked for name in ("c1", "c2"))
+    assert "\ncustomer\nc3" not in app.broker.revoked
+
+
+def test_RES_1_a_result_names_its_timeout_and_is_told_natively(app: Celery) -> None:
+    result = app.AsyncResult("any")
+    assert result.supports_native_join
+    with pytest.raises(result.TimeoutError):
+        result.get(timeout=0.01)
+
+
 def test_many_tasks_are_revoked_in_one_call(app: Celery) -> None:
     ids = [str(n) for n in range(2500)]
     revoke(app, ids)
