@@ -12,7 +12,12 @@ from celeriac.drivers.counting import THROUGH, broken_off, by_chord, set_off
 from celeriac.drivers.sqlite import statements as sql
 from celeriac.message import Count, Message
 
+#: Its index, its id, its item.
+_Member = tuple[int, str, bytes]
+
 _broken = msgspec.json.Decoder(tuple[Message, ...])
+_encode = msgspec.msgpack.encode
+_run = msgspec.msgpack.Decoder(list[_Member])
 
 
 def tell(db: sqlite3.Connection, messages: Iterable[Message], now: float) -> None:
@@ -37,7 +42,7 @@ def break_lost(db: sqlite3.Connection, now: float) -> list[Message]:
     """The messages that come of headers whose producers are given up."""
     messages: list[Message] = []
     for chord, broken, expires in db.execute(sql.LOST_HEADERS, (now,)).fetchall():
-        db.execute(sql.DELETE_MEMBERS, (chord,))
+        db.execute(sql.DELETE_RUNS, (chord,))
         db.execute(sql.DELETE_HEADER, (chord,))
         db.execute(sql.BREAK_CHORD, (chord, expires))
         messages += broken_off(chord, _broken.decode(broken))
@@ -55,7 +60,7 @@ def count(db: sqlite3.Connection, counts: Sequence[Count], now: float) -> list[M
 def sweep(db: sqlite3.Connection, now: float) -> None:
     """Forget chords that were through, or that nobody will finish."""
     db.execute(sql.DELETE_OLD_CHORDS, (now,))
-    db.execute(sql.DELETE_OLD_MEMBERS, (now,))
+    db.execute(sql.DELETE_OLD_RUNS, (now,))
     db.execute(sql.DELETE_OLD_HEADERS, (now,))
 
 
@@ -72,15 +77,27 @@ def _count(db: sqlite3.Connection, members: Sequence[Count], now: float) -> list
     if header is not None and not last.broken:
         last = msgspec.structs.replace(last, broken=_broken.decode(header[1]))
     expires = None if last.ttl is None else now + last.ttl
-    rows = [(chord, member.index, member.member, member.item, expires) for member in members]
-    added = db.executemany(sql.ADD_MEMBER, rows).rowcount
-    if not added:
-        return []
-    ((so_far,),) = db.execute(sql.COUNT_MEMBERS, (chord, added, expires)).fetchall()
+    ((so_far,),) = db.execute(sql.COUNT_MEMBERS, (chord, len(members), expires)).fetchall()
+    run = [(member.index, member.member, member.item) for member in members]
     if so_far < size:
+        db.execute(sql.ADD_RUN, (chord, _encode(run), expires))
         return []
-    items = [item for (item,) in db.execute(sql.ITEMS, (chord,)).fetchall()]
-    db.execute(sql.DELETE_MEMBERS, (chord,))
+    counted = _each_once(db.execute(sql.RUNS, (chord,)).fetchall(), run)
+    db.execute(sql.DELETE_RUNS, (chord,))
+    if len(counted) < size:
+        # Some were delivered twice, and all are not there.
+        db.execute(sql.ADD_RUN, (chord, _encode(counted), expires))
+        db.execute(sql.RECOUNT, (len(counted), chord))
+        return []
     db.execute(sql.DELETE_HEADER, (chord,))
     db.execute(sql.CLOSE_CHORD, (now + THROUGH, chord))
-    return set_off(last, items)
+    return set_off(last, [item for _, _, item in sorted(counted)])
+
+
+def _each_once(stored: Sequence[tuple[bytes]], run: Sequence[_Member]) -> list[_Member]:
+    """The members of all runs; of one that is there twice what came first."""
+    known: dict[tuple[int, str], _Member] = {}
+    for members in (*(_run.decode(packed) for (packed,) in stored), run):
+        for member in members:
+            known.setdefault(member[:2], member)
+    return list(known.values())

@@ -93,7 +93,8 @@ CREATE INDEX revoked_expires ON revoked (expires);
 -- Chords whose members are being counted.
 CREATE TABLE chord (
     id      TEXT PRIMARY KEY,
-    -- How many were, -1 when all were: so much is kept for a while, for a member that comes once more.
+    -- How many were (one that came twice may be among them), -1 when all were: so much is kept for a while, for a member
+    -- that comes once more.
     counted INTEGER NOT NULL,
     -- Epoch seconds. NULL is for ever.
     expires REAL
@@ -101,16 +102,18 @@ CREATE TABLE chord (
 
 CREATE INDEX chord_expires ON chord (expires) WHERE expires IS NOT NULL;
 
-CREATE TABLE member (
-    chord   TEXT    NOT NULL,
-    place   INTEGER NOT NULL,
-    task    TEXT    NOT NULL,
-    item    BLOB    NOT NULL,
-    expires REAL,
-    PRIMARY KEY (chord, place, task)
-) WITHOUT ROWID;
+-- Their members, as many in a row as were counted in one step: an entry for each would cost more than all else that is
+-- done with it.
+CREATE TABLE run (
+    id      INTEGER PRIMARY KEY,
+    chord   TEXT NOT NULL,
+    -- MessagePack: [[index, member, item], ...]
+    members BLOB NOT NULL,
+    expires REAL
+);
 
-CREATE INDEX member_expires ON member (expires) WHERE expires IS NOT NULL;
+CREATE INDEX run_chord ON run (chord);
+CREATE INDEX run_expires ON run (expires) WHERE expires IS NOT NULL;
 
 -- What was told of the headers of chords that are not through.
 CREATE TABLE header (

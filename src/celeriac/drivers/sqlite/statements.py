@@ -407,8 +407,8 @@ MARK_TOLD = "UPDATE watcher SET fresh = 0 WHERE address = ? AND fresh = 1"
 # chord, now -> a row if it is
 CHORD_IS_THROUGH = "SELECT 1 FROM chord WHERE id = ? AND counted < 0 AND expires > ?"
 
-# chord, place, task, item, expires -> ; changes nothing if it was counted before
-ADD_MEMBER = "INSERT OR IGNORE INTO member (chord, place, task, item, expires) VALUES (?, ?, ?, ?, ?)"
+# chord, members, expires ->
+ADD_RUN = "INSERT INTO run (chord, members, expires) VALUES (?, ?, ?)"
 
 # chord, how many more, expires -> how many were counted
 COUNT_MEMBERS = """
@@ -417,11 +417,14 @@ ON CONFLICT (id) DO UPDATE SET counted = max(counted, 0) + ?2, expires = exclude
 RETURNING counted
 """
 
-# chord -> items, in the order of the values
-ITEMS = "SELECT item FROM member WHERE chord = ? ORDER BY place, task"
+# chord -> members, in the order of counting
+RUNS = "SELECT members FROM run WHERE chord = ? ORDER BY id"
 
 # chord ->
-DELETE_MEMBERS = "DELETE FROM member WHERE chord = ?"
+DELETE_RUNS = "DELETE FROM run WHERE chord = ?"
+
+# how many, chord ->
+RECOUNT = "UPDATE chord SET counted = ? WHERE id = ?"
 
 # expires, chord ->
 CLOSE_CHORD = "UPDATE chord SET counted = -1, expires = ? WHERE id = ?"
@@ -430,7 +433,7 @@ CLOSE_CHORD = "UPDATE chord SET counted = -1, expires = ? WHERE id = ?"
 DELETE_OLD_CHORDS = "DELETE FROM chord WHERE expires <= ?"
 
 # now ->
-DELETE_OLD_MEMBERS = "DELETE FROM member WHERE expires <= ?"
+DELETE_OLD_RUNS = "DELETE FROM run WHERE expires <= ?"
 
 # chord, size, broken, expires ->
 ADD_HEADER = "INSERT OR IGNORE INTO header (chord, size, broken, expires) VALUES (?, ?, ?, ?)"

@@ -26,7 +26,7 @@ T = TypeVar("T")
 #: "CLRY": says in the file's header whose it is.
 APPLICATION_ID = 0x434C5259
 #: Of schema.sql.
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 #: Seconds between two tries for a busy file, at first and at most. A turn holds it for some 0.1 to 1 ms.
 FIRST_PAUSE, LONGEST_PAUSE = 0.0002, 0.002
 #: Bytes of the log (WAL) after which it is copied into the file, so that one fsync serves a thousand turns.
