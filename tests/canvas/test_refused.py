@@ -125,7 +125,6 @@ def test_values_that_are_together_too_large_for_a_body_fail_it_and_what_follows_
 def test_what_follows_a_foreign_message_that_cannot_be_looked_at_hears_of_it(
     shop: Shop, arguments: str
 ) -> None:
-    """It shows what follows it. Ours do not: they are compressed, and refused where they are sent."""
     step = shop.part.s(1).on_error(shop.tell.s())
     step.freeze("the-step")
     shop.app.conf.task_max_bytes = 20 * MOST
@@ -161,6 +160,18 @@ def test_a_member_in_a_serializer_that_the_worker_does_not_accept_fails_its_chor
     assert isinstance(waits.result, ChordError)
     assert "ContentDisallowed" in str(waits.result)
     assert shop.depth() == Depth(dead=1)
+
+
+def test_what_follows_a_message_that_became_too_large_hears_of_it(shop: Shop) -> None:
+    shop.app.conf.task_max_bytes = 20 * MOST
+    waits = (shop.part.s(LARGE).on_error(shop.tell.s()) | shop.part.s()).delay()
+    body = chord([shop.part.s(LARGE), shop.part.s(1)], shop.total.s()).delay()
+    shop.app.conf.task_max_bytes = MOST
+    shop.run.finish()
+    assert "task_max_bytes allows 20000 bytes" in str(waits.result)
+    assert "task_max_bytes allows 20000 bytes" in str(body.result)
+    assert list(map(str, shop.told)) == [str(waits.result)]
+    assert shop.depth() == Depth(dead=2)
 
 
 def test_what_a_task_tells_on_the_way_is_no_larger_than_its_result(shop: Shop) -> None:

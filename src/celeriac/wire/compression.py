@@ -57,6 +57,23 @@ def decompress(data: bytes, content_type: str) -> bytes:
     return plain
 
 
+def end_of(data: bytes, size: int) -> bytes:
+    """The last bytes of what zlib made smaller, with no more of it in memory than that; empty if it is not
+    whole, or unfolds to more than MOST_UNFOLDED."""
+    unfolding, end, left = zlib.decompressobj(), b"", MOST_UNFOLDED
+    try:
+        while not unfolding.eof and left > 0:
+            piece = unfolding.decompress(data, size)
+            data = unfolding.unconsumed_tail
+            if not piece:
+                break
+            left -= len(piece)
+            end = (end + piece)[-size:]
+    except zlib.error:
+        return b""
+    return end if unfolding.eof else b""
+
+
 def in_units(size: int) -> str:
     """A number of bytes as a person reads it."""
     return f"{size / (1 << 20):.0f} MiB" if size >= 1 << 20 else f"{size} bytes"

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from celeriac.wire.body import NOTHING_FOLLOWS, Embed
+from celeriac.wire.compression import end_of
 
 #: Bytes of an envelope behind its body, and of the end of a body, that are looked at.
 FAR = 1 << 16
@@ -28,7 +29,10 @@ def embed_at_end(payload: bytes, accept: Collection[str]) -> Embed | None:
     if end < 0 or not payload.startswith(_BEFORE) or not {"json", "application/json"}.intersection(accept):
         return None
     size = min(end - len(_BEFORE), FAR)
-    if b'"body_encoding": "base64"' in payload[end:]:
+    headers = payload[end:]
+    if b'"compression": "application/x-gzip"' in headers:
+        return _last_of(end_of(_unpacked(payload[len(_BEFORE) : end]), FAR))
+    if b'"body_encoding": "base64"' in headers:
         # Four characters are three bytes, from the beginning on and so from the end too.
         return _last_of(_unpacked(payload[end - size // 4 * 4 : end]))
     # A text within the text; the cut may have gone through one of its escapes.
