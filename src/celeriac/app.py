@@ -69,6 +69,8 @@ _AMQP = "celeriac.compat.amqp"
 _DJANGO = "celeriac.compat.django"
 #: The class of the tasks there.
 _DJANGO_TASK = "celeriac.compat.django:DjangoTask"
+#: What serves `Celery.steps`.
+_STEPS = "celeriac.compat.bootsteps"
 #: What serves `Celery.loader`.
 _LOADER = "celeriac.compat.loader"
 #: What serves `Celery.schedules`.
@@ -544,6 +546,11 @@ class Celery:
     def backend(self) -> Any:
         """The results in Celery's words: `app.backend.get_task_meta(id)`. Nothing here needs it."""
         return import_module(_BACKENDS).backend_of(self)
+
+    @cached_property
+    def steps(self) -> Any:
+        """Classes of what starts and stops beside a worker: `app.steps["worker"].add(LivenessProbe)`."""
+        return import_module(_STEPS).Steps(self)
 
     @cached_property
     def loader(self) -> Any:

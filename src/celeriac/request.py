@@ -289,10 +289,9 @@ class Request:
 
     # A custom header reads like a field (`self.request.tenant`): that is how tasks are written.
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_"):
-            headers = self.headers
-            if name in headers:
-                return headers[name]
+        headers = self.headers
+        if name in headers:
+            return headers[name]
         raise AttributeError(f"this request has no field and no header {name!r}")
 
     def __repr__(self) -> str:

@@ -155,6 +155,12 @@ def test_SIG_3_a_worker_tells_of_its_life_in_celerys_order(heard: Heard) -> None
     }
 
 
+def test_APP_2_a_step_starts_and_stops_with_the_worker(heard: Heard) -> None:
+    names = ("worker_init", "step starts", "worker_shutting_down", "step stops")
+    assert heard.order(*names) == list(names)
+    assert heard.one("step starts")["pid"] == heard.one("worker_init")["pid"]
+
+
 def test_SIG_3_the_lease_is_the_heartbeat(heard: Heard) -> None:
     assert heard.named("heartbeat_sent")
 

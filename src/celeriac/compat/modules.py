@@ -41,6 +41,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "celery.backends.redis": ("celeriac.compat.backends.redis",),
     "celery.beat": ("celeriac.compat.beat",),
+    "celery.bootsteps": ("celeriac.compat.bootsteps",),
     "celery.canvas": ("celeriac.canvas",),
     "celery.concurrency": ("celeriac.compat",),
     "celery.concurrency.asynpool": ("celeriac.compat.asynpool",),
@@ -119,8 +120,7 @@ INSTEAD: dict[str, str] = {
     "subclass of celery.backends.base.KeyValueStoreBackend or BaseDictBackend",
     "celery.bin": "the command line is celeriac's own: app.worker_main([...]) and app.start([...]) run it, "
     "the entry point celery.commands adds to it",
-    "celery.bootsteps": "a worker is not put together from named classes; the signals worker_ready, "
-    "heartbeat_sent and worker_shutdown tell of its life, and --health-port answers probes",
+    "celery.bootsteps": "a worker is not put together from blueprints; steps that start and stop are there",
     "celery.concurrency": "a pool is chosen by -P: prefork, threads, gevent, asyncio, solo",
     "celery.decorators": "Celery 5 has it no more either: from celery import shared_task",
     "celery.loaders": "what declares tasks is named by include, imports and autodiscover_tasks",

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from celeriac import Celery, signals
+from celeriac.compat import bootsteps
 from celeriac.exceptions import Reject
 
 app = Celery("listening", broker=os.environ["STORE"], backend=os.environ["STORE"], task_unknown_delay=0.1)
@@ -72,6 +73,20 @@ def add_queue(sender: str, instance: Any, **_: Any) -> None:
     assert instance.app is app
     instance.queues.append("added")
     instance.app.amqp.queues.select_add("selected")
+
+
+class Step(bootsteps.StartStopStep):
+    def __init__(self, parent: Any, **options: Any) -> None:
+        assert options["pool"] == parent.pool
+
+    def start(self, parent: Any) -> None:
+        _write("step starts", parent, {})
+
+    def stop(self, parent: Any) -> None:
+        _write("step stops", parent, {})
+
+
+app.steps["worker"].add(Step)
 
 
 @signals.worker_ready.connect
