@@ -73,7 +73,7 @@ MISSING = {
     "from celery import nothing_of_that_name": "celery.nothing_of_that_name yet; see docs/",
     "from celery.result import NothingOfThatName": "celery.result.NothingOfThatName yet; see docs/",
     "from celery.utils import nothing": "celery.utils.nothing yet; see docs/",
-    "import celery.bin.worker": "celery.bin.worker: the command line is celeriac's own: app.worker_main",
+    "import celery.bin.worker": "celery.bin: the command line is celeriac's own: app.worker_main",
     "from celery.worker import WorkController": "celery.worker.WorkController: a worker is started by",
 }
 
