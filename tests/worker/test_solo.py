@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ import pytest
 
 from celeriac import Celery, signals
 from celeriac.exceptions import OperationalError
+from celeriac.message import Fate, Message, Outcome
+from celeriac.ports import Broker
 from celeriac.routing import Router
 from celeriac.signals import Signal
+from celeriac.wire.broadcast import unpack_events
+from celeriac.wire.packing import pack
 from celeriac.worker.household import Household
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.presence import LONGEST_WAIT
@@ -21,15 +26,17 @@ from celeriac.worker.slots import Slots
 from celeriac.worker.solo import Solo
 from proxy import Proxy
 from services import RedisServer
+from stand import until
 
 #: Seconds.
 LEASE = 4.0
 
 
-def live(url: str, on_ready: Callable[[Celery], object]) -> None:
+def live(url: str, on_ready: Callable[[Celery], object], **named: Any) -> None:
     """A whole life of a solo worker, which stops as soon as it is ready; fails as `on_ready` does."""
     app = Celery("alone", broker=url, set_as_current=False)
-    household = Household(app, WorkerOptions(hostname="solo@test", pool="solo", lease=LEASE), Slots(1, 1))
+    options = WorkerOptions(hostname="solo@test", pool="solo", **{"lease": LEASE, **named})
+    household = Household(app, options, Slots(1, 1))
     household.import_app(alone=True)
     household.served = Router(app.conf).served(None, (), "solo@test")
     solo = Solo(household, app.open_worker_broker(), tuple(household.served.queues))
@@ -95,3 +102,28 @@ def test_a_node_waits_no_longer_for_its_bus_than_its_lease_allows(redis_server: 
                 proxy.pass_on()
 
         live(proxy.url, lose_the_store)
+
+
+def test_a_solo_worker_tells_monitors_of_tasks_that_other_nodes_lost(tmp_path: Path) -> None:
+    url, told = f"sqlite:///{tmp_path}/store.db", []
+
+    def listen(app: Celery) -> None:
+        with closing(app.bus.listen(["celeryev/*"])) as monitor:
+            lose_a_task(app.broker)
+            until(lambda: told.extend(monitor.hear(1.0)) or told, what="word of it")
+
+    live(url, listen, lease=0.6, task_events=True, without_heartbeat=True)
+    ((topic, payload),) = told
+    (event,) = unpack_events(payload)
+    assert (topic, event["uuid"]) == ("celeryev/task.failed", "lost")
+    assert "its node fell silent" in event["exception"]
+
+
+def lose_a_task(broker: Broker) -> None:
+    """It had begun, was acknowledged early, and its node fell silent."""
+    payload = pack(name="shop.pay", id="lost", args=(), kwargs={}, queue="elsewhere")
+    broker.publish([Message("lost", "elsewhere", payload)])
+    broker.consume(["elsewhere"])
+    broker.enlist("dead/owner", "dead", 0.05)
+    (claim,) = broker.turn("dead/owner", (), 1)
+    broker.turn("dead/owner", [Outcome(claim.number, Fate.BEGUN)], 0)

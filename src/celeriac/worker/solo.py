@@ -73,6 +73,7 @@ class Solo:
         self._telling = Telling(self.app, self.options.hostname, os.getpid(), household.slots.slot(0))
         self._events = False
         self._presence = Presence(self)
+        household.postmortem.lost = self._presence.tell_of_lost
 
     def run(self) -> int:
         """Work until told to stop; returns the exit code."""
