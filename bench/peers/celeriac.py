@@ -43,7 +43,7 @@ def coroutine_worker() -> list[str]:
 
 
 def _coroutines() -> Any:
-    # Only for who calls them: this file is also the app of a worker that has none.
+    # Only for who calls them: a worker of this file alone has none.
     return import_module("peers.celeriac_async")
 
 

@@ -1,14 +1,11 @@
-"""The coroutines of this project, in an app of their own: who has none has no asyncio in its memory."""
+"""The coroutines of this project, in a file of their own: who has none has no asyncio in its memory."""
 
 from __future__ import annotations
 
 import asyncio
 
-from celeriac import Celery
 from peers import work
-
-app = Celery("peers.celeriac_async", broker=work.BROKER, backend=work.BROKER if work.RESULTS else None)
-app.conf.task_ignore_result = not work.RESULTS
+from peers.celeriac import app
 
 
 @app.task
