@@ -22,6 +22,7 @@ from celeriac import Celery
 from celeriac.drivers.redis import producer, scripts
 from celeriac.drivers.redis.broker import RedisBroker
 from celeriac.drivers.redis.connection import Connection, readable
+from celeriac.drivers.redis.turns import Turns
 from celeriac.drivers.sqlite.broker import SqliteBroker
 from celeriac.drivers.sqlite.store import Store
 from celeriac.message import Claim, Fate
@@ -314,7 +315,7 @@ wrap(Intake, "take", _take)
 wrap(Intake, "done", _done)
 wrap(Intake, "done_early", _done_early)
 wrap(Slot, "begin", _begin)
-wrap(RedisBroker, "_exchange", _exchange)
+wrap(Turns, "_exchange", _exchange)
 wrap(SqliteBroker, "_turn", _exchange)
 wrap(scripts.Script, "replies", _replies)
 wrap(producer.Publish, "hear", _hear)
