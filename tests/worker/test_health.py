@@ -60,6 +60,7 @@ def test_only_a_stuck_supervisor_is_a_reason_to_start_anew() -> None:
 
 def test_meters_of_many_children_are_added_up_and_never_go_down() -> None:
     meters = Meters(["main.add"])
+    others = list(signals.task_prerun.receivers)
 
     class Sender:
         name = "main.add"
@@ -76,7 +77,7 @@ def test_meters_of_many_children_are_added_up_and_never_go_down() -> None:
             pop()
     finally:
         meters.stop()
-    assert not signals.task_prerun.receivers
+    assert signals.task_prerun.receivers == others
     add, other = meters.tallies(2)
     assert (add.task, add.ends["SUCCESS"], add.ends["FAILURE"], sum(add.ran.counts)) == ("main.add", 1, 1, 2)
     assert 0 < add.ran.total < 5
