@@ -20,7 +20,7 @@ LAYERS = (
     "spreading",
     "wire drivers waiting settings rates",
     "config arguments converting einfo aio",
-    "routing request reporting",
+    "queues routing request reporting",
     "middleware",
     "current log sending otel connections",
     "schedules revoking retrying",

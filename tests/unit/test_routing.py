@@ -11,7 +11,8 @@ import pytest
 
 from celeriac.config import Settings
 from celeriac.exceptions import ImproperlyConfigured, QueueNotFound
-from celeriac.routing import Queue, Route, Router, check_queue_name
+from celeriac.queues import Queue, check_queue_name
+from celeriac.routing import Route, Router
 
 
 class Task:

@@ -6,7 +6,7 @@ import click
 
 from celeriac.cli.invocation import Invocation, pass_invocation
 from celeriac.cli.table import json_option, show
-from celeriac.routing import read_queues
+from celeriac.queues import read_queues
 
 
 @click.group("list")
