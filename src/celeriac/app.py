@@ -69,6 +69,8 @@ _AMQP = "celeriac.compat.amqp"
 _DJANGO = "celeriac.compat.django"
 #: The class of the tasks there.
 _DJANGO_TASK = "celeriac.compat.django:DjangoTask"
+#: What serves `Celery.log`.
+_LOG = "celeriac.compat.logs"
 #: What serves `Celery.steps`.
 _STEPS = "celeriac.compat.bootsteps"
 #: What serves `Celery.loader`.
@@ -546,6 +548,11 @@ class Celery:
     def backend(self) -> Any:
         """The results in Celery's words: `app.backend.get_task_meta(id)`. Nothing here needs it."""
         return import_module(_BACKENDS).backend_of(self)
+
+    @cached_property
+    def log(self) -> Any:
+        """Loggers in Celery's words: `app.log.get_default_logger()`."""
+        return import_module(_LOG).Logging(self)
 
     @cached_property
     def steps(self) -> Any:

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from celeriac import Celery, Task
+from celeriac import Celery, Task, signals
 from celeriac.compat import (
     containers,
     defaults,
@@ -386,3 +386,34 @@ def test_values_are_written_and_read_as_kombu_does() -> None:
     with pytest.raises(ContentDisallowed):
         kombu_serialization.loads(payload, kind, encoding)
     assert kombu_serialization.prepare_accept_content(["json", "a/b"]) == {"application/json", "a/b"}
+
+
+def test_APP_23_a_program_that_is_no_worker_has_its_log_set_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("proj", set_as_current=False)
+    set_up: list[dict[str, Any]] = []
+    monkeypatch.setattr("logging.basicConfig", lambda **said: set_up.append(said))
+    monkeypatch.setattr("celeriac.compat.logs.Logging.already_setup", False)
+    assert app.log.get_default_logger().name == "celery"
+    assert app.log.setup(loglevel="INFO", logfile="some.log")
+    assert not app.log.setup_logging_subsystem()
+    assert [(said["level"], said["filename"]) for said in set_up] == [(20, "some.log")]
+    assert "%(name)s" in set_up[0]["format"]
+    before = app.log.setup_task_loggers().level
+    assert app.log.setup_task_loggers("ERROR").level == 40
+    app.log.setup_task_loggers(before)
+    app.log.redirect_stdouts_to_logger(None)
+
+
+def test_APP_23_who_hears_setup_logging_sees_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celeriac.compat.logs.Logging.already_setup", False)
+    heard: list[int] = []
+
+    def hear(loglevel: int, **_: Any) -> None:
+        heard.append(loglevel)
+
+    signals.setup_logging.connect(hear)
+    try:
+        assert not Celery("proj", set_as_current=False).log.setup("DEBUG")
+    finally:
+        signals.setup_logging.disconnect(hear)
+    assert heard == [10]

@@ -22,7 +22,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     "celery.app.control": ("celeriac.control",),
     "celery.app.defaults": ("celeriac.compat.defaults",),
     "celery.app.events": ("celeriac.events.access",),
-    "celery.app.log": ("celeriac.log",),
+    "celery.app.log": ("celeriac.log", "celeriac.compat.logs"),
     "celery.app.registry": ("celeriac.compat.app",),
     "celery.app.routes": ("celeriac.compat.amqp",),
     "celery.app.task": ("celeriac.compat.task",),
