@@ -75,7 +75,7 @@ class Logging:
         return logger
 
     def redirect_stdouts_to_logger(self, *_: Any, **__: Any) -> None:
-        """Nothing: a worker does so by itself (`worker_redirect_stdouts`), and a program keeps what it prints."""
+        """Nothing: a worker does so by itself (`worker_redirect_stdouts`); a program keeps what it prints."""
 
 
 def _without_process(form: str) -> str:
