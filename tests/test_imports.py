@@ -24,6 +24,7 @@ LAYERS = (
     "middleware",
     "current log sending otel connections",
     "schedules revoking retrying",
+    "conversation",
     "control",
     "seeking streaming updates",
     "events",

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from celeriac import revoking
-from celeriac.current import App
-from celeriac.exceptions import DecodeError, DuplicateNodenameWarning, ImproperlyConfigured
-from celeriac.logical import clock
+from celeriac.conversation import TIMEOUT, Conversation, Speaker
+from celeriac.exceptions import DuplicateNodenameWarning, ImproperlyConfigured
 from celeriac.patterns import matcher_of
-from celeriac.ports import Bus, Listening
-from celeriac.wire.broadcast import Answer, Command, new_tag, pack_command, unpack_answer
 
-#: Seconds that a client waits for the next answer.
-TIMEOUT = 1.0
 #: What nodes say: {name: value}, one of each.
 Replies = list[dict[str, Any]]
 #: Name of a node -> what it said.
 ByNode = dict[str, Any]
-
-
-class Speaker(App, Protocol):
-    """An app that has a bus."""
-
-    @property
-    def bus(self) -> Bus: ...
 
 
 class Control:
@@ -407,84 +395,6 @@ class Inspect:
         return found
 
 
-class Conversation:
-    """One command on its way to the workers, and their answers on the way back."""
-
-    def __init__(self, app: Speaker) -> None:
-        self._bus = app.bus
-        self._exchange = f"{app.conf.control_exchange}.pidbox"
-        self._reply_exchange = f"reply.{self._exchange}"
-
-    def say(
-        self,
-        method: str,
-        arguments: Mapping[str, Any],
-        destination: Sequence[str] | None,
-        pattern: str | None,
-        matcher: str | None,
-        *,
-        ticket: str | None = None,
-        box: str | None = None,
-        keep: float = TIMEOUT,
-    ) -> int:
-        """Returns how many workers hear it."""
-        command = Command(
-            method=method,
-            arguments=dict(arguments),
-            destination=None if destination is None else list(destination),
-            pattern=pattern,
-            matcher=matcher,
-            ticket=ticket,
-            box=box,
-            expires=time.time() + keep,
-            clock=clock.tick(),
-            tag=new_tag(),
-        )
-        return self._bus.say(self._exchange, pack_command(command, self._exchange, self._reply_exchange))
-
-    def ask(
-        self,
-        method: str,
-        arguments: Mapping[str, Any],
-        destination: Sequence[str] | None,
-        pattern: str | None,
-        matcher: str | None,
-        timeout: float,
-        limit: int | None,
-    ) -> Iterator[Answer]:
-        """The answers as they come, until all have answered or none comes for `timeout` seconds."""
-        ticket = new_tag()
-        box = f"{new_tag()}.{self._reply_exchange}"
-        with _Opened(self._bus.open_box(box)) as listening:
-            heard = self.say(
-                method, arguments, destination, pattern, matcher, ticket=ticket, box=box, keep=timeout
-            )
-            wanted = heard if destination is None else min(heard, len(set(destination)))
-            if limit:
-                wanted = min(wanted, limit)
-            deadline = time.monotonic() + timeout
-            while wanted > 0 and (left := deadline - time.monotonic()) > 0:
-                for _, payload in listening.hear(left):
-                    answer = _answer(payload, ticket)
-                    if answer is not None:
-                        yield answer
-                        wanted -= 1
-                    deadline = time.monotonic() + timeout
-
-
-class _Opened:
-    """Closes what listens."""
-
-    def __init__(self, listening: Listening) -> None:
-        self._listening = listening
-
-    def __enter__(self) -> Listening:
-        return self._listening
-
-    def __exit__(self, *_: object) -> None:
-        self._listening.close()
-
-
 def flatten_reply(replies: Iterable[Mapping[str, Any]]) -> ByNode:
     """[{node: value}, ...] as one mapping; a node that answered twice is told of."""
     nodes: ByNode = {}
@@ -499,12 +409,3 @@ def flatten_reply(replies: Iterable[Mapping[str, Any]]) -> ByNode:
             stacklevel=2,
         )
     return nodes
-
-
-def _answer(payload: bytes, ticket: str) -> Answer | None:
-    try:
-        answer = unpack_answer(payload)
-    except DecodeError:
-        return None
-    clock.hear(answer.clock)
-    return answer if answer.ticket == ticket else None

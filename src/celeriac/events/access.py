@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from celeriac.control import Speaker
+from celeriac.conversation import Speaker
 from celeriac.events.dispatcher import EventDispatcher
 from celeriac.events.receiver import EventReceiver
 from celeriac.events.state import State

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Self
 
-from celeriac.control import Speaker
+from celeriac.conversation import Speaker
 from celeriac.events.event import Event, Fields, utcoffset
 from celeriac.exceptions import OperationalError
 from celeriac.logical import clock

@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from typing import TextIO
 
-from celeriac.control import Speaker
+from celeriac.conversation import Speaker
 from celeriac.events.event import Fields
 from celeriac.events.receiver import EventReceiver
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 from uuid import uuid4
 
-from celeriac.control import Speaker
+from celeriac.conversation import Speaker
 from celeriac.events.event import Fields
 from celeriac.events.state import State
 from celeriac.exceptions import CeleriacError, OperationalError

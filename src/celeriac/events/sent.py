@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from celeriac.control import Speaker
+from celeriac.conversation import Speaker
 from celeriac.events.dispatcher import EventDispatcher
 from celeriac.exceptions import DecodeError
 from celeriac.middleware import Call, Middleware

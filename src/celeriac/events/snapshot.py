@@ -17,7 +17,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Self
 
-from celeriac.control import Speaker
+from celeriac.conversation import Speaker
 from celeriac.events.receiver import EventReceiver
 from celeriac.events.state import State
 from celeriac.exceptions import ImproperlyConfigured
