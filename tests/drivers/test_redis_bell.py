@@ -210,3 +210,18 @@ def test_a_child_is_called_off_before_redis_has_heard_that_it_stands(redis_serve
         assert late.is_open
         bell.close()
         main.close()
+
+
+def test_nobody_is_called_off_while_writes_are_paused_for_that_ends_an_older_redis() -> None:
+    """As in every failover in order: a child stands just then, and leaves."""
+    with RedisServer() as server:
+        address = parse(server.url)
+        main, own = (Connection(address, connect_timeout=4, timeout=PATIENCE) for _ in range(2))
+        with closing(main), closing(Bell(lambda: own, Keys(), main)) as bell:
+            bell.listen(["q"])
+            bell.stand()
+            assert bell.leave() == []
+            server.command("CLIENT PAUSE 300 WRITE")
+            bell.stand(pack("PING"), 1)
+            assert bell.leave() == [b"PONG"]
+            assert server.command("PING") == "+PONG"

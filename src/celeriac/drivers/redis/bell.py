@@ -33,6 +33,9 @@ AGAIN = 0.001
 SLACK = 1.5
 
 
+_MULTI, _EXEC = pack("MULTI"), pack("EXEC")
+
+
 class Heard(Enum):
     """What ended a wait."""
 
@@ -53,6 +56,7 @@ class Bell:
         self._main = main
         self._prefix = keys.bell
         self._bells: list[str] = []
+        self._no_write = pack("DEL", keys.nothing)
         self.standing = False
         #: Replies that come behind that of BLPOP.
         self._behind = 0
@@ -117,7 +121,7 @@ class Bell:
         try:
             # Not yet standing when it is called off: the two go over two connections, and the second may be
             # heard first. Or no longer: then the token is on its way.
-            while not self._heard and not self._main.call("CLIENT", "UNBLOCK", connection.client_id):
+            while not self._heard and not self._call_off(connection.client_id):
                 if connection.has_more(AGAIN):
                     break
                 if time.monotonic() > deadline:
@@ -128,6 +132,20 @@ class Bell:
         except Exception:
             self.hang_up()
             raise
+
+    def _call_off(self, client_id: int) -> bool:
+        """Whether it was standing until now.
+
+        It goes in a transaction with a write, which writes nothing, so that Redis puts it off while writes
+        are paused, as in a failover: called off then, a client whose BLPOP is put off too ends any Redis from
+        before July 2025 (redis#14164: "Unknown btype in replyToBlockedClientTimedOut").
+        """
+        main = self._main
+        main.send(b"".join((_MULTI, pack("CLIENT", "UNBLOCK", client_id), self._no_write, _EXEC)))
+        *queued, done = main.read_several(4)
+        for reply in queued:
+            checked(reply, main.address)
+        return bool(checked(checked(done, main.address)[0], main.address))
 
     def wake(self) -> None:
         """End the present or the next wait. Safe in signal handlers and from any thread."""

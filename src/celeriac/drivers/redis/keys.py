@@ -34,6 +34,8 @@ class Keys:
         self.delayed = ours + "delayed:"
         #: list of wake-up tokens per queue; a token is no message and may be lost
         self.bell = ours + "bell:"
+        #: Is never there: who deletes it writes nothing, and yet counts as one who writes.
+        self.nothing = ours + "nothing"
         #: hash letter id -> packed letter, sorted set letter id -> time of death, hash queue -> how many
         self.letters = ours + "dead"
         self.letter_times = ours + "dead:times"
