@@ -17,6 +17,7 @@ import threading
 from array import array
 from collections.abc import Iterable, Iterator
 
+#: Bytes: the two numbers.
 _PAGE = 16
 #: Seconds of lateness that do not count: a task that begins a little after its moment must not make all
 #: those after it late, which would then miss their moments.

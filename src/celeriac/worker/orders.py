@@ -5,6 +5,7 @@
 ["rate", task, rate limit]
 ["limits", task, soft, hard]
 ["events", on, pid of the node]   tell monitors of each task, or no longer
+["distrust"]                      connect to the store anew: what is open may be dead
 ["stacks"]                        log where coroutines and greenlets stand
 ["strike", claim number]          end this one, if it still runs (where no process can be killed for it)
 """

@@ -1,11 +1,19 @@
 """Pages of numbers in shared memory: children write how far they are, the supervisor reads it, also after
 their death. Two fields speak downward.
 
-page of one child, 8 bytes a field 0 pid 1 state (see State) 2 number of the last claim that has begun 3 tasks
-done 4 hard deadline, epoch seconds, 0 is none 5 that limit, seconds 6 whether it is to begin nothing more
-7 events that could never be sent 8 number of the last claim that waits in it, 0 is none 9 number of the first
-claim that it must not begin, 0 is none; then two fields for each room: number of the claim that runs there, 0
-is none, and since when, epoch seconds
+Page of one child, 8 bytes a field:
+
+0 pid
+1 state (see State)
+2 number of the last claim that has begun
+3 tasks done
+4 hard deadline, epoch seconds; 0 is none
+5 that limit, seconds
+6 whether it is to begin nothing more (from above)
+7 events that could never be sent
+8 number of the last claim that waits in it; 0 is none
+9 number of the first claim that it must not begin (from above); 0 is none
+then two for each room: number of the claim that runs there (0 is none), and since when, epoch seconds
 """
 
 from __future__ import annotations

@@ -13,21 +13,18 @@ told.
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
-from uuid import uuid4
 
 from hiredis import ReplyError
 
 from celeriac.drivers.redis import scripts
 from celeriac.drivers.redis.connection import Connection, checked, pack
 from celeriac.drivers.redis.eviction import warn_of_eviction
-from celeriac.drivers.redis.exchanges import OURS, topic_of
 from celeriac.drivers.redis.keys import Keys
+from celeriac.drivers.redis.relay import Relay
 from celeriac.exceptions import OperationalError
 from celeriac.message import PRIORITY_STEPS, Message
 
@@ -43,10 +40,6 @@ OFFICE = 15.0
 PATIENCE = 0.001
 #: Seconds between two looks where the server refuses CLIENT TRACKING (some proxies do).
 POLL = 0.1
-#: Broadcasts that are kept while the store does not take them; then the oldest are forgotten.
-MOST_SAID = 1000
-
-logger = logging.getLogger(__name__)
 
 
 class RedisLookout:
@@ -70,12 +63,7 @@ class RedisLookout:
         self._names = scripts.names(keys)
         self._node = node
         self._queues = list(queues)
-        #: Fanout exchanges of stock Celery -> the queue that gets what is said there.
-        self._relays = relays
-        self._publish = publish
-        #: What was said there and is not in its queue yet.
-        self._said: deque[Message] = deque(maxlen=MOST_SAID)
-        self._delayed = False
+        self._relay = Relay(keys, relays, publish)
         #: Called when other connections to the store may be dead too.
         self._distrust = distrust
         #: All queues that some node listens to, as the last look found them; none without the office.
@@ -244,7 +232,7 @@ class RedisLookout:
         connection.open()
         answer = connection.call_many([("CLIENT", "TRACKING", "ON", "NOLOOP")])[0]
         self._tracked = not isinstance(answer, ReplyError)
-        self._listen()
+        self._relay.listen(connection)
         if not self._warned:
             self._warned = True
             warn_of_eviction(connection)
@@ -283,11 +271,10 @@ class RedisLookout:
         notices, connection.notices = connection.notices, []
         for kind, *rest in notices:
             if kind == b"pmessage":
-                self._hear(rest[1], rest[2])
+                self._relay.hear(connection.address.db, rest[1], rest[2])
             elif kind == b"invalidate":
                 self._note(rest[0])
-        if self._said:
-            self._relay()
+        self._relay.pass_on()
 
     def _note(self, keys: Sequence[bytes] | None) -> None:
         # Without keys all were deleted.
@@ -305,33 +292,6 @@ class RedisLookout:
         self._written, self._rung = set(), set()
         self._news = False
         self._next_notice = 0.0
-
-    def _listen(self) -> None:
-        for exchange in self._relays:
-            channel = topic_of(self._keys, self._connection.address.db, exchange, "")
-            # Their answers are pushed too, so none is read for.
-            self._connection.send(pack("PSUBSCRIBE", channel, channel + "/*"))
-
-    def _relay(self) -> None:
-        """What cannot be stored now is tried again with the next look, under its id: nobody says it again."""
-        try:
-            while self._said:
-                self._publish((self._said[0],))
-                self._said.popleft()
-                self._delayed = False
-        except OperationalError as error:
-            if not self._delayed:
-                self._delayed = True
-                logger.error("What was broadcast to this node's queues cannot be stored yet: %s", error)
-
-    def _hear(self, channel: bytes, payload: bytes) -> None:
-        """What stock Celery said to a fanout exchange goes into the queue of ours that is bound to it."""
-        if payload.endswith(OURS):
-            return
-        for exchange, queue in self._relays.items():
-            ours = topic_of(self._keys, self._connection.address.db, exchange, "").encode()
-            if channel == ours or channel.startswith(ours + b"/"):
-                self._said.append(Message(str(uuid4()), queue, payload))
 
 
 class _Silent(Exception):
