@@ -74,7 +74,7 @@ MISSING = {
     "from celery.result import NothingOfThatName": "celery.result.NothingOfThatName yet; see docs/",
     "from celery.utils import nothing": "celery.utils.nothing yet; see docs/",
     "import celery.bin.worker": "celery.bin: the command line is celeriac's own: app.worker_main",
-    "from celery.worker import WorkController": "celery.worker.WorkController: a worker is started by",
+    "import celery.worker.consumer": "celery.worker.consumer: a worker is started by",
 }
 
 

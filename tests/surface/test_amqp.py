@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from celeriac import Celery
+from celeriac.compat.kombu import Connection
+from celeriac.compat.kombu_utils import safequote
 from celeriac.entities import Exchange, Queue
-from celeriac.exceptions import QueueNotFound
+from celeriac.exceptions import OperationalError, QueueNotFound
 from celeriac.routing import Router
 
 
@@ -102,3 +104,11 @@ def test_APP_17_connections_and_producers_are_handed_out_and_hold_nothing(app: C
         app.amqp.TaskConsumer(None)
     with pytest.raises(RuntimeError, match="has no channel"):
         app.amqp.queues["celery"].purge()
+
+
+def test_APP_17_a_broker_is_asked_by_its_url(app: Celery) -> None:
+    with Connection(app.broker_url) as connection:
+        assert connection.ensure_connection(max_retries=1).connected
+    with pytest.raises(OperationalError), Connection("redis://127.0.0.1:1/0") as connection:
+        connection.connect()
+    assert safequote("p@ss/word") == "p%40ss%2Fword"

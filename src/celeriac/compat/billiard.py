@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from multiprocessing import Process, cpu_count, current_process
+from multiprocessing import Pool, Process, cpu_count, current_process
 from typing import Any
 
 from celeriac import signals
@@ -13,6 +13,7 @@ __all__ = [
     "VERSION",
     "ExceptionInfo",
     "ExceptionWithTraceback",
+    "Pool",
     "Process",
     "SoftTimeLimitExceeded",
     "Terminated",

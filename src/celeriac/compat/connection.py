@@ -157,3 +157,16 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+class ConnectionTo(Connection):
+    """`kombu.Connection(url)`: the same for a broker that no app of the program names."""
+
+    def __init__(self, hostname: str | None = None, **_: Any) -> None:
+        super().__init__(Celery("connection", broker=hostname, set_as_current=False))
+
+    def release(self) -> None:
+        """Closes what it opened."""
+        self._app.close()
+
+    close = release

@@ -25,7 +25,7 @@ from celeriac.app import Celery
 from celeriac.exceptions import FixupWarning
 from celeriac.task import Task
 
-__all__ = ["DjangoTask", "Site", "fixup"]
+__all__ = ["DjangoFixup", "DjangoTask", "Site", "fixup"]
 
 _log = logging.getLogger("celery.fixups.django")
 
@@ -64,6 +64,9 @@ class Site:
         from django.apps import apps
 
         return [config.name for config in apps.get_app_configs()]
+
+
+DjangoFixup = Site
 
 
 def fixup(app: Celery, env: str = "DJANGO_SETTINGS_MODULE") -> Site | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from importlib import import_module
 from typing import Any
+from urllib.parse import quote
 
 from celeriac.wire import codecs
 from celeriac.wire.extended import register_type
@@ -21,6 +22,7 @@ __all__ = [
     "register_type",
     "safe_repr",
     "safe_str",
+    "safequote",
     "str_to_bytes",
     "symbol_by_name",
 ]
@@ -57,6 +59,11 @@ def maybe_sanitize_url(url: Any, mask: str = "**") -> Any:
 def safe_str(value: Any, errors: str = "replace") -> str:
     """Text of anything."""
     return value.decode("utf-8", errors) if isinstance(value, bytes) else str(value)
+
+
+def safequote(string: str, safe: str = "") -> str:
+    """A part of a URL, as a password with signs of its own."""
+    return quote(string, safe=safe)
 
 
 def symbol_by_name(name: Any, *_: Any, **__: Any) -> Any:

@@ -108,7 +108,7 @@ MODULES: dict[str, tuple[str, ...]] = {
     ),
     "celery.utils.text": ("celeriac.compat.texts",),
     "celery.utils.time": ("celeriac.compat.times",),
-    "celery.worker": ("celeriac.compat",),
+    "celery.worker": ("celeriac.compat.programs",),
     "celery.worker.control": ("celeriac.compat.remote",),
     "celery.worker.worker": ("celeriac.compat.programs",),
     "celery.worker.request": ("celeriac.compat.incoming",),

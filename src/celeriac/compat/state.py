@@ -7,7 +7,15 @@ from typing import Any
 
 from celeriac import request as requests
 from celeriac.compat.app import app_or_default, default_app
-from celeriac.current import Shared, current_app, current_task, get_current_app, set_default_app, shared
+from celeriac.current import (
+    Shared,
+    current_app,
+    current_task,
+    get_current_app,
+    set_current_app,
+    set_default_app,
+    shared,
+)
 from celeriac.result import task_join_will_block
 
 __all__ = [
@@ -33,6 +41,9 @@ def get_current_worker_task() -> Any:
     """The task that the worker runs here, also from within a task that it calls as a function."""
     request = requests.outermost()
     return None if request is None else get_current_app().tasks.get(request.task)
+
+
+_set_current_app = set_current_app
 
 
 def _set_task_join_will_block(blocks: bool) -> None:
