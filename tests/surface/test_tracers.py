@@ -27,7 +27,9 @@ def replace(monkeypatch: pytest.MonkeyPatch) -> Replace:
     return replace
 
 
-def test_APP_21_a_replaced_tracer_sees_the_whole_run_and_the_request(app: Celery, replace: Replace) -> None:
+def test_APP_21_a_replaced_tracer_sees_the_whole_run_and_the_request(
+    app: Celery, replace: Replace, caplog: pytest.LogCaptureFixture
+) -> None:
     heard: list[Any] = []
 
     def wrapper(task: Any, inner: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,6 +54,7 @@ def test_APP_21_a_replaced_tracer_sees_the_whole_run_and_the_request(app: Celery
         heard.append("prerun")
 
     replace(wrapper)
+    trace._tell_of_coroutines.cache_clear()
     with app.testing() as stepper:
         signals.task_prerun.connect(prerun)
         result = add.apply_async((1,), {"y": 2}, headers={"tenant": "t"})
@@ -61,6 +64,7 @@ def test_APP_21_a_replaced_tracer_sees_the_whole_run_and_the_request(app: Celery
         other = co.delay()
         stepper.run()
         assert other.get() == "not wrapped"
+        assert "Task co is a coroutine" in caplog.text
     assert heard == [("begins", "add", [1], {"y": 2}, "t"), "prerun", "runs", ("ends", result.id)]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 from celeriac.message import Outcome
@@ -86,7 +87,10 @@ def reset_worker_optimizations(app: Any = None) -> None:
 
 def tracer_of(task: Task[Any, Any]) -> tracers.Tracer | None:
     """What a replaced build_tracer makes for this task."""
-    if build_tracer is _original or task.is_async:
+    if build_tracer is _original:
+        return None
+    if task.is_async:
+        _tell_of_coroutines(task.name)
         return None
     traced = build_tracer(task.name, task, app=task.app)
 
@@ -107,6 +111,15 @@ def tracer_of(task: Task[Any, Any]) -> tracers.Tracer | None:
         return outcomes[0] if outcomes else go()
 
     return around
+
+
+@cache
+def _tell_of_coroutines(name: str) -> None:
+    _log.warning(
+        "Task %s is a coroutine, which whoever replaced celery.app.trace.build_tracer does not see: tell it "
+        "of errors by a receiver of task_failure, as docs/packages.md shows for Sentry",
+        name,
+    )
 
 
 def _told(request: Request) -> dict[str, Any]:
