@@ -318,8 +318,9 @@ class AsyncResult(Generic[R_co]):
         For who was given an id by somebody else, or comes back after long. With no result to see it reads all
         messages, which takes some 15 us for each of them, and before it says False twice that. It does not
         say False of what is there, unless a message moves back (a retry, a task that is put off) in the
-        middle of both looks; of a task that a stock Celery worker has acknowledged early it cannot know while
-        that runs. A dead letter is an end: it leaves its result, FAILURE, and is not looked for.
+        middle of both looks; of a task that a stock Celery worker has acknowledged early, and of what comes
+        after that, it cannot know while it runs. A dead letter is an end: it leaves its result, FAILURE,
+        and is not looked for.
         """
         return self._meta is not None or not seeking.lost(self.app, [self.id])
 

@@ -38,12 +38,45 @@ def lost(app: App, ids: Collection[str]) -> set[str]:
     """
     missing = _without_result(app, ids)
     for _ in range(2):
+        sought = Sought(missing)
         for payloads in app.broker.payloads() if missing else ():
             for payload in payloads:
-                missing = _not_in(payload, missing)
+                sought.look_at(payload)
         # What was done meanwhile has left its result.
-        missing = _without_result(app, missing)
+        missing = _without_result(app, sought.ids)
     return missing
+
+
+class Sought:
+    """Ids of tasks of which no message has told yet."""
+
+    def __init__(self, ids: Collection[str]) -> None:
+        self.ids = set(ids)
+        #: Those that stand otherwise in a message than by themselves.
+        self._odd = [id for id in ids if not _IS_WORD.fullmatch(id)]
+        #: Members of groups, by how their ids begin: a message may tell of their group alone.
+        self._heads: dict[str, set[str]] = {}
+        for id in ids:
+            if may_be_of_member(id):
+                self._heads.setdefault(id[:24], set()).add(id)
+
+    def look_at(self, payload: bytes) -> None:
+        """Seek no longer whose message it is, and of whom it tells as coming later."""
+        ids = self.ids
+        try:
+            message = unpack(payload)
+            ids.discard(message.id)
+            if not ids or is_alone(payload):
+                return
+            body = decompress(message.body, message.compression) if message.compression else message.body
+        except CeleriacError:
+            ids.clear()  # who knows what it is
+            return
+        words = {word.decode() for word in _WORDS.findall(body)}
+        ids -= words
+        for word in words if self._heads else ():
+            ids -= self._heads.pop(head_of_members(word), set())
+        ids -= {id for id in self._odd if id.encode() in body or json_string(id)[1:-1].encode() in body}
 
 
 def pauses(app: App, ids: Collection[str], timeout: float | None) -> Iterator[float]:
@@ -95,25 +128,6 @@ def _without_result(app: App, ids: Collection[str]) -> set[str]:
     if store is None or not asked:
         return set(asked)
     return {id for id, payload in zip(asked, store.load(asked), strict=True) if payload is None}
-
-
-def _not_in(payload: bytes, ids: set[str]) -> set[str]:
-    """Those whose message this is not, and of which it does not tell either."""
-    try:
-        message = unpack(payload)
-        ids = ids - {message.id}
-        if not ids or is_alone(payload):
-            return ids
-        body = decompress(message.body, message.compression) if message.compression else message.body
-    except CeleriacError:
-        return set()  # who knows what it is
-    words = {word.decode() for word in _WORDS.findall(body)}
-    ids -= words
-    if any(map(may_be_of_member, ids)):
-        heads = {head_of_members(word) for word in words}
-        ids = {id for id in ids if id[:24] not in heads}
-    odd = [id for id in ids if not _IS_WORD.fullmatch(id)]
-    return ids.difference(id for id in odd if id.encode() in body or json_string(id)[1:-1].encode() in body)
 
 
 def _not_found(ids: list[str]) -> NotFound:
