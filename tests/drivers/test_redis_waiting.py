@@ -1,4 +1,4 @@
-"""Who waits alone for a result on Redis reads it itself, and a second one at the same time does not."""
+"""Waiting for results on Redis: who reads them, and how one finds out that the server is gone."""
 
 from __future__ import annotations
 
@@ -52,3 +52,18 @@ def test_who_waits_alone_finds_out_that_the_server_is_gone(
             proxy.swallow()
             with pytest.raises(OperationalError, match=r"silent for 0\.1 s"):
                 ear.hear(time.monotonic() + 10)
+
+
+def test_a_watch_on_a_connection_that_the_network_forgot_is_told_over_a_new_one(
+    redis_server: RedisServer, redis_db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "SILENCE", 0.05)
+    told = threading.Event()
+    with Proxy(redis_server.port) as proxy, closing(opening.open_results(proxy.url)) as store:
+        watch = store.watch(lambda *_: told.set())
+        assert watch.add(["late"]) == [None]
+        proxy.swallow()
+        proxy.pass_on(forget=True)
+        with closing(opening.open_results(redis_db)) as others:
+            others.save([Result("late", b"done")])
+        assert told.wait(20)
