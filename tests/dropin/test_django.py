@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from celeriac import Celery
+from celeriac import Celery, signals
 from celeriac.compat import django as compat_django
 from celeriac.exceptions import FixupWarning
+from celeriac.worker.instance import Worker
+from celeriac.worker.options import WorkerOptions
 
 FILES = {
     "proj/__init__.py": "from .celery import app as celery_app",
@@ -64,6 +67,8 @@ from django.apps import apps
 assert not apps.ready, "models are imported when tasks are, not before"
 app.import_modules()
 from celery import signals
+from celeriac.worker.instance import Worker
+from celeriac.worker.options import WorkerOptions
 from django.core.cache import cache
 from django.db import connection, connections, transaction
 from shop.models import Order
@@ -93,11 +98,12 @@ with app.testing() as stepper:
     result = is_paid.delay(order.pk)
     stepper.run()
     print(result.get())
+worker = Worker(app, WorkerOptions(hostname="w1@here"))
 connection.ensure_connection()
-signals.worker_before_create_process.send(None)
+signals.worker_before_create_process.send(worker)
 print("open" if connection.connection else "closed")
 logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
-signals.worker_init.send(None)
+signals.worker_init.send(worker)
 """,
 }
 
@@ -137,3 +143,26 @@ def test_DJG_1_an_app_may_stay_away_from_the_site(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "proj.settings")
     assert Celery("proj", fixups=[], set_as_current=False).site is None
     assert Celery("proj", set_as_current=False).site is not None
+
+
+def test_DJG_1_an_app_without_a_site_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """Another one in this process may have a site, and Django may be loaded, but not set up."""
+    importlib.import_module("django.db")
+    importlib.import_module("django.core.cache")
+    other = Celery("other", set_as_current=False)
+    site = compat_django.Site(other)
+    app = Celery("proj", broker="memory://", backend="memory://", set_as_current=False)
+
+    @app.task(name="add")
+    def add(x: int, y: int) -> int:
+        return x + y
+
+    with app.testing() as stepper:
+        result = add.delay(1, 2)
+        stepper.run()
+        assert result.get() == 3
+    worker = Worker(app, WorkerOptions(hostname="w1@here"))
+    signals.worker_init.send(worker)
+    signals.worker_before_create_process.send(worker)
+    assert site
+    assert "raised" not in caplog.text

@@ -43,10 +43,15 @@ class DjangoTask(Task[Any, Any]):
 
 
 class Site:
-    """The site that an app belongs to."""
+    """The site that an app belongs to. It hears its app's workers and tasks, and no others."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: Celery) -> None:
+        self._app = app
         self._is_ready = False
+        signals.worker_init.connect(self.check)
+        signals.worker_before_create_process.connect(self.leave_no_connections)
+        signals.task_prerun.connect(self.close_old_connections)
+        signals.task_postrun.connect(self.close_what_a_request_would)
 
     def prepare(self) -> None:
         """Have Django ready for the modules that declare tasks: they import models."""
@@ -65,6 +70,40 @@ class Site:
 
         return [config.name for config in apps.get_app_configs()]
 
+    # --- around processes and tasks -----------------------------------------------------------------------
+
+    def check(self, sender: Any, **_: Any) -> None:
+        """Log what Django's own checks find."""
+        if sender.app is not self._app or os.environ.get("CELERY_SKIP_CHECKS"):  # --skip-checks says it so
+            return
+        from django.core.checks import run_checks
+
+        for found in run_checks():
+            _log.log(found.level, "%s", found)
+
+    def leave_no_connections(self, sender: Any, **_: Any) -> None:
+        """Two processes must not speak over one connection; each opens its own."""
+        database = sys.modules.get("django.db")
+        if database is not None and sender.app is self._app:
+            database.connections.close_all()
+
+    def close_old_connections(self, task: Any, **_: Any) -> None:
+        """Those that have become old or broken since the last task."""
+        database = sys.modules.get("django.db")
+        if database is not None and self._is_concerned(task):
+            database.close_old_connections()
+
+    def close_what_a_request_would(self, task: Any, **_: Any) -> None:
+        """As at the end of a request: old connections, and caches."""
+        self.close_old_connections(task)
+        cache = sys.modules.get("django.core.cache")
+        if cache is not None and self._is_concerned(task):
+            cache.close_caches()
+
+    def _is_concerned(self, task: Any) -> bool:
+        """An eager task runs in the midst of what its caller does with the database."""
+        return task.app is self._app and not task.request.is_eager
+
 
 DjangoFixup = Site
 
@@ -78,46 +117,7 @@ def fixup(app: Celery, env: str = "DJANGO_SETTINGS_MODULE") -> Site | None:
             f"{env} is set, but Django is not installed: pip install django, or unset it", FixupWarning, 3
         )
         return None
-    return Site()
-
-
-# --- around processes and tasks ---------------------------------------------------------------------------
-
-
-@signals.worker_init.connect
-def check_site(**_: Any) -> None:
-    """Log what Django's own checks find."""
-    if os.environ.get("CELERY_SKIP_CHECKS"):  # --skip-checks says it so
-        return
-    from django.core.checks import run_checks
-
-    for found in run_checks():
-        _log.log(found.level, "%s", found)
-
-
-@signals.worker_before_create_process.connect
-def leave_no_connections(**_: Any) -> None:
-    """Two processes must not speak over one connection; each opens its own."""
-    database = sys.modules.get("django.db")
-    if database is not None:
-        database.connections.close_all()
-
-
-@signals.task_prerun.connect
-def close_old_connections(task: Any = None, **_: Any) -> None:
-    """Those that have become old or broken since the last task."""
-    database = sys.modules.get("django.db")
-    if database is not None and not task.request.is_eager:
-        database.close_old_connections()
-
-
-@signals.task_postrun.connect
-def close_what_a_request_would(task: Any = None, **_: Any) -> None:
-    """As at the end of a request: old connections, and caches."""
-    close_old_connections(task)
-    cache = sys.modules.get("django.core.cache")
-    if cache is not None and not task.request.is_eager:
-        cache.close_caches()
+    return Site(app)
 
 
 def _on_commit(call: Any) -> None:
