@@ -799,6 +799,19 @@ def test_an_eta_that_is_no_time_is_invalid(world: World) -> None:
     assert "invalid eta or expires" in outcome.reason
 
 
+@pytest.mark.parametrize(
+    "before",
+    [b"[" * 3000, b'{"a":' * 3000, b"[1] ", b"\xff", b'{"headers": [' + b"[" * 3000, b""],
+    ids=["deep list", "deep object", "list", "no text", "deep headers", "beheaded"],
+)
+def test_a_message_that_shows_its_id_and_nothing_else_is_invalid(world: World, before: bytes) -> None:
+    outcome = world.executor.prepare(Claim(1, "celery", before + b' "task": "proj.add", "id": "the-id"'))
+    assert isinstance(outcome, Outcome)
+    assert outcome.fate is Fate.DEAD
+    assert outcome.id == "the-id"
+    assert outcome.reason.startswith("DecodeError: this is no task message"), outcome.reason
+
+
 def test_what_began_and_was_acknowledged_early_never_runs_again(world: World) -> None:
     @world.task
     def by_id(task_id: str) -> None: ...

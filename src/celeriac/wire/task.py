@@ -226,18 +226,26 @@ def _raw_body(data: dict[str, Any]) -> bytes:
 
 
 def _section(payload: bytes, name: str) -> dict[str, Any]:
-    """All headers or properties of an envelope that has been read once already."""
+    """All headers or properties of an envelope; DecodeError if it shows none. The message may be one that
+    `unpack` refused: then anything can stand here."""
+    try:
+        section = _written_section(payload, name) or {}
+    except (ValueError, RecursionError) as error:
+        raise DecodeError(f"the {name} of this message cannot be read: {error}") from error
+    if not isinstance(section, dict):
+        raise DecodeError(f"the {name} of this message are no object")
+    return section
+
+
+def _written_section(payload: bytes, name: str) -> Any:
     try:
         text = bytes(getattr(_decode_sections(payload), name))
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return loads_plain_json(payload).get(name) or {}
+        whole = loads_plain_json(payload)
+        return whole.get(name) if isinstance(whole, dict) else None
     try:
-        return loads_json(text) or {}
+        return loads_json(text)
     except (ValueError, RecursionError):
         # A type that is registered at the sender only, or bytes that are no UTF-8: better as it is written
         # than not at all.
-        readable = text.decode("utf-8", "replace").encode()
-    try:
-        return loads_plain_json(readable) or {}
-    except (ValueError, RecursionError) as error:
-        raise DecodeError(f"the {name} of this message cannot be read: {error}") from error
+        return loads_plain_json(text.decode("utf-8", "replace").encode())
