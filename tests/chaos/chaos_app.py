@@ -20,6 +20,7 @@ from chaos.ledger import note
 
 FOLDER = Path(os.environ["CHAOS_FOLDER"])
 LEDGER = FOLDER / "ledger"
+GATE = FOLDER / "gate"
 
 app = Celery("chaos_app")
 app.conf.task_acks_late = os.environ.get("CHAOS_ACKS") != "early"
@@ -33,6 +34,16 @@ def work(self: Any, word: str, seconds: float = 0.0) -> str:
     note(LEDGER, word, "begin", self.request.deliveries)
     if seconds:
         time.sleep(seconds)
+    note(LEDGER, word, "end")
+    return word
+
+
+@app.task(bind=True)
+def held(self: Any, word: str) -> str:
+    """Begins, and ends once the gate is open."""
+    note(LEDGER, word, "begin", self.request.deliveries)
+    while not GATE.exists():
+        time.sleep(0.01)
     note(LEDGER, word, "end")
     return word
 

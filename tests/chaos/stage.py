@@ -252,6 +252,10 @@ class Stage:
             time.sleep(0.05)
         raise AssertionError(f"{word} could not be sent")
 
+    def open_gate(self) -> None:
+        """The tasks `held` may end."""
+        (self.folder / "gate").touch()
+
     # --- workers
 
     def start_worker(

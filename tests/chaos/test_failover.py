@@ -40,11 +40,12 @@ def test_what_a_replica_still_holds_as_claimed_runs_though_its_child_has_settled
     stage.start_worker("-c", "1")
     stage.send("first")
     stage.wait_until_done(20)
-    stage.send("claimed", 0.3)
+    stage.send("claimed", task="held")
     until(lambda: stage.ledger.has_begun("claimed"), "it begins")
     store.catch_up()  # the replica knows it as claimed
     store.link.swallow()
     stage.send("unheard")
+    stage.open_gate()
     until(
         lambda: stage.ledger.has_ended("claimed", "unheard"), "both are done, and the replica knows of none"
     )
@@ -59,12 +60,13 @@ def test_what_a_replica_still_holds_for_a_child_that_has_left_runs(stage: Stage)
     store = stage.store
     assert isinstance(store, ReplicatedStore)
     worker = stage.start_worker("-c", "1")
-    stage.send("claimed", 0.3)
+    stage.send("claimed", task="held")
     until(lambda: stage.ledger.has_begun("claimed"), "it begins")
     store.catch_up()  # the replica knows it as claimed
     store.link.swallow()
     (child,) = stage.children(worker)
     kill(child)
+    stage.open_gate()
     until(lambda: stage.ledger.has_ended("claimed"), "another child has run it")
     until(lambda: store.census(harvest=False).depth == Depth(), "and settled it")
     store.lose_the_master()
@@ -75,16 +77,22 @@ def test_what_a_replica_still_holds_for_a_child_that_has_left_runs(stage: Stage)
 def test_a_publish_that_waits_for_replicas_outlives_the_master(stage: Stage) -> None:
     store = stage.store
     assert isinstance(store, ReplicatedStore)
-    app = Celery("careful", broker=store.url, set_as_current=False)
-    app.conf.broker_transport_options = {"wait_replicas": 1}
-    app.conf.publish_timeout = 1.0
-    app.send_task("some.task", task_id="heard")
+    hasty, patient = _careful(store.url, 1.0), _careful(store.url, 20.0)
+    patient.send_task("some.task", task_id="heard")
     store.link.swallow()
     with pytest.raises(OperationalError, match=r"only 0 of 1 replicas have it too after .* send it again"):
-        app.send_task("some.task", task_id="unheard")
+        hasty.send_task("some.task", task_id="unheard")
     store.lose_the_master()
-    app.send_task("some.task", task_id="unheard")
-    app.send_task("some.task", task_id="unheard2")
-    shown = b"".join(app.broker.peek("celery", 10))
+    patient.send_task("some.task", task_id="unheard")
+    patient.send_task("some.task", task_id="unheard2")
+    shown = b"".join(patient.broker.peek("celery", 10))
     assert [shown.count(b'"id": "%b"' % id) for id in (b"heard", b"unheard", b"unheard2")] == [1, 1, 1]
-    app.close()
+    hasty.close()
+    patient.close()
+
+
+def _careful(url: str, patience: float) -> Celery:
+    app = Celery("careful", broker=url, set_as_current=False)
+    app.conf.broker_transport_options = {"wait_replicas": 1}
+    app.conf.publish_timeout = patience
+    return app

@@ -67,10 +67,11 @@ def test_long_tasks_and_long_delays_run_once_while_their_connection_breaks_all_t
 def test_a_zombies_late_result_and_acknowledgement_are_refused(opened: Opened) -> None:
     stage = opened("redis", lease=LEASE)
     zombie = stage.start_worker("-c", "1")
-    stage.send("twice", 0.5)
+    stage.send("twice", task="held")
     until(lambda: stage.ledger.has_begun("twice"), "it has begun")
     with frozen(*group(zombie)):
         other = stage.start_worker("-c", "1")
+        stage.open_gate()
         until(lambda: stage.ledger.has_ended("twice"), "the other one runs it")
         until(lambda: stage.check_the_law().depth.claimed == 0, "it is settled")
         assert "twice" in stage.done
