@@ -92,8 +92,8 @@ class Celery:
 
     Every setting may be given by name. Without a broker everything lies in `celeriac.db` in the working
     directory; with a broker and no backend no results are kept. `loader`, `amqp`, `events`, `log`, `control`
-    replace parts of Celery that do not exist here; they are accepted and have no effect. With `fixups=[]` it
-    stays away from Django also where DJANGO_SETTINGS_MODULE is set.
+    name classes that take the place of Celery's own parts; the parts here are not replaced, so they have no
+    effect. With `fixups=[]` it stays away from Django also where DJANGO_SETTINGS_MODULE is set.
     """
 
     def __init__(

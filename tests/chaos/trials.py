@@ -218,7 +218,7 @@ def soak(stage: Stage, dice: random.Random, length: Length) -> str:
     """Row 9: as much as goes through; connections, descriptors and memory do not grow."""
     store = redis_of(stage)
     for _ in range(2):
-        stage.start_worker("-c", "2", url=store.url)
+        stage.start_worker("-c", "2", "-l", "warning", ready=False, url=store.url)
     broker, tally = stage.app().broker, Tally(stage.ledger.path, "s")
     count, most = 0, 0
     began = looked = time.monotonic()
@@ -228,7 +228,7 @@ def soak(stage: Stage, dice: random.Random, length: Length) -> str:
         words = [f"s{number}" for number in range(count + 1, count + 1001)]
         broker.publish([plain(word) for word in words])
         count += 1000
-        until(lambda: broker.depth([QUEUE])[QUEUE].ready < 2000, "the workers keep up", 60)
+        until(lambda: broker.depth([QUEUE])[QUEUE].ready < 10_000, "the workers keep up", 60)
         if time.monotonic() - looked > 1.0:
             looked = time.monotonic()
             depth = broker.depth([QUEUE])[QUEUE]
