@@ -18,7 +18,7 @@ from common.usage import cpu
 #: Seconds between the last start and the clock: all that belongs to the start is over.
 SETTLE = 3.0
 #: Seconds of one round.
-WATCHED = 5.0
+WATCHED = 20.0
 
 
 def main() -> None:

@@ -159,12 +159,13 @@ def place_of(depth: Depth) -> str:
 def test_killed_before_the_turn_is_sent(ward: Scene, url: str) -> None:
     # An idle child has sent it to Redis beforehand, and not read what came of it.
     place = CLAIMED if url.startswith("redis") else READY
-    for _ in range(3):
+    for _ in range(5):
         killed = kill_at(ward, "before the turn")
-        assert killed._replace(place=place) == UNTOUCHED._replace(place=place)
         if killed.place == place:
+            assert killed == UNTOUCHED._replace(place=place)
             return
-        # A turn was on its way when the trap was set, and claimed the message: it is tried again.
+        # A turn was on its way when the trap was set: it has claimed the message, which may even have begun
+        # before the next turn sprang the trap. It is tried again.
     pytest.fail(f"the message is never {place}")
 
 

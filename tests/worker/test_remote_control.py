@@ -14,6 +14,7 @@ from celeriac.control import Inspect
 from celeriac.events.event import Fields
 from celeriac.exceptions import TaskRevokedError
 from celeriac.message import Depth
+from celeriac.result import AsyncResult
 from celeriac.worker.presence import UNHEARD
 from conftest import demand
 from services import PATIENCE, RedisServer
@@ -333,9 +334,14 @@ def test_events_are_turned_off_and_on(node: Node, hearing: Hearing) -> None:
     assert node.say("enable_events") == {"ok": "task events already enabled"}
     assert node.say("disable_events") == {"ok": "task events disabled"}
     assert node.say("disable_events") == {"ok": "task events already disabled"}
-    quiet = [node.send("f", n) for n in range(3)]
-    for result in quiet:
-        result.get(timeout=PATIENCE)
+
+    def unheard() -> list[AsyncResult[Any]]:
+        quiet = [node.send("f", n) for n in range(4)]
+        for result in quiet:
+            result.get(timeout=PATIENCE)
+        return [] if any(hearing.of(result.id) for result in quiet) else quiet
+
+    quiet = until(unheard, what="every child has heard that events are off")
     assert node.say("enable_events") == {"ok": "task events enabled"}
 
     def heard() -> str | None:
@@ -344,7 +350,7 @@ def test_events_are_turned_off_and_on(node: Node, hearing: Hearing) -> None:
         return result.id if hearing.of(result.id) else None
 
     until(heard, what="events are on again")
-    assert [hearing.of(result.id) for result in quiet[1:]] == [[], []]
+    assert [hearing.of(result.id) for result in quiet] == [[]] * 4
 
 
 def test_EVT_6_a_state_is_put_together_from_what_was_heard(node: Node, hearing: Hearing) -> None:
