@@ -57,6 +57,19 @@ def test_a_stock_message_is_rung_for_and_only_its_queue_is_read(redis_db: str) -
         broker.close()
 
 
+def test_a_stock_message_is_rung_for_as_soon_as_the_notice_has_come(redis_db: str) -> None:
+    with Redis.from_url(redis_db) as server, closing(opening.open_broker(redis_db)) as broker:
+        broker.consume(["celery"])
+        lookout = broker.lookout("node")
+        assert lookout is not None
+        with closing(lookout):
+            keep_looking(lookout, lambda: lookout.look() > 1.0)
+            server.lpush("celery", "a stock message")
+            select.select([lookout.fileno()], [], [], LONG)
+            lookout.look()
+            assert server.llen("celeriac:bell:celery") == 1
+
+
 def test_a_message_that_is_delayed_beside_one_that_is_not_is_known_at_once(redis_db: str) -> None:
     broker = opening.open_broker(redis_db)
     broker.consume(["celery"])

@@ -36,7 +36,7 @@ ANSWER = 1.0
 #: Seconds for which the office and the list of queues hold without renewal. Each look renews them.
 OFFICE = 15.0
 #: Seconds between a notice and the look: by then a child that was rung has claimed its message, and nobody is
-#: woken twice.
+#: woken twice. Where nobody rang, seconds between two looks.
 PATIENCE = 0.001
 #: Seconds between two looks where the server refuses CLIENT TRACKING (some proxies do).
 POLL = 0.1
@@ -87,6 +87,8 @@ class RedisLookout:
         self._next = 0.0
         self._due = math.inf
         self._next_notice = 0.0
+        #: Monotonic seconds of the last one.
+        self._looked = 0.0
 
     def hurry(self, longest: float) -> None:
         """Wait for no answer longer than so many seconds: a lease is renewed by the same thread."""
@@ -274,6 +276,9 @@ class RedisLookout:
                 self._relay.hear(connection.address.db, rest[1], rest[2])
             elif kind == b"invalidate":
                 self._note(rest[0])
+        if self._written - self._rung:
+            # A stock producer, whom no child has heard: every moment counts.
+            self._next_notice = min(self._next_notice, self._looked + PATIENCE)
         self._relay.pass_on()
 
     def _note(self, keys: Sequence[bytes] | None) -> None:
@@ -292,6 +297,7 @@ class RedisLookout:
         self._written, self._rung = set(), set()
         self._news = False
         self._next_notice = 0.0
+        self._looked = time.monotonic()
 
 
 class _Silent(Exception):
