@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from services import Program, RedisServer, start_worker
 
 #: `worker_process(app, cwd, *arguments, env=None, program="celeriac")`, as services.start_worker.
 StartWorker = Callable[..., Program]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts the tests in the background has it ignored, by us and by all that we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
