@@ -14,7 +14,6 @@ from celeriac.control import Inspect
 from celeriac.events.event import Fields
 from celeriac.exceptions import TaskRevokedError
 from celeriac.message import Depth
-from celeriac.result import AsyncResult
 from celeriac.worker.presence import UNHEARD
 from conftest import demand
 from services import PATIENCE, RedisServer
@@ -332,25 +331,28 @@ def test_EVT_3_a_monitor_that_asks_before_it_listens_hears_the_next_heartbeat(no
 
 def test_events_are_turned_off_and_on(node: Node, hearing: Hearing) -> None:
     assert node.say("enable_events") == {"ok": "task events already enabled"}
-    assert node.say("disable_events") == {"ok": "task events disabled"}
-    assert node.say("disable_events") == {"ok": "task events already disabled"}
 
-    def unheard() -> list[AsyncResult[Any]]:
-        quiet = [node.send("f", n) for n in range(4)]
-        for result in quiet:
-            result.get(timeout=PATIENCE)
-        return [] if any(hearing.of(result.id) for result in quiet) else quiet
+    def run() -> tuple[str, int]:
+        """A task, and the process that ran it."""
+        result = node.send("where")
+        return result.id, result.get(timeout=PATIENCE)[0]
 
-    quiet = until(unheard, what="every child has heard that events are off")
-    assert node.say("enable_events") == {"ok": "task events enabled"}
+    def silent_meanwhile() -> bool:
+        assert node.say("disable_events") == {"ok": "task events disabled"}
+        assert node.say("disable_events") == {"ok": "task events already disabled"}
+        quiet = dict(run() for _ in range(4))
+        assert node.say("enable_events") == {"ok": "task events enabled"}
+        later: dict[str, int] = {}
 
-    def heard() -> str | None:
-        result = node.send("f")
-        result.get(timeout=PATIENCE)
-        return result.id if hearing.of(result.id) else None
+        def heard_of_each() -> bool:
+            later.update([run()])
+            return {process for id, process in later.items() if hearing.of(id)} >= set(quiet.values())
 
-    until(heard, what="events are on again")
-    assert [hearing.of(result.id) for result in quiet] == [[]] * 4
+        # A process tells in order: one that is heard again has told all that it had to tell before.
+        until(heard_of_each, what="events are on again in each process")
+        return not any(map(hearing.of, quiet))
+
+    until(silent_meanwhile, what="each process has heard in time that events are off")
 
 
 def test_EVT_6_a_state_is_put_together_from_what_was_heard(node: Node, hearing: Hearing) -> None:
