@@ -35,11 +35,11 @@ def swallow(data: str) -> int:
 
 
 def worker(processes: int, *options: str) -> list[str]:
-    return _command("peers.celeriac", *(options or ("-c", str(processes))))
+    return _command(*(options or ("-c", str(processes))))
 
 
 def coroutine_worker() -> list[str]:
-    return _command("peers.celeriac_async", "-P", "asyncio", "-c", "1000")
+    return _command("-I", "peers.celeriac_async", "-P", "asyncio", "-c", "1000")
 
 
 def _coroutines() -> Any:
@@ -47,8 +47,8 @@ def _coroutines() -> Any:
     return import_module("peers.celeriac_async")
 
 
-def _command(app_: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "celeriac", "-A", app_, "worker", "-l", "WARNING", *options]
+def _command(*options: str) -> list[str]:
+    return [sys.executable, "-m", "celeriac", "-A", "peers.celeriac", "worker", "-l", "WARNING", *options]
 
 
 def enqueue(n: int) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+from celeriac import shared_task
 from peers import work
-from peers.celeriac import app
 
 
-@app.task
+@shared_task
 async def nap(seconds: float) -> int:
     await asyncio.sleep(seconds)
     return work.append()
 
 
-@app.task
+@shared_task
 async def append() -> int:
     return work.append()
