@@ -566,6 +566,40 @@ def test_a_file_that_was_removed_is_made_anew_and_sent_to(sqlite_url: str) -> No
             assert db.execute("SELECT payload FROM message").fetchall() == [(b"b",)]
 
 
+def test_plans_are_made_anew_in_a_file_that_takes_the_place_of_a_removed_one(sqlite_url: str) -> None:
+    with closing(opening.open_schedules(sqlite_url, "group")) as schedules:
+        first = schedules.tick("one", 10.0, 0, 10)
+        for ending in ("", "-wal", "-shm"):
+            Path(path_of(sqlite_url) + ending).unlink()
+        assert schedules.plans() == []
+        assert schedules.tick("one", 10.0, 0, 10).term > first.term, "a new reign: code declares its entries"
+
+
+def test_a_folder_that_is_away_for_a_moment_is_trouble_that_passes(tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "data", tmp_path / "elsewhere"
+    folder.mkdir()
+    with closing(opening.open_broker(f"sqlite:///{folder}/queue.db")) as broker:
+        broker.publish([Message("a", "celery", b"a")])
+        folder.rename(elsewhere)
+        with pytest.raises(OperationalError, match=r"data of .* does not exist"):
+            broker.publish([Message("b", "celery", b"b")])
+        elsewhere.rename(folder)
+        assert broker.peek("celery", 10) == [b"a"]
+
+
+def test_the_log_of_a_file_that_is_named_by_a_link_is_emptied_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("celeriac.drivers.sqlite.store.LONGEST_LOG", 64 << 10)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "queue.db").symlink_to(tmp_path / "shared" / "queue.db")
+    with closing(opening.open_broker(f"sqlite:///{tmp_path}/queue.db")) as broker:
+        for _ in range(20):
+            broker.publish([Message("a", "celery", bytes(32 << 10))])
+            broker.purge("celery")
+        assert (tmp_path / "shared" / "queue.db-wal").stat().st_size < 256 << 10
+
+
 def test_greenlets_go_on_while_a_turn_waits_and_while_the_file_is_busy(sqlite_url: str) -> None:
     pytest.importorskip("gevent")
     said = subprocess.run(
@@ -591,6 +625,13 @@ def test_results_that_are_too_old_leave_the_file_little_by_little(sqlite_url: st
             kept.append(db.execute("SELECT count(*) FROM result").fetchone()[0])
         assert kept == sorted(kept, reverse=True)
         assert kept[-1] == 1
+
+
+def test_a_stream_whose_time_is_over_begins_anew(sqlite_url: str) -> None:
+    with closing(opening.open_results(sqlite_url)) as results:
+        results.push("a", 1, [b"1", b"2"], 10, -1.0)
+        results.push("a", 1, [b"one"], 10, 60.0)
+        assert results.parts("a", 0, 10) == [(1, b"one")]
 
 
 def test_a_watch_that_was_forgotten_makes_itself_known_again(

@@ -320,6 +320,16 @@ def test_it_runs_so_often_and_no_more(stand: Stand) -> None:
     assert stand.app.schedules.next("a") == []
 
 
+def test_one_that_was_over_goes_on_when_it_may_run_more_often(stand: Stand) -> None:
+    add(stand, max_runs=1)
+    one = stand.scheduler()
+    assert stand.pass_time(one, 120) == ["a"]
+    stand.app.schedules.pause("a")
+    assert stand.app.schedules.resume("a").next is None, "it is over still"
+    stand.app.schedules.update("a", max_runs=2)
+    assert [stand.pass_time(one, 60) for _ in range(3)] == [["a"], [], []]
+
+
 def test_one_moment_comes_once(stand: Stand) -> None:
     add(stand, rule=once(datetime.fromtimestamp(NOON + 90, UTC)))
     one = stand.scheduler()
@@ -339,6 +349,14 @@ def test_jitter_spreads_what_is_due_at_one_moment(stand: Stand) -> None:
     assert stand.app.schedules.get("job 1").last == datetime.fromtimestamp(NOON + 1800, UTC)
 
 
+@pytest.mark.parametrize("said", [{"catch_up": "none"}, {"deadline": 30}])
+def test_what_jitter_puts_off_is_not_late(stand: Stand, said: dict[str, Any]) -> None:
+    add(stand, rule=600, jitter=300, **said)
+    one = stand.scheduler()
+    sent = [len(stand.pass_time(one, 20)) for _ in range(10 * 600 // 20)]
+    assert sum(sent) >= 9, "the tenth may be due a little later"
+
+
 def test_without_overlap_none_is_sent_while_the_last_one_runs(stand: Stand) -> None:
     add(stand, overlap=False)
     one = stand.scheduler()
@@ -349,6 +367,48 @@ def test_without_overlap_none_is_sent_while_the_last_one_runs(stand: Stand) -> N
     results = stand.app.results
     assert results is not None
     results.save([Result(first.task_id, b'{"task_id":"x","status":"SUCCESS","result":null}')])
+    assert stand.pass_time(one, 60) == ["a"]
+
+
+def has_ended(stand: Stand, name: str = "a") -> None:
+    """The task that was sent last left its result."""
+    sent = next(one for one in stand.app.schedules.history(name) if one.what == "sent")
+    results = stand.app.results
+    assert results is not None
+    results.save([Result(sent.task_id, b'{"task_id":"x","status":"SUCCESS","result":null}')])
+
+
+def test_what_was_left_out_for_overlap_is_no_run(stand: Stand) -> None:
+    add(stand, overlap=False, max_runs=2)
+    one = stand.scheduler()
+    assert stand.pass_time(one, 60) == ["a"]
+    assert stand.pass_time(one, 60) == []
+    assert stand.app.schedules.get("a").last == datetime.fromtimestamp(NOON + 60, UTC)
+    has_ended(stand)
+    assert [stand.pass_time(one, 60) for _ in range(3)] == [["a"], [], []]
+
+
+def test_without_overlap_one_whose_result_has_expired_has_ended(stand: Stand) -> None:
+    week = 7 * 86_400
+    add(stand, overlap=False, rule=week)
+    one = stand.scheduler()
+    stand.time += week
+    one.tick()
+    stand.time += week
+    one.tick()
+    assert stand.app.broker.depth(["celery"])["celery"].ready == 1, "the first waits still"
+    assert stand.sent() == ["a"]
+    assert stand.pass_time(one, week) == ["a"]
+
+
+def test_a_result_that_nobody_can_read_is_one(stand: Stand) -> None:
+    add(stand, overlap=False)
+    one = stand.scheduler()
+    assert stand.pass_time(one, 60) == ["a"]
+    sent = stand.app.schedules.history("a")[0]
+    results = stand.app.results
+    assert results is not None
+    results.save([Result(sent.task_id, b"\x80\x04pickled, and pickle is not accepted")])
     assert stand.pass_time(one, 60) == ["a"]
 
 
@@ -417,6 +477,44 @@ def test_BEA_3_a_rule_written_for_celery_is_asked_whether_it_is_due(stand: Stand
     one.tick()
     assert stand.sent() == []
     assert [len(stand.pass_time(one, 60)) for _ in range(6)] == [1, 0, 1, 0, 1, 0]
+
+
+def test_BEA_3_a_rule_written_for_celery_counts_from_when_it_was_first_asked(stand: Stand) -> None:
+    class AtWork(crontab):
+        def is_due(self, last_run_at: datetime) -> schedstate:
+            return super().is_due(last_run_at)
+
+    rule = AtWork(minute="*/5", app=stand.app)
+    rule.nowfun = lambda: datetime.fromtimestamp(stand.time, UTC)
+    said = {"task": "work", "schedule": rule}
+    stand.app.conf.beat_schedule = {
+        "ever": {**said, "args": ("ever",)},
+        "twice": {**said, "args": ("twice",), "max_runs": 2},
+        "soon over": {**said, "args": ("soon over",), "end": datetime.fromtimestamp(NOON + 300, UTC)},
+    }
+    one = stand.scheduler()
+    one.tick()
+    assert stand.app.schedules.get("ever").last is None
+    ran = [sorted(stand.pass_time(one, 60)) for _ in range(15)]
+    assert [one for one in ran if one] == [["ever", "soon over", "twice"], ["ever", "twice"], ["ever"]]
+    assert [n for n, one in enumerate(ran, 1) if one] == [5, 10, 15]
+
+
+def test_a_rule_of_ones_own_is_known_to_the_next_scheduler(stand: Stand) -> None:
+    class FullTens(BaseSchedule):
+        def next_after(self, moment: float, zone: Any = None) -> float:
+            return (moment // 600 + 1) * 600
+
+    def declare(app: Celery) -> Celery:
+        app.conf.beat_schedule = {"s": {"task": "work", "schedule": FullTens(), "args": ("s",)}}
+        return app
+
+    one = stand.scheduler(app=declare(stand.app))
+    one.tick()
+    one.resign()
+    stand.time += 601
+    two = stand.scheduler("two", declare(stand.another_app()))
+    assert stand.pass_time(two, 0) == ["s"], "what was missed between the two"
 
 
 # --- several schedulers -----------------------------------------------------------------------------------

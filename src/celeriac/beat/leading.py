@@ -24,6 +24,7 @@ from celeriac.schedules.keeping import (
     still_running,
     told,
 )
+from celeriac.seeking import lost
 
 #: Most plans of one tick: some 50 ms of work, so that the lease is renewed in time and a stop is heard.
 MOST = 500
@@ -35,6 +36,9 @@ PACE = 0.005
 TOLD = 0.85
 #: Milliseconds until a plan that cannot even be read is looked at again.
 UNREADABLE = 60_000
+#: Seconds after which a task of which nothing was heard is sought, where results are kept for ever; and
+#: among how many messages at most, so that a tick stays short.
+FORGOTTEN, MOST_SOUGHT = 86_400.0, 10_000
 #: How many decoded entries are kept at hand.
 KNOWN = 4096
 
@@ -216,6 +220,7 @@ class Scheduler:
             if not sending.entry.overlap and sending.change.messages and sending.plan.last_id
         }
         running = still_running(self.app, list(asked.values()))
+        running -= self._gone([sending.plan for sending in sendings if sending.plan.last_id in running])
         for sending in sendings:
             last = asked.get(sending.plan.name)
             messages = sending.change.messages
@@ -225,12 +230,28 @@ class Scheduler:
                 # Several at once would overlap each other: the last one stands for all.
                 self._hold_back(sending, "", 1)
 
+    def _gone(self, plans: list[Plan]) -> set[str]:
+        """Of the last tasks of these plans, which nobody heard end, those that are no more: their results
+        have expired, or their messages were purged."""
+        keep = self.app.conf.seconds("result_expires") or FORGOTTEN
+        old = {plan.last_id for plan in plans if self.now() - plan.last / 1000 > keep}
+        if not old:
+            return old
+        broker = self.app.broker
+        depths = broker.depth(broker.queues()).values()
+        few = sum(depth.ready + depth.delayed + depth.claimed for depth in depths) <= MOST_SOUGHT
+        return lost(self.app, old) if few else set()
+
     def _hold_back(self, sending: Sending, last: str, keep: int) -> None:
         change, now = sending.change, _ms(self.now())
         kept = change.messages[len(change.messages) - keep :]
         dropped = sending.occurrences[: len(sending.occurrences) - keep]
-        plan = change.plan
+        plan, entry = change.plan, sending.entry
         runs = plan.runs - len(dropped)
+        if not plan.occurrence and entry.max_runs is not None and runs < entry.max_runs:
+            # It is not over: what was left out does not count.
+            zone = entry.zone(self.app.timezone)
+            plan = judging.planned(entry, plan, judging.following(entry, dropped[-1], zone))
         notes = [note(one, now, "overlap", last) for one in dropped]
         notes += [
             note(one, now, "sent", message.id)
@@ -238,7 +259,12 @@ class Scheduler:
         ]
         sending.occurrences = sending.occurrences[len(dropped) :]
         sending.change = Change(
-            msgspec.structs.replace(plan, runs=runs, last_id=kept[-1].id if kept else last),
+            msgspec.structs.replace(
+                plan,
+                runs=runs,
+                last=plan.last if kept else sending.plan.last,
+                last_id=kept[-1].id if kept else last,
+            ),
             kept,
             tuple(notes),
         )

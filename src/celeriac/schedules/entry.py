@@ -172,7 +172,7 @@ def shown_spec(entry: Entry) -> str:
     except EncodeError:
         shown = msgspec.structs.replace(entry, args=tuple(map(repr, entry.args)), options={})
         kwargs = {key: repr(value) for key, value in entry.kwargs.items()}
-        said = {"task": entry.task, "schedule": {"shown": repr(entry.schedule)}, "args": shown.args}
+        said = {"task": entry.task, "schedule": {"shown": text_of(entry.schedule)}, "args": shown.args}
         _, _, text = codecs.encode({**said, "kwargs": kwargs, "static": True}, "json")
         return text.decode()
 
@@ -213,7 +213,15 @@ def text_of(rule: Any) -> str:
             return f"once at {rule.at.isoformat(sep=' ')}"
         case solar():
             return f"{rule.event} at {rule.lat}, {rule.lon}"
-    return str(rule)
+    if getattr(type(rule), "__repr__", None) is not object.__repr__:
+        return str(rule)
+    # Not where it lies in memory: by this text the next scheduler knows that it is the same.
+    state = {
+        name: value
+        for name, value in getattr(rule, "__dict__", {}).items()
+        if name not in ("nowfun", "_app", "tz")
+    }
+    return f"{type(rule).__name__} {state or ''}".rstrip()
 
 
 def epoch_of(moment: datetime, zone: tzinfo) -> float:

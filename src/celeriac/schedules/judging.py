@@ -33,12 +33,14 @@ class Verdict(NamedTuple):
     plan: Plan
 
 
-def first(entry: Entry, now: float, zone: tzinfo) -> int:
-    """The first occurrence of a new entry, epoch milliseconds; 0 if there is none."""
+def first(entry: Entry, now: float, zone: tzinfo, runs: int = 0) -> int:
+    """The first occurrence of an entry that came so often, epoch milliseconds; 0 if there is none."""
+    if entry.max_runs is not None and runs >= entry.max_runs:
+        return 0
     start = None if entry.start is None else epoch_of(entry.start, zone)
     rule = entry.schedule
     if is_asked(rule):
-        return _ms(now if start is None else max(now, start))
+        return _ended(entry, now if start is None else max(now, start), zone)
     if start is not None and type(rule) is schedule and not rule.relative:
         # Its steps are counted from the start.
         return _ended(entry, start if start > now else rule.latest(start, now) + rule.seconds, zone)
@@ -67,12 +69,12 @@ def planned(entry: Entry, plan: Plan, occurrence: int) -> Plan:
 def judge(entry: Entry, plan: Plan, now: float, zone: tzinfo, deadline: float | None = None) -> Verdict:
     """Of a plan that is due at `now`: what to send, and the plan after that. Nothing of it is done yet."""
     if is_asked(entry.schedule):
-        return _ask(entry, plan, now)
+        return _ask(entry, plan, now, zone)
     missed = _missed(entry, plan, now, zone)
     limit = entry.deadline if entry.deadline is not None else deadline
     if limit is None and entry.catch_up == "none":
         limit = MISSED
-    send = [one for one in missed if limit is None or now * 1000 - one <= limit * 1000]
+    send = [one for one in missed if limit is None or now * 1000 - due_of(entry, one) <= limit * 1000]
     dropped = len(missed) - len(send)
     upcoming = following(entry, missed[-1], zone)
     if entry.max_runs is not None:
@@ -123,14 +125,18 @@ def is_asked(rule: object) -> bool:
     return True
 
 
-def _ask(entry: Entry, plan: Plan, now: float) -> Verdict:
+def _ask(entry: Entry, plan: Plan, now: float, zone: tzinfo) -> Verdict:
     """Such a schedule says itself whether it is due, and when to ask again."""
     rule = entry.schedule
-    present = rule.now()
-    last = datetime.fromtimestamp(plan.last / 1000, present.tzinfo) if plan.last else present
-    is_due, pause = rule.is_due(last)
-    again = _ms(now + max(0.0, min(pause, 86400.0 * 366)))
-    again = max(again, plan.occurrence + 1)
+    if not plan.last:
+        # What never ran counts from when it was first asked, as with Celery: from each time on it would never
+        # be due.
+        plan = msgspec.structs.replace(plan, last=_ms(now))
+    is_due, pause = rule.is_due(datetime.fromtimestamp(plan.last / 1000, rule.now().tzinfo))
+    again = _ended(entry, now + max(0.0, min(pause, 86400.0 * 366)), zone)
+    again = again and max(again, plan.occurrence + 1)
+    if is_due and entry.max_runs is not None and plan.runs + 1 >= entry.max_runs:
+        again = 0
     return Verdict([plan.occurrence] if is_due else [], 0, planned(entry, plan, again))
 
 

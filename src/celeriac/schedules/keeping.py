@@ -238,7 +238,7 @@ class KeptSchedules:
             if paused or not plan.paused:
                 return judging.planned(entry, changed, plan.occurrence)
             zone = entry.zone(self._app.timezone)
-            return judging.planned(entry, changed, judging.first(entry, self._app.time(), zone))
+            return judging.planned(entry, changed, judging.first(entry, self._app.time(), zone, plan.runs))
 
         return self._shown(self._write(name, make), declared)
 
@@ -279,7 +279,7 @@ class KeptSchedules:
             kwargs=entry.kwargs,
             options=entry.options,
             next=_moment(coming, zone),
-            last=_moment(plan.last, zone),
+            last=_moment(plan.last if plan.runs else 0, zone),
             runs=plan.runs,
             paused=plan.paused,
             static=entry.static,
@@ -298,23 +298,24 @@ def fresh_plan(app: App, entry: Entry, spec: str, old: Plan | None) -> Plan:
     zone = entry.zone(app.timezone)
     if old is not None and _same_rule(entry, old):
         plan = msgspec.structs.replace(old, spec=spec)
-        occurrence = plan.occurrence
+        # One that was over may not be so any more: it may come more often now.
+        occurrence = plan.occurrence or judging.first(entry, app.time(), zone, plan.runs)
     else:
         runs = {} if old is None else {"runs": old.runs, "last": old.last, "last_id": old.last_id}
         plan = Plan(entry.name, spec, version=0 if old is None else old.version, **runs)  # type: ignore[arg-type]
-        occurrence = judging.first(entry, app.time(), zone)
+        occurrence = judging.first(entry, app.time(), zone, plan.runs)
     was = None if old is None else entry_of(old.name, old.spec).enabled
     # What was paused by hand stays so; `enabled` counts when it is said anew.
     paused = old.paused if old is not None and was == entry.enabled else not entry.enabled
     if old is not None and old.paused and not paused:
-        occurrence = judging.first(entry, app.time(), zone)
+        occurrence = judging.first(entry, app.time(), zone, plan.runs)
     return judging.planned(entry, msgspec.structs.replace(plan, paused=paused), occurrence)
 
 
 def _same_rule(entry: Entry, plan: Plan) -> bool:
     old = entry_of(plan.name, plan.spec)
     words = ("timezone", "start", "end")
-    mine = entry.schedule if old.is_known else repr(entry.schedule)
+    mine = entry.schedule if old.is_known else text_of(entry.schedule)
     return bool(mine == old.schedule) and all(getattr(old, word) == getattr(entry, word) for word in words)
 
 
@@ -366,11 +367,15 @@ def still_running(app: App, ids: Sequence[str]) -> set[str]:
     if results is None or not ids:
         return set()
     accept = app.conf.result_accept_content or app.conf.accept_content
-    return {
-        id
-        for id, payload in zip(ids, results.load(list(ids)), strict=True)
-        if payload is None or decode_result(payload, accept)["status"] not in states.READY_STATES
-    }
+    stored = zip(ids, results.load(list(ids)), strict=True)
+    return {id for id, payload in stored if payload is None or not _is_end(payload, accept)}
+
+
+def _is_end(payload: bytes, accept: Any) -> bool:
+    try:
+        return decode_result(payload, accept)["status"] in states.READY_STATES
+    except CeleriacError:
+        return True  # what nobody here can read is a value: states on the way have none
 
 
 def _computed(values: Iterable[Any]) -> Iterable[Any]:

@@ -239,6 +239,9 @@ def _push(
     news = [(task_id, n, part, expires) for n, part in enumerate(parts, first) if n > last]
     if not news:
         return []
+    if stored is None:
+        # Its time was over, or it was forgotten: what no beat has removed yet has the same numbers.
+        db.execute(sql.FORGET_PARTS, (as_json([task_id]),))
     newest = news[-1][1]
     db.execute(sql.KEEP_PARTS, (expires, task_id))
     db.executemany(sql.ADD_PART, news)

@@ -51,6 +51,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 _REMOVE = "DELETE FROM plan WHERE family = ? AND name IN (SELECT value FROM json_each(?))"
 _FORGET = "DELETE FROM plan_note WHERE family = ? AND name IN (SELECT value FROM json_each(?))"
 _NOTE = "INSERT INTO plan_note (family, name, note) VALUES (?, ?, ?)"
+_ARE_THERE = "SELECT 1 FROM sqlite_master WHERE name = 'plan_leader'"
 _NOTES = "SELECT note FROM plan_note WHERE family = ? AND name = ? ORDER BY id DESC LIMIT ?"
 _TRIM = """
 DELETE FROM plan_note WHERE family = ?1 AND name = ?2 AND id <= (
@@ -68,6 +69,7 @@ class SqliteSchedules:
 
     def tick(self, scheduler: str, lease: float, now: int, most: int) -> Tick:
         def work(db: sqlite3.Connection) -> Tick:
+            _make_tables(db)
             monotonic = time.monotonic()
             row = db.execute(_LEADER, (self._group, monotonic)).fetchone()
             leader, term, runs, age = row or ("", 0, False, 0.0)
@@ -87,6 +89,7 @@ class SqliteSchedules:
 
     def write(self, changes: Sequence[Change], scheduler: str = "", term: int = 0) -> list[bool]:
         def work(db: sqlite3.Connection, fresh: Fresh) -> list[bool]:
+            _make_tables(db)
             if scheduler:
                 row = db.execute(_LEADER, (self._group, time.monotonic())).fetchone()
                 if row is None or tuple(row[:3]) != (scheduler, term, True):
@@ -98,6 +101,7 @@ class SqliteSchedules:
 
     def remove(self, names: Sequence[str]) -> int:
         def work(db: sqlite3.Connection) -> int:
+            _make_tables(db)
             db.execute(_FORGET, (self._group, as_json(names)))
             return db.execute(_REMOVE, (self._group, as_json(names))).rowcount
 
@@ -116,12 +120,18 @@ class SqliteSchedules:
         return row[0] if row is not None and row[2] else ""
 
     def resign(self, scheduler: str) -> None:
-        self._broker.write(lambda db: db.execute(_RESIGN, (self._group, scheduler)))
+        def work(db: sqlite3.Connection) -> None:
+            _make_tables(db)
+            db.execute(_RESIGN, (self._group, scheduler))
+
+        self._broker.write(work)
 
     def close(self) -> None:
         self._broker.close()
 
     def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if not self._broker.read(_are_there):
+            self._broker.write(_make_tables)
         return self._broker.read(work)
 
     def _make(self, db: sqlite3.Connection, change: Change, now: float, fresh: Fresh) -> bool:
@@ -139,7 +149,14 @@ class SqliteSchedules:
         return True
 
 
+def _are_there(db: sqlite3.Connection) -> bool:
+    return db.execute(_ARE_THERE).fetchone() is not None
+
+
 def _make_tables(db: sqlite3.Connection) -> None:
+    """Unless they are there. Asked each time: somebody may have removed the file, and this is another one."""
+    if _are_there(db):
+        return
     text = resources.files(__package__).joinpath("schedules.sql").read_text(encoding="utf-8")
     for statement in text.split(";\n"):
         if statement.strip():

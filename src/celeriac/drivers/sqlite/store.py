@@ -45,7 +45,10 @@ class Store:
         self._lock = threading.Lock()
         self._users = 0
         self._handle: sqlite3.Connection | None = None
+        #: Of the file that was opened last; None: none was yet.
         self._inode: tuple[int, int] | None = None
+        #: Where SQLite keeps the log: beside the file itself, also where its name is a link to it.
+        self._log = ""
         #: Bytes of the log at which it is emptied, or tried again if somebody was in the way.
         self._checkpoint_at = LONGEST_LOG
         #: Grows with every transaction of this process that changed something.
@@ -123,7 +126,7 @@ class Store:
         """Empty the log when it is long; SQLite's own way never ends while others write all the time."""
         if self.place.in_memory:
             return
-        size = _size_of(self.place.path + "-wal")
+        size = _size_of(self._log)
         if size <= self._checkpoint_at:
             if size <= LONGEST_LOG:
                 self._checkpoint_at = LONGEST_LOG
@@ -147,7 +150,7 @@ class Store:
             self._close()
         if self._users <= 0:
             raise OperationalError(f"{self.place} was closed before")
-        self.place.check()
+        self._check()
         handle = sqlite3.connect(
             self.place.path or ":memory:",
             # No sleeping inside SQLite: it would hold up all greenlets, and sleeps longer than a turn lasts.
@@ -162,8 +165,19 @@ class Store:
             handle.close()
             raise
         self._handle = handle
-        self._inode = None if self.place.in_memory else _inode_of(self.place.path)
+        if not self.place.in_memory:
+            self._inode = _inode_of(self.place.path)
+            self._log = os.path.realpath(self.place.path) + "-wal"
         return handle
+
+    def _check(self) -> None:
+        try:
+            self.place.check()
+        except ImproperlyConfigured as error:
+            if self._inode is None:
+                raise
+            # It was well before, so this is trouble that may pass: a folder that is moved, or mounted anew.
+            raise OperationalError(str(error)) from error
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         self._recognise(db)
