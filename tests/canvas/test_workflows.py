@@ -96,6 +96,12 @@ class Stage:
                 raise self.replace(add.s(x, 1) | add.s(10))
             if how == "group":
                 raise self.replace(group(add.s(x, 1), add.s(x, 2)))
+            if how == "chain to group":
+                raise self.replace(add.s(x, 1) | group(add.s(10), add.s(20)))
+            if how == "chord to group":
+                raise self.replace(chord([add.s(x)], group(total.s(1), total.s(2))))
+            if how == "nothing":
+                raise self.replace(group())
             raise self.replace(chord([add.s(x), add.s(1)], total.s()))
 
         @app.task(name="grow", bind=True)
@@ -279,6 +285,14 @@ def test_a_member_may_be_tried_again_or_replaced(stage: Stage) -> None:
         == 112
     )
     assert stage.instead.delay(1, "group").get(timeout=WAIT) == [2, 3]
+
+
+def test_what_ends_in_a_group_replaces_a_task_as_one_value(stage: Stage) -> None:
+    ends = [stage.instead.s(1, how) for how in ("chain to group", "chord to group", "nothing")]
+    assert group(ends).delay().get(timeout=WAIT) == [[12, 22], [2, 3], []]
+    # Other members are counted after them, so none may be counted twice.
+    header = [*ends[:2], stage.again.s(5), stage.again.s(6)]
+    assert chord(header, stage.listed.s()).delay().get(timeout=WAIT) == [[12, 22], [2, 3], 5, 6]
 
 
 def test_a_member_that_comes_twice_counts_once(stage: Stage) -> None:

@@ -292,7 +292,7 @@ class chord(Signature):
         header.options.setdefault("task_id", group_id or new_id())
         header._app = self.app
         # The number of members must travel with each of them, so a generator is gone through now.
-        header.kwargs["tasks"] = [_with_one_value(task) for task in flattened(header.tasks, self.app)]
+        header.kwargs["tasks"] = [valued_as_one(task) for task in flattened(header.tasks, self.app)]
         return header
 
     def _body(self, options: Mapping[str, Any]) -> Any:
@@ -310,9 +310,9 @@ class chord(Signature):
         return body
 
 
-def _with_one_value(task: Signature) -> Signature:
-    """A member whose last step is a group leaves the list of that group's values, as one value."""
-    if not _ends_in_group(task):
+def valued_as_one(task: Signature) -> Signature:
+    """What ends in a group, also in an empty one, leaves the list of that group's values, as one value."""
+    if not (isinstance(task, group) or _ends_in_group(task)):
         return task
     listed = Signature(
         "celery.accumulate", kwargs={"index": 0}, options=place_of(first_of(task)), app=task._app

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from celeriac.canvas.chain import chain
-from celeriac.canvas.group import group
-from celeriac.canvas.signature import Signature, as_signature, first_of, place_of
+from celeriac.canvas.chord import valued_as_one
+from celeriac.canvas.signature import Signature, as_signature
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.request import Request
 
@@ -18,10 +18,8 @@ def replacement_of(app: Any, request: Request, given: Any) -> Signature:
         raise ImproperlyConfigured("a signature with a chord of its own cannot replace a task")
     if isinstance(made, chain) and not made.tasks:
         raise ImproperlyConfigured("an empty chain cannot replace a task")
-    if isinstance(made, group):
-        # Who waits for the task wants one value.
-        listed = app.tasks["celery.accumulate"].s(index=0).set(**place_of(first_of(made)))
-        made = Signature.joined(made, listed)
+    # Who waits for the task wants one value, and a chord counts it as one.
+    made = valued_as_one(made)
     for callback in request.callbacks or ():
         made.link(as_signature(callback, app))
     for errback in request.errbacks or ():
