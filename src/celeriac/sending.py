@@ -22,7 +22,7 @@ from celeriac.wire import codecs
 from celeriac.wire.compression import compress, decompress, in_units
 from celeriac.wire.ending import MEMBER, member_after
 from celeriac.wire.form import Form
-from celeriac.wire.ids import new_id
+from celeriac.wire.ids import is_storable, new_id
 from celeriac.wire.older import as_protocol_1
 from celeriac.wire.packing import pack
 
@@ -236,7 +236,7 @@ def _compose_in_full(
     say = options.pop
     for word in ("route_name", "queue", "exchange", "routing_key", *_WITHOUT_EFFECT):
         say(word, None)
-    task_id = say("task_id", None) or new_id()
+    task_id = _id(say("task_id", None))
     callbacks, errbacks = _several("link", say("link", None)), _several("link_error", say("link_error", None))
     eta = _eta(app, say("countdown", None), say("eta", None))
     expires = say("expires", None)
@@ -327,6 +327,16 @@ def _priority(conf: Settings, route: Route, parent: Request | None, said: int | 
         return route.priority
     inherited = parent.delivery_info.get("priority")
     return route.priority if inherited is None else int(inherited)
+
+
+def _id(said: Any) -> str:
+    if not said:
+        return new_id()
+    if not isinstance(said, str):
+        raise TypeError(f"task_id must be a text, as in task_id={str(said)!r}, not {said!r}")
+    if not is_storable(said):
+        raise ValueError(f"task_id {said!r} has signs that no store can keep (half of a pair); use others")
+    return said
 
 
 def _eta(app: Sender, countdown: float | None, eta: Any) -> datetime | None:

@@ -197,6 +197,23 @@ def test_hostile_exceptions_are_failures_like_others(stand: Stand, name: str, ki
     assert stand.broker.depth(["celery"])["celery"].claimed == 0
 
 
+@pytest.mark.usefixtures("child")
+def test_half_a_surrogate_pair_in_ids_and_reasons_ends_no_worker(stand: Stand) -> None:
+    half = "/data/\udcff.txt"  # as os.listdir() gives a name that is no UTF-8
+    with pytest.raises(ValueError, match="signs that no store can keep"):
+        stand.send("f", "x", task_id=half)
+    for name in ("id", "group", "root_id"):
+        letter = buried(stand, json.dumps(envelope(stand, headers={name: half})).encode())
+        assert "is no text that can be stored" in letter.reason
+    step = stand.client.signature("main.f", options={"task_id": half})
+    for first in ("f", "hostile"):
+        with pytest.raises((EncodeError, KeyError), match="no store can keep|half"):
+            stand.send(first, "half", chain=[step]).get(timeout=20)
+    refused = stand.send("refuse", half)
+    letters = until(lambda: [letter for letter in stand.broker.letters(1000) if letter.id == refused.id])
+    assert letters[0].reason == "reject requeue=False: /data/\\udcff.txt"
+
+
 @pytest.mark.parametrize("name", ["unencodable", "shy_result"])
 @pytest.mark.usefixtures("child")
 def test_a_result_that_cannot_be_encoded_is_a_failure_that_says_so(stand: Stand, name: str) -> None:

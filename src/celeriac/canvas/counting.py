@@ -20,7 +20,7 @@ from celeriac.request import Request
 from celeriac.spreading import copied
 from celeriac.states import FAILURE, SUCCESS
 from celeriac.wire.codecs import json_string, json_text
-from celeriac.wire.ids import id_of_member, new_id
+from celeriac.wire.ids import id_of_member, is_storable, new_id
 from celeriac.wire.raised import encode_exception
 
 #: What the messages of one chord's body have in common for all members, by the id of its group.
@@ -98,7 +98,7 @@ def inside(app: Any, signature: Signature, of: Request, tells: bool = True) -> I
                 task.freeze(None, options.get("group_id"), options["chord"], group_index=position)
                 position += task.members()
             yield from inside(app, task, of, tells)
-    elif signature.id:
+    elif signature.id and is_storable(signature.id):
         yield Failing(_request_of(signature, of), tells)
 
 

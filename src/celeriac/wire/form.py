@@ -16,7 +16,7 @@ from typing import Any
 from celeriac.wire.body import NOTHING_FOLLOWS_JSON
 from celeriac.wire.codecs import is_own_json, json_string, json_text
 from celeriac.wire.compression import compress
-from celeriac.wire.ids import default_origin, id_of, new_id, new_tag
+from celeriac.wire.ids import default_origin, id_of, is_storable, new_id, new_tag
 from celeriac.wire.packing import LEVEL, LONG_WORKFLOW, pack, too_large
 from celeriac.wire.saferepr import LIMIT, SCALARS, safe_repr
 
@@ -90,6 +90,8 @@ class Form:
         self, args: Sequence[Any], kwargs: Mapping[str, Any], id: str, rest: str, root_id: str, parent_id: str
     ) -> bytes:
         """The envelope of a step of a chain; `rest` is what comes after it, as `ChainAlone` gives it."""
+        if not is_storable(id):
+            raise ValueError("no store could keep its id")
         embedded = NOTHING_FOLLOWS_JSON
         if rest:
             embedded = f'{{"callbacks": null, "errbacks": null, "chain": [{rest}], "chord": null}}'
@@ -188,6 +190,8 @@ class MemberForm:
         parent_id: str | None = None,
     ) -> bytes:
         """The envelope of one member."""
+        if not is_storable(id):
+            raise ValueError("no store could keep its id")
         before, after = self._group
         return self._form._filled(
             args,

@@ -39,6 +39,15 @@ def may_be_of_member(id: str) -> bool:
     return len(id) == 36 and id[14] == "8"
 
 
+def is_storable(id: str) -> bool:
+    """Whether a store can keep it: half of a surrogate pair, as in names of files that are no UTF-8, has no
+    bytes."""
+    try:
+        return id.isascii() or bool(id.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def new_tag(milliseconds: int | None = None) -> str:
     """A UUID of version 7: it begins with the milliseconds (of now), so a message tells its age."""
     time_digits = f"{time.time_ns() // 1_000_000 if milliseconds is None else milliseconds:012x}"

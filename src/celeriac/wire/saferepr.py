@@ -30,6 +30,11 @@ def safe_repr(value: Any, limit: int = LIMIT, levels: int = LEVELS) -> str:
     return "".join(pen.parts)
 
 
+def storable(text: str) -> str:
+    r"""The text as every store can keep it: half of a surrogate pair, which has no bytes, as \udcff."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def type_name(value: Any) -> str:
     """`module.Class` of a value (`Class` for builtins); no metaclass has a say in it."""
     kind = type(value)

@@ -16,6 +16,7 @@ from celeriac.wire.body import Arguments, decode_body
 from celeriac.wire.codecs import loads_json, loads_plain_json
 from celeriac.wire.compression import decompress
 from celeriac.wire.envelope import Envelope, Headers, Limit
+from celeriac.wire.ids import is_storable
 from celeriac.wire.older import from_protocol_1
 
 #: What a reader accepts that does not say.
@@ -40,7 +41,7 @@ def unpack(payload: bytes, accept: Collection[str] = JSON_ONLY) -> TaskMessage:
             envelope = _read_slowly(payload)
     if envelope.headers.task is None:
         headers, arguments = from_protocol_1(envelope, accept)
-        message = _message(payload, envelope, headers)
+        message = _message(payload, envelope, _storable(headers))
         message._arguments = arguments
         return message
     return _message(payload, envelope, envelope.headers)
@@ -58,7 +59,7 @@ def unpack_identity(payload: bytes) -> TaskMessage | None:
                 if group:
                     known.group = json.loads(group[1])
                     known.group_index = int(group[2]) if group[2] else None
-                return _message(payload, Envelope(b""), known)
+                return _message(payload, Envelope(b""), _storable(known))
             except (ValueError, DecodeError):
                 return None
     return None
@@ -211,11 +212,21 @@ def _read_slowly(payload: bytes) -> Envelope:
     except ValueError as error:
         raise DecodeError(f"this is no task message, it is not even JSON: {error}") from None
     try:
-        return msgspec.convert({**data, "body": _raw_body(data)}, Envelope, strict=False)
+        envelope = msgspec.convert({**data, "body": _raw_body(data)}, Envelope, strict=False)
     except (TypeError, KeyError, AttributeError):
         raise DecodeError("this is no task message: it is JSON, but has no body as text") from None
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise DecodeError(f"this is no task message: {error}") from None
+    _storable(envelope.headers)
+    return envelope
+
+
+def _storable(headers: Headers) -> Headers:
+    """Headers whose ids a store can keep; msgspec refuses others by itself."""
+    for id in (headers.id, headers.group, headers.root_id):
+        if id is not None and not is_storable(id):
+            raise DecodeError(f"this is no task message: the id {id!r} is no text that can be stored")
+    return headers
 
 
 def _raw_body(data: dict[str, Any]) -> bytes:

@@ -22,7 +22,7 @@ from celeriac.request import Request
 from celeriac.wire.body import ChainAlone, ChordAlone
 from celeriac.wire.ending import MEMBER, embed_at_end
 from celeriac.wire.result import decode_exception, encode_result, encode_success, too_large
-from celeriac.wire.saferepr import safe_repr
+from celeriac.wire.saferepr import safe_repr, storable
 from celeriac.wire.task import TaskMessage, unpack, unpack_identity
 from celeriac.worker import loglines
 from celeriac.worker.aside import at_once, in_a_fork
@@ -197,6 +197,7 @@ class Endings:
         also, counts = self.aftermath(request, error)
         fate = Fate.DEAD if reason else Fate.ACKED
         name = (request.id or str(uuid4())) if reason else ""
+        reason = storable(reason)
         return Outcome(claim.number, fate, result, follow_ups, also, counts, reason=reason, id=name)
 
     def _somebody_listens(self, request: Request, sent: Sequence[Message]) -> bool:
@@ -240,7 +241,7 @@ class Endings:
     ) -> Outcome:
         """A dead letter; one without a task's id gets a name of its own."""
         name = task_id or str(uuid4())
-        return Outcome(claim.number, Fate.DEAD, result, follow_ups, reason=reason, id=name)
+        return Outcome(claim.number, Fate.DEAD, result, follow_ups, reason=storable(reason), id=name)
 
     def request_of(self, claim: Claim, message: TaskMessage) -> Request:
         """The request of a message that will not run: arguments that cannot be decoded are left out."""

@@ -25,7 +25,7 @@ from celeriac.exceptions import (
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.middleware import Run, pass_through
 from celeriac.request import Request
-from celeriac.wire.saferepr import safe_repr
+from celeriac.wire.saferepr import safe_repr, storable
 from celeriac.worker import loglines, printed
 from celeriac.worker.endings import Endings
 from celeriac.worker.errors import as_encode_error, concerns_the_worker, explained, meaning, text_of
@@ -392,7 +392,9 @@ class Job:
     ) -> Outcome:
         if self.request.follow_ups:
             follow_ups = (*self.request.follow_ups, *follow_ups)
-        name = self.id if reason else ""
+        name = ""
+        if reason:
+            name, reason = self.id, storable(reason)
         return Outcome(self.claim.number, fate, result, follow_ups, also, counts, reason=reason, id=name)
 
     def _failure(self, error: BaseException, traceback: str | None) -> Result | None:

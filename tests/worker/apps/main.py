@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from celeriac import Celery
-from celeriac.exceptions import SoftTimeLimitExceeded, WorkerShutdown
+from celeriac.exceptions import Reject, SoftTimeLimitExceeded, WorkerShutdown
 from celeriac.log import get_task_logger
 from celeriac.panel import control_command, inspect_command
 
@@ -421,6 +421,11 @@ HOSTILE: dict[str, Any] = {
 def hostile(kind: str) -> None:
     error: BaseException = HOSTILE[kind]()
     raise error
+
+
+@app.task
+def refuse(why: str) -> None:
+    raise Reject(why)
 
 
 @app.task
