@@ -207,7 +207,7 @@ def test_half_a_surrogate_pair_in_ids_and_reasons_ends_no_worker(stand: Stand) -
         assert "is no text that can be stored" in letter.reason
     step = stand.client.signature("main.f", options={"task_id": half})
     for first in ("f", "hostile"):
-        with pytest.raises((EncodeError, KeyError), match="no store can keep|half"):
+        with pytest.raises((EncodeError, KeyError), match=r"no store can keep|half"):
             stand.send(first, "half", chain=[step]).get(timeout=20)
     refused = stand.send("refuse", half)
     letters = until(lambda: [letter for letter in stand.broker.letters(1000) if letter.id == refused.id])
