@@ -65,7 +65,9 @@ class RedisBroker:
         self._patience = float("inf")
         self._producer = Producer(connect, keys, publish_timeout, wait_replicas)
         self._revoked = Revoked(self._is_revoked)
-        self._turns = Turns(connect, keys, with_results=with_results, learn=self._revoked.learn)
+        self._turns = Turns(
+            connect, keys, with_results=with_results, learn=self._revoked.learn, note=self._register
+        )
         self._lookout: RedisLookout | None = None
         self._queues: list[str] = []
         #: Fanout exchanges of stock Celery that this node listens to, and the queue into which it puts what
@@ -296,6 +298,9 @@ class RedisBroker:
     def _known_queues(self) -> list[str]:
         known = {_text(name) for name in self._operate("SMEMBERS", self._keys.queues)}
         return sorted(known | exchanges.queues_bound(self._operate, self._keys))
+
+    def _register(self, queue: str) -> None:
+        self._operate("SADD", self._keys.queues, queue)
 
     def _forget_operators(self) -> None:
         with contextlib.suppress(IndexError):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from celeriac.drivers.counting import by_chord
 from celeriac.drivers.redis.holding import Holding
 from celeriac.drivers.redis.keys import Keys
+from celeriac.exceptions import OperationalError
 from celeriac.message import Count, Fate, Message, Outcome, Result
 
 #: Where what is not packed begins among the arguments of turn.lua.
@@ -26,8 +28,29 @@ _BEFORE_ID, _SUCCEEDED = len('[1, "'), b'", "SUCCESS", '
 Flat = list[str | bytes | int]
 
 
+class Registered(dict[str, str]):
+    """The queues that this process knows to be in the registry; another one is noted there when it is first
+    asked for."""
+
+    def __init__(self, note: Callable[[str], object]) -> None:
+        self._note = note
+
+    def __missing__(self, queue: str) -> str:
+        # Where the store cannot be reached, the turn that asks will say so.
+        with suppress(OperationalError):
+            self._note(queue)
+            self[queue] = queue
+        return queue
+
+
 def packed_outcomes(
-    keys: Keys, owner: str, holding: Holding, outcomes: Sequence[Outcome], *, with_results: bool
+    keys: Keys,
+    registered: Registered,
+    owner: str,
+    holding: Holding,
+    outcomes: Sequence[Outcome],
+    *,
+    with_results: bool,
 ) -> tuple[bytes, bytes, Flat]:
     """The arguments 4, 5 and 6 to the last of turn.lua, empty where there is nothing to say. What they settle
     is held no longer."""
@@ -65,7 +88,7 @@ def packed_outcomes(
     if not others and not counted:
         return _encode((results, ttl, *holding.settle(settled))), b"", flat
     members = [(told[-1], _tell(told, flat), len(told)) for told in by_chord(counted)]
-    tables = _Tables(keys, owner, holding, FIRST_FLAT + len(flat), with_results)
+    tables = _Tables(keys, registered, owner, holding, FIRST_FLAT + len(flat), with_results)
     for last, place, number in members:
         tables.chord(last)[-4:] = place, number, last.member, last.root
     packed = _encode(([tables.outcome(outcome) for outcome in others], list(tables.chords.values())))
@@ -104,8 +127,17 @@ def _tell(counted: list[Count], flat: Flat) -> int:
 class _Tables:
     """What of a turn's outcomes goes as tables, and the payloads that these name."""
 
-    def __init__(self, keys: Keys, owner: str, holding: Holding, first: int, with_results: bool) -> None:
+    def __init__(
+        self,
+        keys: Keys,
+        registered: Registered,
+        owner: str,
+        holding: Holding,
+        first: int,
+        with_results: bool,
+    ) -> None:
         self._keys = keys
+        self._registered = registered
         self._owner = owner
         self._holding = holding
         self._with_results = with_results
@@ -161,7 +193,7 @@ class _Tables:
     def _sent(self, messages: Sequence[Message]) -> list[tuple[Any, ...]]:
         return [
             (
-                message.queue,
+                self._registered[message.queue],
                 self._keys.ready(message.queue, message.priority),
                 int((message.eta or 0) * 1000),
                 self._put(message.payload),

@@ -18,7 +18,7 @@ from celeriac.drivers.redis.bell import Bell, Heard
 from celeriac.drivers.redis.connection import Connection, pack
 from celeriac.drivers.redis.holding import Holding
 from celeriac.drivers.redis.keys import Keys
-from celeriac.drivers.redis.settling import packed_outcomes
+from celeriac.drivers.redis.settling import Registered, packed_outcomes
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import Claim, Outcome
 
@@ -40,7 +40,8 @@ _encode = msgspec.msgpack.encode
 class Turns:
     """For one thread at a time, but for `wake` and `distrust`.
 
-    `learn` is told which of the tasks that were just claimed are revoked.
+    `learn` is told which of the tasks that were just claimed are revoked, `note` the queues to which outcomes
+    send and which may be known to nobody.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class Turns:
         *,
         with_results: bool,
         learn: Callable[[Mapping[str, bool]], object],
+        note: Callable[[str], object],
     ) -> None:
         self._keys = keys
         self._with_results = with_results
         self._learn = learn
+        self._registered = Registered(note)
         self._names = scripts.names(keys)
         self._connection = connect()
         self._bell = Bell(connect, keys, self._connection)
@@ -76,6 +79,7 @@ class Turns:
         # Packed once for each queue that may go first, so that serving them in turn costs nothing.
         self._packed_queues = [_encode(rows[i:] + rows[:i]) for i in range(len(rows))] or [_encode(())]
         self._serves = bool(rows)
+        self._registered.update((queue, queue) for queue in queues)  # by who begins
         self._bell.listen(queues)
 
     def begin(self, owner: str, node: str, lease: float) -> None:
@@ -164,7 +168,7 @@ class Turns:
         fresh = int(self._lease * 1000 / 2) if at_the_bell else 0
         self._served += 1
         acks, others, flat = packed_outcomes(
-            self._keys, name, owner.holding, outcomes, with_results=self._with_results
+            self._keys, self._registered, name, owner.holding, outcomes, with_results=self._with_results
         )
         packed = scripts.TURN.packed(
             [self._keys.claims + name],

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from celeriac.exceptions import Fenced, OperationalError
-from celeriac.message import Binding, Depth, Fate, Message, Outcome
+from celeriac.message import Binding, Count, Depth, Fate, Message, Outcome
 from celeriac.ports import Broker
 from celeriac.testing.conformance.rig import (
     PATIENCE,
@@ -80,6 +80,23 @@ class Looking(Opened):
             )
         )
         assert child.broker.queues() == ["claimed", "dead", "delayed", "patient", "ready"]
+
+    def test_queues_names_those_too_to_which_only_outcomes_send(self, child: Child) -> None:
+        child.send(message("a"), message("b"))
+        first, second = child.claim(want=2)
+        last = Count("chord", "b", "b", 0, 1, b'[1, "b", "SUCCESS", 1]', body=(message("body", "bodies"),))
+        child.settle(
+            Outcome(
+                first.number, follow_ups=(message("next", "steps"), message("later", "retries", eta=9e9))
+            ),
+            Outcome(second.number, counts=(last,)),
+        )
+        assert child.broker.queues() == ["bodies", "retries", "steps"]
+        assert sorted(name_of(payload) for part in child.broker.payloads() for payload in part) == [
+            "body",
+            "later",
+            "next",
+        ]
 
     def test_payloads_are_all_that_is_delayed_ready_or_claimed(self, child: Child) -> None:
         def all_names() -> list[str]:
