@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 
 import msgspec
 import pytest
+import redis
 
 from celeriac.drivers import opening
 from celeriac.exceptions import Fenced, OperationalError
-from celeriac.message import Claim, Count, Depth, Fate, Message, Outcome, Result
+from celeriac.message import Claim, Count, Depth, Fate, Members, Message, Outcome, Result
 from celeriac.ports import Broker
 from proxy import Proxy
 from services import RedisServer
+from stand import until
 
 
 @pytest.fixture
@@ -115,3 +119,68 @@ def test_a_silent_store_of_results_holds_a_node_for_an_eighth_of_its_lease(
         proxy.pass_on(forget=True)
         assert broker.turn("owner", [saved], 0) == []
         assert broker.depth(["q"])["q"] == Depth(claimed=2)
+
+
+def test_after_a_failover_that_cuts_no_connection_all_goes_to_the_new_master(
+    redis_server: RedisServer, redis_db: str, own_redis: RedisServer
+) -> None:
+    with (
+        Proxy(own_redis.port) as name,
+        closing(opening.open_broker(name.url, None)) as broker,
+        closing(opening.open_broker(redis_db, None)) as new,
+        closing(redis.Redis(port=own_redis.port)) as old,
+    ):
+        broker.publish([Message("replicated", "q", b"replicated")])
+        broker.consume(["q"])
+        for store in (broker, new):
+            store.enlist("owner", "node", 30)
+        broker.beat("node", 30)
+        broker.turn("owner", (), 0)
+        redis_server.command("HSET celeriac:claims:owner s 1")
+        own_redis.command("REPLICAOF 127.0.0.1 1")
+        name.server_port = redis_server.port
+        # Of several commands, each of which is refused.
+        broker.publish([Message("a", "q", b"a", members=(Members("chord", 2),))])
+        broker.publish([Message("b", "q", b"b")])
+        for refused in (lambda: broker.turn("owner", (), 2), lambda: broker.beat("node", 30)):
+            with pytest.raises(OperationalError, match="READONLY"):
+                refused()
+        assert [claim.payload for claim in broker.turn("owner", (), 2)] == [b"a", b"b"]
+        broker.beat("node", 30)
+        until(lambda: old.info("clients")["connected_clients"] == 1, what="nobody but us is there any more")
+
+
+class Interruption(Exception):
+    """What a signal's handler raises in the middle of anything, as for a soft time limit."""
+
+
+def interrupted(use: Callable[[], object]) -> None:
+    def interrupt(*_: Any) -> None:
+        raise Interruption
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    with pytest.raises(Interruption):
+        use()
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_who_was_interrupted_while_he_waited_for_a_reply_takes_no_later_one_for_it(
+    redis_server: RedisServer, redis_db: str
+) -> None:
+    with (
+        Proxy(redis_server.port) as proxy,
+        closing(opening.open_broker(proxy.url, None)) as broker,
+        closing(opening.open_bus(proxy.url)) as bus,
+        closing(opening.open_schedules(proxy.url, "group")) as schedules,
+    ):
+        three(broker)
+        listening = bus.listen(["topic"])
+        assert (bus.say("topic", b"1"), schedules.leader()) == (1, "")
+        proxy.swallow()
+        for use in (broker.paused, lambda: bus.say("nobody", b"2"), schedules.plans):
+            interrupted(use)
+        proxy.pass_on()
+        assert broker.depth(["q"])["q"] == Depth(claimed=3)
+        assert (bus.say("topic", b"3"), schedules.leader()) == (1, "")
+        listening.close()

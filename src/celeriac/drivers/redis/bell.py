@@ -127,7 +127,7 @@ class Bell:
                 if time.monotonic() > deadline:
                     raise connection.lost(TimeoutError("cannot be called off"))
             rung, *replies = connection.read_several(1 + self._behind)
-            checked(rung, connection.address)
+            checked(rung, connection)
             return replies
         except Exception:
             self.hang_up()
@@ -144,8 +144,8 @@ class Bell:
         main.send(b"".join((_MULTI, pack("CLIENT", "UNBLOCK", client_id), self._no_write, _EXEC)))
         *queued, done = main.read_several(4)
         for reply in queued:
-            checked(reply, main.address)
-        return bool(checked(checked(done, main.address)[0], main.address))
+            checked(reply, main)
+        return bool(checked(checked(done, main)[0], main))
 
     def wake(self) -> None:
         """End the present or the next wait. Safe in signal handlers and from any thread."""

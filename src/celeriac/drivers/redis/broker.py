@@ -292,6 +292,10 @@ class RedisBroker:
             connection.hurry(self._patience)
         try:
             return use(connection)
+        except BaseException:
+            # Also what a signal handler raises in the middle, as a soft time limit does: a reply may be left.
+            connection.close()
+            raise
         finally:
             self._operators.append(connection)
 

@@ -92,7 +92,11 @@ class RedisBus:
                     raise
                 # The usual cause is a connection that was idle too long; a silent server is asked once.
                 replies = connection.call_many(commands)
-            return [checked(reply, connection.address) for reply in replies]
+            return [checked(reply, connection) for reply in replies]
+        except BaseException:
+            # Also what a signal handler raises in the middle, as a soft time limit does: a reply may be left.
+            connection.close()
+            raise
         finally:
             self._free.append(connection)
 
@@ -125,7 +129,7 @@ class RedisListening:
                 if names:
                     connection.send(pack(command, *names))
                     for _ in names:
-                        checked(connection.read(), connection.address)
+                        checked(connection.read(), connection)
         except OperationalError:
             connection.close()
             raise
@@ -180,7 +184,7 @@ class RedisBox:
                 ("ZADD", self._deadlines, "GT", until, self._exchange),
             ]
         ):
-            checked(reply, connection.address)
+            checked(reply, connection)
 
     def fileno(self) -> None:
         """None: it is only a list until somebody asks for what is in it."""

@@ -84,7 +84,7 @@ class Connection:
 
     def call_packed(self, packed: bytes) -> Any:
         """As `call`, for a command that is packed already."""
-        return checked(self.exchange(packed), self.address)
+        return checked(self.exchange(packed), self)
 
     def exchange(self, packed: bytes) -> Any:
         """Send one command and give its reply (an error reply is returned): `send` and `read` for the hot
@@ -349,10 +349,17 @@ def pack(*command: Any) -> bytes:
     return packed
 
 
-def checked(reply: Any, address: Address) -> Any:
-    """The reply, or its error raised."""
+def checked(reply: Any, connection: Connection) -> Any:
+    """The reply, or its error raised.
+
+    After one that passes by itself the connection is made anew: it may lead to a master of yesterday, which
+    refuses it for ever, while the name of the host leads to another server by now.
+    """
     if isinstance(reply, ReplyError):
-        raise _refusal(f"Redis at {address} answered", reply) from reply
+        error = _refusal(f"Redis at {connection.address} answered", reply)
+        if not isinstance(error, ServerError):
+            connection.close()
+        raise error from reply
     return reply
 
 

@@ -199,7 +199,7 @@ class RedisLookout:
         return replies[len(bells) : len(bells) + len(more)], waiting, delayed
 
     def _number(self, reply: Any) -> int:
-        return int(checked(reply, self._connection.address))
+        return int(checked(reply, self._connection))
 
     def _lengths(self, queues: Iterable[str]) -> list[bytes]:
         return [

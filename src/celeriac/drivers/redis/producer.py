@@ -255,7 +255,7 @@ class Producer:
         replies = connection.call_many(
             [("EXPIRE", line.key, NUMBER_KEPT), ("WAIT", self._replicas, int(most * 1000))]
         )
-        _, copies = (checked(reply, address) for reply in replies)
+        _, copies = (checked(reply, connection) for reply in replies)
         if copies < self._replicas:
             raise ServerError(
                 f"Redis at {address} has the message, but only {copies} of {self._replicas} replicas have it "
@@ -310,7 +310,7 @@ class Publish:
     def hear(self, connection: Connection) -> None:
         """Read the replies; raises if Redis refused it."""
         for _ in range(self._before):
-            checked(connection.read(), connection.address)
+            checked(connection.read(), connection)
         self.script.concluded(connection, self._call, connection.read())
 
 

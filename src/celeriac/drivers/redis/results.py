@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from hiredis import PushNotification, ReplyError
 
-from celeriac.drivers.redis.connection import Connection, ServerError, pack
+from celeriac.drivers.redis.connection import Connection, ServerError, checked, pack
 from celeriac.drivers.redis.ear import RedisEar
 from celeriac.drivers.redis.keys import Keys
 from celeriac.drivers.redis.pulse import SILENCE, Pulse
@@ -125,13 +125,9 @@ class RedisResults:
         return number, f"{number}.parts"
 
     def _call_many(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        address, replies = self._with_connection(
-            lambda connection: (connection.address, connection.call_many(commands))
+        return self._with_connection(
+            lambda connection: [checked(reply, connection) for reply in connection.call_many(commands)]
         )
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise OperationalError(f"Redis at {address} answered: {reply}")
-        return replies
 
     def _with_connection(self, work: Callable[[Connection], T]) -> T:
         if self._closed:

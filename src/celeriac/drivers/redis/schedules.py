@@ -118,6 +118,10 @@ class RedisSchedules:
             connection = self._connect()
         try:
             return use(connection)
+        except BaseException:
+            # Also what a signal handler raises in the middle, as a soft time limit does: a reply may be left.
+            connection.close()
+            raise
         finally:
             self._free.append(connection)
 

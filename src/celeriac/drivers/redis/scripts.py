@@ -100,7 +100,7 @@ class Script:
         if isinstance(reply, ReplyError) and str(reply).startswith("NOSCRIPT"):
             connection.call("SCRIPT", "LOAD", self.source)
             return connection.call_packed(packed)
-        return checked(reply, connection.address)
+        return checked(reply, connection)
 
     def replies(
         self, connection: Connection, packed: bytes, count: int, told: Sequence[Any] = ()
@@ -113,7 +113,7 @@ class Script:
             replies = [connection.exchange(packed), *connection.read_several(count - 1)]
         for reply in replies:
             if isinstance(reply, ReplyError):
-                checked(reply, connection.address)
+                checked(reply, connection)
         return replies
 
 
