@@ -14,6 +14,7 @@ import pytest
 from celeriac import states
 from celeriac.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 from celeriac.result import AsyncResult
+from celeriac.worker.runners.aio import MOST_THREADS
 from conftest import demand
 from services import RedisServer
 from stand import DRIVERS, POOLS, Stand, family, lines, until
@@ -175,6 +176,45 @@ def test_a_limit_never_hits_the_next_task(pool: Pool) -> None:
     pool.still_works()
 
 
+def test_a_clock_that_is_set_moves_no_limit(pool: Pool) -> None:
+    def set_clocks(seconds: float) -> None:
+        processes: set[int] = set()
+        wanted = len(_children(pool)) if pool.kind == "prefork" else 1
+        until(lambda: processes.add(pool.run("set_clock", seconds)) or len(processes) == wanted)
+
+    set_clocks(-3600.0)
+    pool.run("set_clock", 0.0, 0.15, soft_time_limit=60, time_limit=90)
+    set_clocks(0.0)
+
+
+def test_a_task_that_waits_for_a_thread_has_its_whole_limit_before_it(pool: Pool) -> None:
+    if pool.kind != "asyncio":
+        pytest.skip("has a thread for each room, or none")
+    gate, begun = pool.path("gate"), pool.path("begun")
+    filling = [pool.send("wait_for", str(gate), str(begun)) for _ in range(MOST_THREADS)]
+    until(lambda: len(lines(begun)) == MOST_THREADS)
+    queued = pool.send("wait_for", "/never", soft_time_limit=0.1)
+    with pytest.raises(SoftTimeLimitExceeded):  # by then its limit would be over too
+        pool.run("wait_for_async", "/never", soft_time_limit=0.2)
+    assert f"exceeded for main.wait_for[{queued.id}]" not in pool.worker.output
+    gate.touch()
+    with pytest.raises(SoftTimeLimitExceeded):
+        queued.get(timeout=20)
+    for result in filling:
+        assert result.get(timeout=20) == "seen"
+
+
+def test_a_coroutine_that_is_cancelled_has_failed_and_costs_no_room(pool: Pool) -> None:
+    # A prefork child has a loop of its own, and one task on it.
+    begun, beside = pool.path("begun"), 0 if pool.kind in ("prefork", "solo") else pool.rooms - 1
+    waits = [pool.send("wait_for_async", "/never", str(begun)) for _ in range(beside)]
+    until(lambda: len(lines(begun)) == beside)
+    for result in [pool.send("cancel_all"), *waits]:
+        until(result.ready)
+        assert result.state == states.FAILURE
+    pool.still_works()
+
+
 def test_a_result_that_nobody_wants_is_not_kept(pool: Pool) -> None:
     ledger = pool.path("forgotten")
     result = pool.send("forgotten", str(ledger))
@@ -329,7 +369,9 @@ def test_nothing_was_an_error_of_ours(pool: Pool) -> None:
         line
         for line in pool.worker.output.splitlines()
         if re.search(r": (ERROR|CRITICAL)/", line)
-        and not re.search(r"raised unexpected: (ValueError|SoftTimeLimitExceeded|TimeLimitExceeded)\(", line)
+        and not re.search(
+            r"raised unexpected: (ValueError|SoftTimeLimitExceeded|TimeLimitExceeded|CancelledError)\(", line
+        )
         and "Hard time limit (0.2s) exceeded for main." not in line
     ]
     assert complaints == []

@@ -37,6 +37,7 @@ class InlineChild:
         self._counted = 0
         #: Monotonic seconds at which the oldest unsettled thing began.
         self._since = 0.0
+        #: Monotonic, like all limits: clocks are set.
         self._soft_deadline = 0.0
         #: In a process without a parent the hard limit too is raised in the task: nobody could kill it.
         self._hard_deadline = 0.0
@@ -139,7 +140,7 @@ class InlineChild:
         self._job = job
         soft, hard = job.time_limits
         if soft or hard:
-            now = time.time()
+            now = time.monotonic()
             self._soft_deadline = now + soft if soft else 0.0
             if hard and self._life.plan.pool == "solo":
                 self._hard_deadline = now + hard
@@ -153,14 +154,18 @@ class InlineChild:
         return outcome
 
     def _run_async(self, job: Job) -> Outcome:
-        if self._loop is None:
-            import asyncio
+        import asyncio
 
+        if self._loop is None:
             # One loop for the whole life of the child: what a task leaves open on it serves the next.
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         self._task = self._loop.create_task(job.arun())
-        outcome: Outcome = self._loop.run_until_complete(self._task)
+        try:
+            outcome: Outcome = self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError as error:
+            # By itself, or by another one on its loop: that ends its run, and no more.
+            return job.fail(error)
         return outcome
 
     # -- the watchdog
@@ -178,7 +183,7 @@ class InlineChild:
             time.sleep(PATIENCE)
             quiet = quiet + PATIENCE if self._job is None else 0.0
             self._relieve()
-            now = time.time()
+            now = time.monotonic()
             hard = bool(self._hard_deadline) and now >= self._hard_deadline
             if hard or (self._soft_deadline and now >= self._soft_deadline):
                 self._tell_of_limit(hard)
@@ -219,7 +224,7 @@ class InlineChild:
 
     def _on_limit(self, *_: Any) -> None:
         # The next task is never hit: this one must be running still, and be the one that is late.
-        job, now = self._job, time.time()
+        job, now = self._job, time.monotonic()
         if job is None or not job.running:
             return
         if self._to_strike and self._claim is not None and self._claim.number == self._to_strike:

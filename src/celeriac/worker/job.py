@@ -118,6 +118,11 @@ class Job:
         return self.request.shadow or self.task.name
 
     @property
+    def started(self) -> float:
+        """When its run began, by the clock of runs; 0 before."""
+        return self._started
+
+    @property
     def is_async(self) -> bool:
         """To be run by `arun`, in a loop."""
         return self._habits.is_async

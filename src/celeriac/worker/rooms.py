@@ -32,9 +32,8 @@ class RoomsChild:
         self._changed = threading.Event()
         #: Whether the main thread may be waiting at the store.
         self._at_the_door = False
-        #: Running jobs with limits -> (soft, hard) deadlines, epoch seconds, 0 where there is none or it has
-        #: struck.
-        self._limited: dict[Job, tuple[float, float]] = {}
+        #: Running jobs with limits -> [soft, hard] in seconds, 0 where there is none or it has struck.
+        self._limited: dict[Job, list[float]] = {}
         self._limits: threading.Thread | None = None
 
     def run(self) -> None:
@@ -127,8 +126,7 @@ class RoomsChild:
         soft, hard = job.time_limits
         if not soft and not hard:
             return
-        now = time.time()
-        self._limited[job] = (now + soft if soft else 0.0, now + hard if hard else 0.0)
+        self._limited[job] = [soft or 0.0, hard or 0.0]
         if self._limits is None:
             self._limits = threading.Thread(target=self._watch_limits, name="celeriac-limits", daemon=True)
             self._limits.start()
@@ -136,15 +134,19 @@ class RoomsChild:
     def _watch_limits(self) -> None:
         while True:
             time.sleep(TICK)
-            now = time.time()
-            for job, (soft, hard) in list(self._limited.items()):
-                if hard and now >= hard:
-                    self._strike(job, TimeLimitExceeded, 0.0)
-                elif soft and now >= soft:
-                    self._strike(job, SoftTimeLimitExceeded, hard)
+            now = time.perf_counter()
+            for job, limits in list(self._limited.items()):
+                if not job.running:
+                    continue  # it waits for a thread (asyncio has fewer of these than rooms), or is over
+                soft, hard = limits
+                ran = now - job.started
+                if hard and ran >= hard:
+                    limits[:] = 0.0, 0.0
+                    self._strike(job, TimeLimitExceeded)
+                elif soft and ran >= soft:
+                    limits[0] = 0.0
+                    self._strike(job, SoftTimeLimitExceeded)
 
-    def _strike(self, job: Job, error: type[BaseException], hard: float) -> None:
-        if job in self._limited:
-            self._limited[job] = (0.0, hard)
-            job.tell_of_limit(hard=error is TimeLimitExceeded)
-            self._runner.interrupt(job, error)
+    def _strike(self, job: Job, error: type[BaseException]) -> None:
+        job.tell_of_limit(hard=error is TimeLimitExceeded)
+        self._runner.interrupt(job, error)

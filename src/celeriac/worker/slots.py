@@ -7,7 +7,7 @@ Page of one child, 8 bytes a field:
 1 state (see State)
 2 number of the last claim that has begun
 3 tasks done
-4 hard deadline, epoch seconds; 0 is none
+4 hard deadline, seconds of the monotonic clock, which is one for all processes; 0 is none
 5 that limit, seconds
 6 whether it is to begin nothing more (from above)
 7 events that could never be sent
@@ -149,7 +149,7 @@ class Slot:
 
     @property
     def deadline(self) -> float:
-        """When the present task must be over at the latest, epoch seconds; 0 is never."""
+        """When the present task must be over at the latest, monotonic seconds; 0 is never."""
         return float(self._floats[_DEADLINE])
 
     @property

@@ -489,7 +489,7 @@ class Supervisor:
     def _enforce_limits(self) -> None:
         if not self._limits_in_use:
             return
-        now = time.time()
+        now = time.monotonic()
         for kin in list(self._kin.values()):
             deadline = kin.slot.deadline
             if deadline and now >= deadline and kin.overran is None:

@@ -209,6 +209,25 @@ async def soft_async(path: str) -> str:
         return "cleaned up"
 
 
+_true_time = time.time
+
+
+@app.task
+def set_clock(seconds: float, nap: float = 0.0) -> int:
+    """For this process the clock on the wall is so much later from now on."""
+    time.time = lambda: _true_time() + seconds
+    time.sleep(nap)
+    return os.getpid()
+
+
+@app.task
+async def cancel_all() -> None:
+    """Cancels all that runs on its loop, itself too."""
+    for task in asyncio.all_tasks():
+        task.cancel()
+    await asyncio.sleep(0)
+
+
 @app.task(track_started=True)
 def tracked(path: str) -> str:
     return wait_for.run(path)

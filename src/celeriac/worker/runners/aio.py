@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 
 from celeriac.message import Outcome
 from celeriac.worker.execute import Job
-from celeriac.worker.runners.loop import Loop
+from celeriac.worker.runners.loop import Loop, cancelled
 from celeriac.worker.runners.port import Finished, Wish
 from celeriac.worker.runners.threads import ThreadRunner
 
@@ -26,7 +27,7 @@ class CoroutineRunner:
         self._called = False
         self._free: deque[None] = deque([None] * rooms)
         #: The loop itself holds its tasks only weakly.
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Outcome | Wish]] = set()
 
     def start(self) -> None:
         self._loop.opened()
@@ -61,9 +62,11 @@ class CoroutineRunner:
         self._called = False
         loop = asyncio.get_running_loop()
         while self._coming:
-            task = loop.create_task(self._live(self._coming.popleft()))
+            job = self._coming.popleft()
+            task = loop.create_task(self._loop.live(job))
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(partial(self._ended, job))
 
-    async def _live(self, job: Job) -> None:
-        self._leave(job, await self._loop.live(job))
+    def _ended(self, job: Job, task: asyncio.Task[Outcome | Wish]) -> None:
+        self._tasks.discard(task)
+        self._leave(job, cancelled(job) if task.cancelled() else task.result())

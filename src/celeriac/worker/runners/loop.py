@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import CancelledError
 from typing import Any
 
 from celeriac.message import Outcome
@@ -22,7 +23,10 @@ class Loop:
 
     def run(self, job: Job) -> Outcome | Wish:
         """Run an async job to its end."""
-        return asyncio.run_coroutine_threadsafe(self.live(job), self.opened()).result()
+        try:
+            return asyncio.run_coroutine_threadsafe(self.live(job), self.opened()).result()
+        except CancelledError:
+            return cancelled(job)
 
     async def live(self, job: Job) -> Outcome | Wish:
         """The same, for those who are on the loop."""
@@ -71,3 +75,9 @@ class Loop:
             loop.run_forever()
         finally:
             loop.close()
+
+
+def cancelled(job: Job) -> Outcome:
+    """Of a coroutine that itself or another one on its loop cancelled, perhaps before its first line: that
+    ends its run, and no more."""
+    return job.fail(asyncio.CancelledError())
