@@ -17,7 +17,7 @@ LAYERS = (
     "planned",
     "entities",
     "ports stepping planning",
-    "spreading",
+    "spreading overridden",
     "wire drivers waiting settings rates",
     "config arguments converting einfo aio",
     "queues routing request reporting",

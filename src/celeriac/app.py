@@ -11,7 +11,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeVar, cast, overload
@@ -24,7 +24,7 @@ from celeriac.config import Settings, coerce, read_source
 from celeriac.connections import Connections, Ground
 from celeriac.control import Control
 from celeriac.copies import Notes, made_again, parts_of, place_of, unpickled
-from celeriac.declaring import task_class
+from celeriac.declaring import become, task_class
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning
 from celeriac.importing import discovered, import_object, import_task_module
 from celeriac.message import Binding, Message
@@ -96,6 +96,9 @@ class Celery:
     effect. With `fixups=[]` it stays away from Django also where DJANGO_SETTINGS_MODULE is set.
     """
 
+    #: The class of tasks that name no other `base`, or its name.
+    task_cls: type[AnyTask] | str | None = None
+
     def __init__(
         self,
         main: str | None = None,
@@ -128,10 +131,14 @@ class Celery:
         self.on_after_configure = Signal(("source",), name="on_after_configure")
         self.on_after_finalize = Signal(name="on_after_finalize")
         self.on_after_fork = Signal(name="on_after_fork")
-        #: The class of tasks that name no other `base`, or its name.
-        self.task_cls = task_cls
+        self.task_cls = task_cls or self.task_cls
         self._lock = threading.RLock()
         self._tasks = TaskRegistry()
+        #: What stands in `Task`, once it is asked for or said.
+        self._task_class: type[AnyTask] | None = None
+        #: Tasks that named no base, each with how its class is made of one: until the app is finalized they
+        #: may get another.
+        self._of_no_base: list[tuple[AnyTask, Callable[..., type[AnyTask]]]] = []
         #: What was said of it beside settings and tasks.
         self.notes = Notes()
         #: Epoch seconds: what a countdown is counted from. A test stops it.
@@ -152,8 +159,12 @@ class Celery:
             given["include"] = include
         #: Options that commands take besides: `user_options["worker"].add(click.Option(...))`.
         self.user_options: defaultdict[str, set[Any]] = defaultdict(set)
-        #: What calls pass when they are sent and when they run; None while there is no middleware.
+        #: What calls pass when they are sent and when they run; None while there is no middleware, and nobody
+        #: overrides how calls are sent.
         self.passage: Passage | None = None
+        #: A subclass overrides `send_task`, so each call wants to go there.
+        self.sends_itself = type(self).send_task is not Celery.send_task
+        self._is_overridden = self.sends_itself
         self._middleware_said: tuple[tuple[Entry, ...], bool] = ((), False)
         #: The settings: `app.conf.task_default_queue = "mail"`, `app.conf.update(...)`.
         self.conf = Settings(given, told=self._settings_changed)
@@ -166,7 +177,7 @@ class Celery:
         if os.environ.get("DJANGO_SETTINGS_MODULE") and (fixups is None or fixups):
             self.site = import_module(_DJANGO).fixup(self)
             if self.site is not None:
-                self.task_cls = task_cls or _DJANGO_TASK
+                self.task_cls = self.task_cls or _DJANGO_TASK
         if config_source is not None:
             self.config_from_object(config_source, silent=config_source_silent, namespace=namespace)
         for task in (tasks or {}).values():
@@ -174,6 +185,8 @@ class Celery:
         current.apps.add(self)
         if set_as_current:
             self.set_current()
+            if isinstance(self.task_cls, type):
+                self._lead_shared()
         self.on_init()
 
     def on_init(self) -> None:
@@ -230,7 +243,10 @@ class Celery:
             return known
         if not shared:
             self.notes.unshared.add(name)
-        task = task_class(function, name, base or self._base_class, bind, options)()
+        remade = partial(task_class, function, name, bind=bind, options=options)
+        task = remade(base=base or self._base_class)()
+        if base is None and not self.finalized:
+            self._of_no_base.append((task, remade))
         return self._adopt(task)
 
     def register_task(self, task: Any, **options: Any) -> AnyTask:
@@ -245,9 +261,15 @@ class Celery:
     def _adopt(self, task: AnyTask) -> AnyTask:
         self._tasks[task.name] = task
         task.bind(self)
+        self._heed_override(task)
         if self.finalized:
             annotate(task, self.conf.task_annotations)
         return task
+
+    def _heed_override(self, task: AnyTask) -> None:
+        if task.sends_itself and not self._is_overridden:
+            self._is_overridden = True
+            self._lay_passage()
 
     def gen_task_name(self, name: str, module: str | None) -> str:
         """The name of a task that was given none; override it for another scheme."""
@@ -255,16 +277,58 @@ class Celery:
             module = self.main or module
         return f"{module}.{name}" if module else name
 
-    @cached_property
+    @property
     def Task(self) -> type[AnyTask]:
-        """The base for class based tasks of this app."""
-        return type("Task", (self._base_class,), {"_app": self, "__module__": __name__})
+        """The base of this app's tasks, for class based ones. Another may be put here, `app.Task = Logged`:
+        tasks that were declared before, and not used yet, get it too."""
+        if self._task_class is None:
+            self._task_class = self.create_task_cls()
+        return self._task_class
+
+    @Task.setter
+    def Task(self, kind: type[AnyTask]) -> None:
+        self._task_class = kind
+        for task, remade in self._of_no_base:
+            self._adopt(become(task, remade(base=kind)))
+        if current.app_so_far() is self:
+            self._lead_shared()
+
+    def create_task_cls(self) -> type[AnyTask]:
+        """For subclasses: makes what `Task` gives."""
+        made = self.subclass_with_self(self._named_class, name="Task", attribute="_app", abstract=True)
+        return cast(type[AnyTask], made)
+
+    def subclass_with_self(
+        self,
+        kind: type | str,
+        name: str | None = None,
+        attribute: str = "app",
+        reverse: object = None,
+        keep_reduce: bool = False,
+        **attributes: Any,
+    ) -> Any:
+        """A subclass that knows this app by an attribute; the class may be named (`proj.tasks:Tenant`)."""
+        base = import_object(kind) if isinstance(kind, str) else kind
+        said = {"__module__": base.__module__, "__doc__": base.__doc__, attribute: self}
+        return type(name or base.__name__, (base,), {**said, **attributes})
+
+    @property
+    def _base_class(self) -> type[AnyTask]:
+        """What tasks are made of that name no base."""
+        if self._task_class is not None or type(self).create_task_cls is not Celery.create_task_cls:
+            return self.Task
+        return self._named_class
 
     @cached_property
-    def _base_class(self) -> type[AnyTask]:
+    def _named_class(self) -> type[AnyTask]:
         if isinstance(self.task_cls, str):
             return cast(type[AnyTask], import_object(self.task_cls))
         return self.task_cls or Task
+
+    def _lead_shared(self) -> None:
+        """Tasks without an app of their own are what the current app makes of them."""
+        for shared in list(current.shared):
+            shared.follow(self)
 
     @property
     def tasks(self) -> TaskRegistry:
@@ -288,6 +352,10 @@ class Celery:
                 shared.register(self)
             for task in list(self._tasks.values()):
                 annotate(task, self.conf.task_annotations)
+                self._heed_override(task)  # a tracer may have come in between
+            if current.app_so_far() is self:
+                self._lead_shared()
+            self._of_no_base.clear()
             for key, entry in self.notes.periodic:
                 self._plan(key, entry)
             self.on_configure.send(self)
@@ -325,7 +393,8 @@ class Celery:
             for limit in ("time_limit", "soft_time_limit"):
                 options.setdefault(limit, getattr(task, limit))
         if self.passage is not None:
-            message = send_through(self.passage, self, name, tuple(args or ()), kwargs or {}, options)
+            called = options.pop("task_type", None)
+            message = send_through(self.passage, self, name, tuple(args or ()), kwargs or {}, options, called)
         else:
             message = compose(self, name, tuple(args or ()), kwargs or {}, options)
             self.send(message, name)
@@ -700,7 +769,7 @@ class Celery:
         if conf is None:
             return
         said = (tuple(conf.middleware), bool(conf.task_send_sent_event))
-        if said != self._middleware_said:
+        if said != self._middleware_said or (self._is_overridden and self.passage is None):
             self._middleware_said = said
             self._lay_passage()
 
@@ -709,7 +778,7 @@ class Celery:
         entries = (*said, *self.notes.middleware)
         if tells_of_sent:
             entries = (import_module(_SENT).TellingOfSent(self), *entries)
-        self.passage = Passage(entries) if entries else None
+        self.passage = Passage(entries) if entries or self._is_overridden else None
 
     def add_defaults(self, defaults: Mapping[str, Any] | Callable[[], Mapping[str, Any]]) -> None:
         """Other defaults for settings."""

@@ -262,18 +262,21 @@ def nearest_name(name: str) -> str | None:
 def read_source(source: object, namespace: str | None = None) -> dict[str, Any]:
     """The settings that a module, object or mapping holds.
 
-    With a namespace (`CELERY`) those are all names `CELERY_...`, in either spelling; without, everything but
-    the private names, and the modules, classes and functions that a module has for its own use.
+    With a namespace (`CELERY`) those are all names `CELERY_...`, in either spelling, and where these are
+    silent the bare names of Celery's settings (`BROKER_URL`, `CELERYBEAT_SCHEDULE`), which it reads too;
+    without, everything but the private names, and the modules, classes and functions that a module has for
+    its own use.
     """
     items = (
         dict(source) if isinstance(source, Mapping) else {name: getattr(source, name) for name in dir(source)}
     )
     if namespace:
         prefix = namespace.rstrip("_") + "_"
+        named = {name: value for name, value in items.items() if isinstance(name, str)}
         return {
-            _in_namespace(name, prefix): value
-            for name, value in items.items()
-            if isinstance(name, str) and name.startswith(prefix)
+            **{OLD_NAMES[name]: value for name, value in named.items() if name in OLD_NAMES},
+            **{name: value for name, value in named.items() if _is_celerys(name) and not _is_code(value)},
+            **{_in_namespace(name, prefix): named[name] for name in named if name.startswith(prefix)},
         }
     _refuse_mixture(items)
     return {
@@ -306,6 +309,11 @@ def _line_outside() -> str:
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return "celeriac itself"
+
+
+def _is_celerys(name: str) -> bool:
+    """A setting that Celery has too, and not one of our own."""
+    return name in SETTINGS and bool(SETTINGS[name].old)
 
 
 def _in_namespace(name: str, prefix: str) -> str:

@@ -53,6 +53,9 @@ class App(Protocol):
     def passage(self) -> Passage | None: ...
 
     @property
+    def sends_itself(self) -> bool: ...
+
+    @property
     def strict_typing(self) -> bool: ...
 
     @property
@@ -97,6 +100,8 @@ class Shared(NamedTuple):
     function: Callable[..., Any]
     #: Declares it in an app.
     register: Callable[[Any], object]
+    #: Has the name in its module be what an app makes of it.
+    follow: Callable[[Any], None] = lambda _app: None
 
 
 #: Every app that is finalized goes through them.

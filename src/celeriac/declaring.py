@@ -58,6 +58,15 @@ def task_class(
     )
 
 
+def become(task: Task[Any, Any], kind: type[Task[Any, Any]]) -> Task[Any, Any]:
+    """The same object as a new one of this class: modules hold it by its name already."""
+    made = kind()
+    object.__setattr__(task, "__class__", kind)
+    vars(task).clear()
+    vars(task).update(vars(made))
+    return task
+
+
 def _check_attributes(name: str, attributes: Mapping[str, Any], base: type[Task[Any, Any]]) -> None:
     """What is wrong in a declaration is told there, and not when the task runs."""
     interval_of(attributes.get("rate_limit"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 from celeriac.exceptions import NotRegistered
@@ -63,4 +64,8 @@ def annotate(task: AnyTask, annotations: Any) -> None:
                 # `@run` wraps what is there.
                 around = attribute.startswith("@")
                 name = attribute.removeprefix("@")
-                setattr(task, name, value(getattr(task, name)) if around else value)
+                if around:
+                    setattr(task, name, value(getattr(task, name)))
+                else:
+                    # A function is a method, as if the class of the task defined it.
+                    setattr(task, name, MethodType(value, task) if isinstance(value, FunctionType) else value)

@@ -16,6 +16,7 @@ from celeriac.exceptions import EncodeError
 from celeriac.message import Message
 from celeriac.middleware import Call, Passage
 from celeriac.nearest import nearest
+from celeriac.overridden import catch, caught_from, detour
 from celeriac.request import Request, current
 from celeriac.routing import Route, Router
 from celeriac.wire import codecs
@@ -83,7 +84,7 @@ class Sender(Protocol):
     def names_called(self) -> dict[str, Constants]:
         """What is known of tasks that were called by their names alone."""
 
-    #: None without middleware.
+    #: None without middleware, and while nobody overrides how calls are sent.
     @property
     def passage(self) -> Passage | None: ...
 
@@ -126,6 +127,9 @@ def compose(
 ) -> Message:
     """The message of one call. Options of the call win over the task's own, those over its route's."""
     if app.passage is not None:
+        sending = detour(app, name, task, options)
+        if sending is not None:
+            return caught_from(sending, name, args, kwargs, options)
 
         def make(call: Call) -> None:
             call.message = composed(app, name, call.args, call.kwargs, call.options, task)
@@ -160,7 +164,8 @@ def send_through(
 
     def make_and_send(call: Call) -> None:
         call.message = must_fit(app, composed(app, name, call.args, call.kwargs, call.options, task))
-        app.send(call.message, name)
+        if not catch(call.message, name):
+            app.send(call.message, name)
 
     return passage.send(Call(name, args, kwargs, options, task), make_and_send)
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from celeriac import current
-from celeriac.declaring import task_class
+from celeriac.declaring import become, task_class
+from celeriac.registry import annotate
 from celeriac.task import AsyncTask, Task
 
 P = ParamSpec("P")
@@ -71,11 +72,22 @@ def _declare(
     def register(app: Any) -> object:
         return app.task(name=name, base=base, bind=bind, **options)(function)
 
-    current.shared.append(current.Shared(function, register))
+    made_of = base or _base_so_far()
+    task = _through_current_app(function, name, made_of, bind, options)
+
+    def follow(app: Any) -> None:
+        nonlocal made_of
+        if base is None and app._base_class is not made_of:
+            made_of = app._base_class
+            become(task, _kind(function, name, made_of, bind, options)).bind(None)
+        if app.finalized:
+            annotate(task, app.conf.task_annotations)
+
+    current.shared.append(current.Shared(function, register, follow))
     for app in list(current.apps):
         if app.finalized:
             register(app)
-    return _through_current_app(function, name, base or _base_so_far(), bind, options)
+    return task
 
 
 def _base_so_far() -> type[Task[Any, Any]]:
@@ -96,6 +108,16 @@ def _through_current_app(
     options: dict[str, Any],
 ) -> Task[Any, Any]:
     """What the decorated name stands for: it has no app, so it asks for the current one at each call."""
+    return _kind(function, name, base, bind, options)().bind(None)
+
+
+def _kind(
+    function: Callable[..., Any],
+    name: str | None,
+    base: type[Task[Any, Any]],
+    bind: bool,
+    options: dict[str, Any],
+) -> type[Task[Any, Any]]:
     kind = task_class(function, name or default_name(None, function), base, bind, options)
     if name is None and function.__module__ == "__main__":
         # Its name begins with that of the app, which may not be there yet.
@@ -104,9 +126,7 @@ def _through_current_app(
             (kind,),
             {"name": property(lambda task: default_name(task.app.main, function)), "__module__": "__main__"},
         )
-    task = kind()
-    task.bind(None)
-    return task
+    return kind
 
 
 def default_name(main: str | None, function: Any) -> str:

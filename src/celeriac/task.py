@@ -22,6 +22,7 @@ from celeriac.current import App, get_current_app
 from celeriac.eager import run_eagerly
 from celeriac.exceptions import EncodeError, Ignore, MaxRetriesExceededError, Reject, Retry
 from celeriac.message import STREAM_MARK, Message, Result
+from celeriac.overridden import Unsent
 from celeriac.request import Request
 from celeriac.result import AsyncResult, EagerResult
 from celeriac.retrying import errors_named, retrying
@@ -191,6 +192,9 @@ class Task(Generic[P, R]):
         if app.conf.task_always_eager:
             return self._apply_in_place(given, named, options)
         if app.passage is not None:
+            if app.sends_itself:
+                result: AsyncResult[R] = app.send_task(self.name, given, named, task_type=self, **options)
+                return result
             message = send_through(app.passage, app, self.name, given, named, options, self)
         else:
             message = compose(app, self.name, given, named, options, self)
@@ -236,6 +240,7 @@ class Task(Generic[P, R]):
         **options: Any,
     ) -> EagerResult[R]:
         """Run it here and now, with all that belongs to a run in a worker: retries, handlers, callbacks."""
+        self.app.finalize(auto=True)
         return cast(
             "EagerResult[R]",
             run_eagerly(
@@ -525,6 +530,11 @@ class Task(Generic[P, R]):
         """A class of its own overrides `__call__`, so it wants to be called, not only run."""
         return type(self).__call__ not in (Task.__call__, AsyncTask.__call__)
 
+    @property
+    def sends_itself(self) -> bool:
+        """A class of its own, or a tracer, overrides `apply_async`: each of its calls wants to go there."""
+        return type(self).apply_async is not _APPLY_ASYNC
+
     @functools.cached_property
     def converter(self) -> Converter | None:
         """Turns decoded arguments into what the annotations of run() name; None if there is nothing to do."""
@@ -539,6 +549,8 @@ class Task(Generic[P, R]):
         """What all its calls through this app have in common, until a setting or an attribute changes."""
         known = self._constants
         if known is None or known.app is not app or known.version != app.conf.version:
+            if app.conf.task_annotations:
+                app.finalize(auto=True)  # it may change what is read here
             options = {name: getattr(self, name) for name in _CALL_OPTIONS}
             options = {name: value for name, value in options.items() if value is not None}
             if type(self).shadow_name is not Task.shadow_name:
@@ -613,7 +625,10 @@ class Task(Generic[P, R]):
         for args in calls:
             if checked:
                 check(name, args, {})
-            message = compose(app, name, args, {}, options, self)
+            try:
+                message = compose(app, name, args, {}, options, self)
+            except Unsent:
+                continue
             if signals.before_task_publish.receivers:
                 message = must_fit(app, told_before(message, name))
             result: AsyncResult[R] = AsyncResult(message.id, None, name, app)
@@ -642,6 +657,8 @@ class Task(Generic[P, R]):
         return AsyncResult(task_id, task_name=self.name, app=self.app, **options)
 
 
+#: As it is before anybody puts another one in its place.
+_APPLY_ASYNC = Task.apply_async
 #: Attributes that settings decide.
 _SETTING_ATTRIBUTES = tuple(name for name, value in vars(Task).items() if isinstance(value, _FromSetting))
 

@@ -12,13 +12,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from celeriac import Celery, Task, current, current_app, group
+from celeriac import Celery, Task, chain, chord, current, current_app, group, shared_task, signals
 from celeriac.current import get_current_app
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
+from celeriac.wire.task import unpack
 from services import Program, clean_environment
 
 
@@ -301,3 +303,123 @@ def test_APP_24_what_a_stock_beat_sends_every_night_runs_and_does_nothing(app: C
     with app.testing() as stepper:
         app.send_task("celery.backend_cleanup")
         assert [(ran.name, ran.value) for ran in stepper.run()] == [("celery.backend_cleanup", None)]
+
+
+class Greeting(Task[..., Any]):
+    """As a web framework's tasks that need its context."""
+
+    greeting = "hello"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return f"{self.greeting}, {self.run(*args, **kwargs)}"
+
+
+def _guest(name: str = "guest") -> str:
+    return name
+
+
+def test_APP_2_a_base_put_into_the_app_is_that_of_tasks_before_and_after(app: Celery) -> None:
+    before = app.task(name="before")(_guest)
+    own = app.task(name="own", base=Task)(_guest)
+    app.Task = type("Polite", (Greeting, app.Task), {})
+    after = app.task(name="after")(_guest)
+    assert before() == after() == before.apply().get() == "hello, guest"
+    assert before is app.tasks["before"]
+    assert before.name == "before"
+    assert own() == "guest"
+
+
+class Polite(Celery):
+    task_cls = Greeting
+
+
+class NamedPolite(Celery):
+    task_cls = f"{__name__}:Greeting"
+
+
+class MadePolite(Celery):
+    def create_task_cls(self) -> Any:
+        return self.subclass_with_self(f"{__name__}:Greeting", name="Made", attribute="_app", greeting="hi")
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [(Polite, "hello"), (NamedPolite, "hello"), (MadePolite, "hi")], ids=lambda x: str(x)
+)
+def test_APP_2_a_subclass_of_the_app_says_what_its_tasks_are(kind: type[Celery], said: str) -> None:
+    with kind("proj", broker="memory://", set_as_current=False) as app:
+        assert app.task(name="guest")(_guest)() == f"{said}, guest"
+        assert issubclass(app.Task, Greeting)
+
+
+def test_APP_12_a_shared_task_that_was_there_before_the_app_gets_the_base_of_the_app() -> None:
+    guest = shared_task(_guest)
+    with Celery("plain", broker="memory://"):
+        assert guest() == "guest"
+        with Celery("polite", broker="memory://", task_cls=Greeting):
+            assert guest() == guest.apply().get() == "hello, guest"
+        with NamedPolite("named", broker="memory://"):
+            assert guest.apply().get() == "hello, guest"
+    with Celery("plain", broker="memory://"):
+        assert guest.apply().get() == "guest"
+
+
+class OfTenant(Task[..., Any]):
+    def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
+        if args == ("double",):
+            return None
+        options["headers"] = {**(options.get("headers") or {}), "tenant": "acme"}
+        return super().apply_async(args, kwargs, *rest, **options)
+
+
+class TenantApp(Celery):
+    def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        options["headers"] = {**(options.get("headers") or {}), "tenant": "acme"}
+        return super().send_task(name, args=args, kwargs=kwargs, **options)
+
+
+@pytest.mark.parametrize(("kind", "base"), [(Celery, OfTenant), (TenantApp, None)], ids=["task", "app"])
+def test_TSK_4_a_method_that_overrides_sending_is_passed_by_every_call(kind: type[Celery], base: Any) -> None:
+    heard: list[str | None] = []
+
+    def hear(headers: dict[str, Any], **_: Any) -> None:
+        heard.append(headers.get("tenant"))
+
+    url = f"memory://{uuid4().hex}"
+    with kind("proj", broker=url, backend=url, task_cls=base) as app:
+        guest = app.task(name="guest")(_guest)
+        gather = app.task(name="gather")(list)
+        signals.before_task_publish.connect(hear)
+        try:
+            guest.delay()
+            group(guest.s("a"), guest.s("b")).apply_async()
+            chain(guest.s("a"), guest.si("b")).delay()
+            chord([guest.s("a"), guest.s("b")], gather.s()).delay()
+            guest.apply_many([("a",), ("b",)])
+        finally:
+            signals.before_task_publish.disconnect(hear)
+        assert heard == ["acme"] * 8
+        assert app.broker.depth(["celery"])["celery"].ready == 8
+
+
+def test_TSK_4_what_an_overriding_method_does_not_send_is_left_out_of_a_group(app: Celery) -> None:
+    guest = app.task(name="guest", base=OfTenant)(_guest)
+    group(guest.s("a"), guest.s("double"), guest.s("b")).delay()
+    assert app.broker.depth(["celery"])["celery"].ready == 2
+
+
+def test_TSK_1_annotations_count_where_a_task_is_called_too(app: Celery) -> None:
+    def note(self: Any, exc: Exception, *_rest: Any) -> None:
+        failed.append(f"{self.name}: {exc}")
+
+    failed: list[str] = []
+    app.conf.task_annotations = {"*": {"on_failure": note, "time_limit": 7}}
+
+    @app.task(name="fails")
+    def fails() -> None:
+        raise ValueError("no")
+
+    fails.delay()
+    (payload,) = app.broker.peek("celery", 1)
+    assert unpack(payload).timelimit == (7, None)
+    fails.apply()
+    assert failed == ["fails: no"]

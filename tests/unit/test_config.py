@@ -6,6 +6,7 @@ import re
 import types
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -336,6 +337,27 @@ def test_a_namespace_picks_its_names() -> None:
     expected = {"broker_url": "redis://a", "my_own": 1, "result_expires": 60}
     assert read_source(source, namespace="CELERY") == expected
     assert read_source(source, namespace="CELERY_") == expected
+
+
+def test_beside_a_namespace_the_bare_names_of_celery_count_where_it_is_silent() -> None:
+    source = {
+        "BROKER_URL": "redis://old",
+        "CELERYBEAT_SCHEDULE": {"a": {}},
+        "CELERYD_CONCURRENCY": 3,
+        "result_backend": "redis://new",
+        "CELERY_TASK_TIME_LIMIT": 5,
+        "CELERYD_TASK_TIME_LIMIT": 6,
+        "timezone": ModuleType("timezone"),
+        "middleware": ["django.middleware"],
+        "MIDDLEWARE": ["django.middleware"],
+    }
+    assert read_source(source, namespace="CELERY") == {
+        "broker_url": "redis://old",
+        "beat_schedule": {"a": {}},
+        "worker_concurrency": 3,
+        "result_backend": "redis://new",
+        "task_time_limit": 5,
+    }
 
 
 def test_what_is_said_to_be_honoured_is_read_somewhere() -> None:

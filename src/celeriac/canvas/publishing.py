@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -11,13 +12,14 @@ from celeriac import request as requests
 from celeriac import signals
 from celeriac.canvas.signature import Call, Prepared, Signature
 from celeriac.message import Members, Message
+from celeriac.overridden import Unsent
 from celeriac.sending import batches, compose, must_fit, told_before
 from celeriac.spreading import spread
 
 
 def send(app: Any, prepared: Prepared) -> Any:
     """Publish all calls; the result of the whole is a child of the task that runs here, if one does."""
-    app.publish_all(batches(message_of(app, call) for call in prepared.calls))
+    app.publish_all(batches(_messages(app, prepared)))
     parent = requests.current()
     if parent is not None and prepared.result is not None:
         parent.children.append(prepared.result)
@@ -33,8 +35,14 @@ def messages_of(
 ) -> tuple[list[Message], Any]:
     """The messages that a signature comes to, about to be sent, and its result."""
     prepared = signature.prepare(args, kwargs, **options)
-    messages = [message_of(app, call) for call in prepared.calls]
-    return list(spread(messages, app)), prepared.result
+    return list(spread(list(_messages(app, prepared)), app)), prepared.result
+
+
+def _messages(app: Any, prepared: Prepared) -> Iterator[Message]:
+    for call in prepared.calls:
+        # A lock that finds another one at work sends nothing, and the others go on.
+        with suppress(Unsent):
+            yield message_of(app, call)
 
 
 def message_of(app: Any, call: Call) -> Message:
