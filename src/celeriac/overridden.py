@@ -49,7 +49,8 @@ def caught_from(
     before = vars(_catching).copy()
     _catching.name, _catching.message = name, None
     try:
-        sending(args=args, kwargs=kwargs, **options)
+        # Whoever is the parent of the whole notes this result too, once.
+        sending(args=args, kwargs=kwargs, **{**options, "add_to_parent": False})
         message: Message | None = vars(_catching)["message"]
     finally:
         vars(_catching).update(name=before.get("name"), message=before.get("message"))

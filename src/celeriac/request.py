@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from celeriac.message import Message
 from celeriac.wire.body import NOTHING_FOLLOWS, ChainAlone, ChordAlone
+from celeriac.wire.ending import MEMBER
 from celeriac.wire.task import TaskMessage
 
 _current: ContextVar[Request | None] = ContextVar("celeriac_request", default=None)
@@ -215,8 +216,12 @@ class Request:
 
     @property
     def headers(self) -> Mapping[str, Any]:
-        """All headers of the message; what `apply_async(headers=...)` gave is among them."""
-        return self.message.headers if self.message is not None else self.__dict__.get("_headers") or {}
+        """What `apply_async(headers=...)` gave: to be read, or to be given to other calls."""
+        own: Mapping[str, Any] | None = self.__dict__.get("_headers")
+        if own is None:
+            own = {} if self.message is None else custom_headers(self.message.headers)
+            self.__dict__["_headers"] = own
+        return own
 
     @headers.setter
     def headers(self, headers: Mapping[str, Any] | None) -> None:
@@ -277,7 +282,7 @@ class Request:
             "expires": self.expires,
             "time_limit": hard,
             "soft_time_limit": soft,
-            "headers": custom_headers(self.headers),
+            "headers": dict(self.headers),
             "retries": self.retries,
             "reply_to": self.reply_to,
             "replaced_task_nesting": self.replaced_task_nesting,
@@ -289,7 +294,7 @@ class Request:
 
     # A custom header reads like a field (`self.request.tenant`): that is how tasks are written.
     def __getattr__(self, name: str) -> Any:
-        headers = self.headers
+        headers = self.headers if self.message is None else self.message.headers
         if name in headers:
             return headers[name]
         raise AttributeError(f"this request has no field and no header {name!r}")
@@ -321,7 +326,7 @@ PROTOCOL_HEADERS = frozenset(
 )
 
 
-_NOT_CUSTOM = PROTOCOL_HEADERS | {"x-death", "compression"}
+_NOT_CUSTOM = PROTOCOL_HEADERS | {"x-death", "compression", MEMBER}
 
 
 def custom_headers(headers: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,13 @@ from typing import Any, Generic, TypeVar, cast
 from celeriac import aio, revoking, seeking, states
 from celeriac import request as requests
 from celeriac.current import App, get_current_app
-from celeriac.exceptions import ImproperlyConfigured, IncompleteStream, TaskRevokedError, TimeoutError
+from celeriac.exceptions import (
+    ImproperlyConfigured,
+    IncompleteStream,
+    TaskError,
+    TaskRevokedError,
+    TimeoutError,
+)
 from celeriac.graph import DependencyGraph
 from celeriac.message import STREAM_MARK
 from celeriac.ports import ResultStore
@@ -151,7 +157,7 @@ class AsyncResult(Generic[R_co]):
             if node is self:
                 return (meta,) if meta["status"] in states.READY_STATES else None
             if meta["status"] in states.PROPAGATE_STATES:
-                raise _error_of(meta)
+                raise _as_told(_error_of(meta))
             return None
 
         return list(nodes), judge
@@ -337,7 +343,7 @@ class AsyncResult(Generic[R_co]):
         if callback is not None:
             callback(self.id, value)
         if propagate and meta["status"] in states.PROPAGATE_STATES:
-            raise value
+            raise _as_told(value)
         return value
 
     maybe_reraise = maybe_throw
@@ -664,6 +670,15 @@ def denied_join_result() -> Iterator[None]:
         yield
     finally:
         _joining.reset(token)
+
+
+def _as_told(error: BaseException) -> BaseException:
+    """What its caller gets: that a task called sys.exit() or was cancelled shall not end who waits for it."""
+    if isinstance(error, Exception):
+        return error
+    told = TaskError(f"the task ended with {error!r}")
+    told.__cause__ = error
+    return told
 
 
 def _error_of(meta: Meta) -> BaseException:

@@ -19,7 +19,7 @@ import pytest
 
 from celeriac import Celery, Task, chain, chord, current, current_app, group, shared_task, signals
 from celeriac.current import get_current_app
-from celeriac.exceptions import ImproperlyConfigured, OperationalError
+from celeriac.exceptions import ImproperlyConfigured, OperationalError, TaskError
 from celeriac.wire.task import unpack
 from services import Program, clean_environment
 
@@ -352,7 +352,10 @@ def test_APP_2_a_subclass_of_the_app_says_what_its_tasks_are(kind: type[Celery],
 
 
 def test_APP_12_a_shared_task_that_was_there_before_the_app_gets_the_base_of_the_app() -> None:
-    guest = shared_task(_guest)
+    @shared_task
+    def guest() -> str:
+        return "guest"
+
     with Celery("plain", broker="memory://"):
         assert guest() == "guest"
         with Celery("polite", broker="memory://", task_cls=Greeting):
@@ -423,3 +426,44 @@ def test_TSK_1_annotations_count_where_a_task_is_called_too(app: Celery) -> None
     assert unpack(payload).timelimit == (7, None)
     fails.apply()
     assert failed == ["fails: no"]
+
+
+def test_TSK_9_headers_of_a_request_may_be_given_to_another_call(app: Celery) -> None:
+    @app.task(name="part", bind=True)
+    def part(self: Any) -> Any:
+        return self.request.headers
+
+    @app.task(name="whole", bind=True)
+    def whole(self: Any) -> None:
+        part.apply_async(headers=self.request.headers, link=part.s().set(immutable=True))
+
+    with app.testing() as stepper:
+        whole.apply_async(headers={"tenant": "acme"}, expires=60)
+        ran = stepper.run()
+    assert [(one.name, one.value) for one in ran] == [
+        ("whole", None),
+        ("part", {"tenant": "acme"}),
+        ("part", {}),
+    ]
+
+
+def test_TSK_4_what_an_overriding_method_sends_is_a_child_once(app: Celery) -> None:
+    guest = app.task(name="guest", base=OfTenant)(_guest)
+    with app.testing() as stepper:
+        result = guest.apply_async(("a",), link=[guest.si("b"), guest.si("c")])
+        stepper.run()
+        assert len(result.children or ()) == 2
+
+
+def test_RES_2_a_task_that_exits_does_not_end_who_waits_for_it(app: Celery) -> None:
+    @app.task(name="leaves")
+    def leaves() -> None:
+        sys.exit(3)
+
+    with app.testing() as stepper:
+        result = leaves.delay()
+        stepper.run()
+        with pytest.raises(TaskError, match=r"ended with SystemExit\(3\)") as told:
+            result.get()
+    assert isinstance(told.value.__cause__, SystemExit)
+    assert isinstance(result.result, SystemExit)
