@@ -79,12 +79,23 @@ def told(path: str, error: BaseException) -> str:
     said = "".join(lines).rstrip()
     if isinstance(error, SystemExit):
         said += "\n(a module that an app is in must not end the program while it is imported)"
-    if "partially initialized module" in str(error):
+    if _is_half_imported(error):
         said += (
             "\n(two modules import each other: import in one of them only, for instance by declaring its "
             "tasks with @shared_task, which needs no app)"
         )
     return f"The module {path!r} failed while it was imported:\n\n{said}"
+
+
+def _is_half_imported(error: BaseException) -> bool:
+    """Whether it is of a module that was asked for something while its own lines were still being run."""
+    asked = error.name if isinstance(error, ImportError) else None
+    if isinstance(error, AttributeError) and isinstance(error.obj, ModuleType):
+        asked = error.obj.__name__
+    return asked is not None and any(
+        frame.f_code.co_name == "<module>" and frame.f_globals.get("__name__") == asked
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _from_the_users_file(frames: TracebackType | None) -> TracebackType | None:

@@ -127,7 +127,7 @@ def U2_a_module_of_tasks_that_cannot_be_imported(world: World) -> object:
     return check(world, include=["broken_tasks"])
 
 
-@mistake("partially initialized module", r"declaring its tasks with @shared_task")
+@mistake("two modules import each other", r"declaring its tasks with @shared_task")
 def U2_modules_that_import_each_other(world: World) -> object:
     (world.folder / "tasks.py").write_text("from shop import app, later\n")
     (world.folder / "shop.py").write_text(

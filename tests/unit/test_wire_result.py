@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -112,15 +113,20 @@ def test_an_extra_that_cannot_travel_is_replaced_by_its_repr(serializer: str) ->
     assert meta["worker"] == "w1@h"
 
 
+def nested(depth: int) -> list[Any]:
+    return reduce(lambda inner, _: [inner], range(depth), [])
+
+
 def test_a_failure_is_told_even_if_its_arguments_fit_no_more_in_a_meta() -> None:
-    deep: list[Any] = []
-    depth = 0
-    while depth < 100_000:
+    bearable, too_deep = 1, 1 << 17
+    while too_deep - bearable > 1:
+        depth = (bearable + too_deep) // 2
         try:
-            json.dumps(deep)
+            json.dumps(nested(depth))
+            bearable = depth
         except RecursionError:
-            break
-        deep, depth = [deep], depth + 1
+            too_deep = depth
+    deep = nested(too_deep)
     for value in (deep, deep[0], deep[0][0], deep[0][0][0]):
         payload = encode_result(task_id="i", status="FAILURE", result=ValueError(value))
         plain = encode_result(task_id="i", status="FAILURE", result=encode_exception(ValueError(value)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import multiprocessing
 import os
@@ -357,7 +358,8 @@ def test_a_body_of_protocol_1_under_headers_of_protocol_2_is_read() -> None:
     assert (args, kwargs, embed["callbacks"]) == ([1], {}, [{"task": "t"}])
 
 
-def test_the_recursion_limit_of_a_busy_stack_is_a_decode_error_too() -> None:
+def test_the_recursion_limit_of_a_busy_stack_is_a_decode_error_at_most() -> None:
+    # Up to Python 3.11 the decoder shares the limit with those who called it; later it has one of its own.
     body = base64.b64encode(b"[[" + b"[" * 150 + b"]" * 150 + b"], {}, {}]").decode()
     payload = changed(packed(), body=body)
 
@@ -365,5 +367,6 @@ def test_the_recursion_limit_of_a_busy_stack_is_a_decode_error_too() -> None:
         return descend(levels - 1) if levels else unpack(payload).arguments(["json"])
 
     frames = len(__import__("inspect").stack())
-    with pytest.raises(DecodeError):
+    shared = sys.version_info < (3, 12)
+    with pytest.raises(DecodeError) if shared else contextlib.nullcontext():
         descend(sys.getrecursionlimit() - frames - 120)

@@ -26,6 +26,7 @@ REQUIREMENTS = {
 }
 
 _NO_TLS = "if that port does not speak TLS, write redis:// instead of rediss://"
+_HUNG_UP = "the server hung up: mostly it refuses our certificate, or asks for one (ssl_certfile)"
 
 #: What OpenSSL says (in its own words) and what to do about it.
 _CURES = (
@@ -56,10 +57,7 @@ _CURES = (
         "unknown_ca",
         "the server does not trust who signed our certificate: name another one in ssl_certfile",
     ),
-    (
-        "eof occurred",
-        "the server hung up: mostly it refuses our certificate, or asks for one (ssl_certfile)",
-    ),
+    ("eof occurred", _HUNG_UP),
 )
 
 
@@ -71,9 +69,12 @@ class TlsStream:
         self._socket = sock
         self._timeout = timeout
         self._turn = threading.Lock()
+        self._heard = False
 
     def recv(self, size: int, /) -> bytes:
-        return self._in_time(partial(self._socket.recv, size))
+        data = self._in_time(partial(self._socket.recv, size))
+        self._heard = True
+        return data
 
     def sendall(self, data: bytes, /) -> None:
         rest = memoryview(data)
@@ -106,11 +107,27 @@ class TlsStream:
                 awaited = select.POLLOUT
             except ssl.SSLError as error:
                 raise ConnectionError(explained(error)) from error
+            except (ConnectionResetError, BrokenPipeError) as error:
+                raise self._last_word(error) from error
             poll = select.poll()
             poll.register(self._socket, awaited)
             left = None if deadline is None else deadline - time.monotonic()
             if (left is not None and left <= 0) or not poll.poll(None if left is None else left * 1000):
                 raise TimeoutError(f"no reply within {self._timeout:g} s")
+
+    def _last_word(self, error: OSError) -> OSError:
+        """Why the server hung up: TLS 1.3 has us talk before it has judged our certificate, so what it says
+        of that lies here unread when our own words come back as a reset."""
+        try:
+            with self._turn:
+                self._socket.recv(1)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            pass
+        except ssl.SSLError as why:
+            return ConnectionError(explained(why))
+        except OSError:
+            pass
+        return error if self._heard else ConnectionResetError(_HUNG_UP)
 
 
 def secure(sock: socket.socket, address: Address, timeout: float) -> TlsStream:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -16,7 +17,8 @@ from celeriac.worker.runners.port import WISHES, Wish
 class Loop:
     """A loop on a thread of its own, for jobs that threads or greenlets wait for."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop) -> None:
+        self._make = make
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: dict[Job, asyncio.Task[Any]] = {}
@@ -49,7 +51,7 @@ class Loop:
         """The loop, started at its first use: most children never need it."""
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
+                self._loop = self._make()
                 threading.Thread(
                     target=self._serve, args=(self._loop,), name="celeriac-loop", daemon=True
                 ).start()
