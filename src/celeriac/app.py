@@ -26,7 +26,7 @@ from celeriac.control import Control
 from celeriac.copies import Notes, made_again, parts_of, place_of, unpickled
 from celeriac.declaring import become, task_class
 from celeriac.exceptions import AlwaysEagerIgnored, DuplicateTaskNameWarning
-from celeriac.importing import discovered, import_object, import_task_module
+from celeriac.importing import IMPORTED, discovered, import_object, import_task_module
 from celeriac.message import Binding, Message
 from celeriac.middleware import Entry, Passage
 from celeriac.planning import OWN_WORDS, Schedules
@@ -721,10 +721,10 @@ class Celery:
         """
         try:
             source = import_object(obj) if isinstance(obj, str) else obj
-        except ImportError as error:
-            if silent:
+        except Exception as error:
+            if silent and isinstance(error, ImportError):
                 return
-            error.add_note(f"(imported by config_from_object({obj!r}), to read settings from it)")
+            error.add_note(f"{IMPORTED}by config_from_object({obj!r}), to read settings from it)")
             raise
         settings = read_source(source, namespace or self.namespace)
         self.conf.load(settings, f"the module {obj}" if isinstance(obj, str) else None)

@@ -10,6 +10,9 @@ from typing import Any
 
 from celeriac.exceptions import ImproperlyConfigured
 
+#: How a note begins that says who wanted a module of the user's that failed.
+IMPORTED = "(imported "
+
 
 def import_if_there(path: str) -> ModuleType | None:
     """The module, or None if there is none of that name; what fails inside it is raised."""
@@ -65,9 +68,9 @@ def import_task_module(module: str, may_be_missing: bool) -> None:
             import_if_there(module)
         else:
             import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         error.add_note(
-            f"(imported since imports, include or autodiscover_tasks names {module!r}; `celeriac check` "
+            f"{IMPORTED}since imports, include or autodiscover_tasks names {module!r}; `celeriac check` "
             "shows all modules that fail)"
         )
         raise
@@ -75,6 +78,17 @@ def import_task_module(module: str, may_be_missing: bool) -> None:
 
 def told(path: str, error: BaseException) -> str:
     """What a person must read to mend a module that cannot be imported: its own lines, and the error."""
+    return f"The module {path!r} failed while it was imported:\n\n{_lines(error)}"
+
+
+def told_if_imported(error: BaseException) -> str | None:
+    """The same of an error whose note says why a module was imported; None of any other."""
+    if not any(note.startswith(IMPORTED) for note in getattr(error, "__notes__", ())):
+        return None
+    return f"A module failed while it was imported:\n\n{_lines(error)}"
+
+
+def _lines(error: BaseException) -> str:
     lines = traceback.format_exception(type(error), error, _from_the_users_file(error.__traceback__))
     said = "".join(lines).rstrip()
     if isinstance(error, SystemExit):
@@ -84,7 +98,7 @@ def told(path: str, error: BaseException) -> str:
             "\n(two modules import each other: import in one of them only, for instance by declaring its "
             "tasks with @shared_task, which needs no app)"
         )
-    return f"The module {path!r} failed while it was imported:\n\n{said}"
+    return said
 
 
 def _is_half_imported(error: BaseException) -> bool:
@@ -100,10 +114,18 @@ def _is_half_imported(error: BaseException) -> bool:
 
 def _from_the_users_file(frames: TracebackType | None) -> TracebackType | None:
     """Leaves out our own frames and those of the import machinery, which stand before the user's."""
+    frames = _from_here(frames) or frames
     while frames is not None:
         code, module = frames.tb_frame.f_code.co_filename, frames.tb_frame.f_globals.get("__name__", "")
         ours = module == "celeriac" or module.startswith("celeriac.")
         if not ours and not code.startswith("<frozen importlib") and "/importlib/" not in code:
             break
+        frames = frames.tb_next
+    return frames
+
+
+def _from_here(frames: TracebackType | None) -> TracebackType | None:
+    """From where this module imports: before it stands who called us, a command line for one."""
+    while frames is not None and frames.tb_frame.f_globals.get("__name__") != __name__:
         frames = frames.tb_next
     return frames

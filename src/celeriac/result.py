@@ -85,7 +85,8 @@ class AsyncResult(Generic[R_co]):
         on_interval: Callable[[], object] | None = None,
         disable_sync_subtasks: bool = True,
         strict: bool = False,
-        **_named: object,
+        EXCEPTION_STATES: object = None,  # noqa: N803 - Celery's name; of no use here, like the next
+        PROPAGATE_STATES: object = None,  # noqa: N803
     ) -> R_co:
         """Wait for the value; raises what the task raised, or TimeoutError after `timeout` seconds.
 

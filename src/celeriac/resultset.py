@@ -52,7 +52,6 @@ class ResultSet(Generic[R]):
         disable_sync_subtasks: bool = True,
         on_interval: object = None,
         strict: bool = False,
-        **_named: object,
     ) -> list[Any]:
         """The values of all, in order; raises the first error that it hears of, or TimeoutError.
 

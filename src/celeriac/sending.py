@@ -310,11 +310,13 @@ def _for_several(message: Message, route: Route) -> Message:
     return msgspec.structs.replace(message, copies=route.copies, fanout=fanout)
 
 
-def _of_a_name(app: Sender, name: str) -> Constants:
+def _of_a_name(app: Sender, name: Any) -> Constants:
     """Of a task that only its name is known of."""
     conf = app.conf
     known = app.names_called.get(name)
     if known is None or known.version != conf.version:
+        if not isinstance(name, str) or not name:
+            raise TypeError(f"the name of a task is a text, not {name!r}")
         if len(app.names_called) >= _MOST_NAMES:
             app.names_called.clear()
         known = Constants(app, conf.version, conf.task_serializer, conf.task_ignore_result or None, _NOTHING)

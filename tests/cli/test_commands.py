@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 import celeriac
+from celeriac import Celery
 from celeriac.cli.program import COMMANDS, program
 from celeriac.drivers.opening import open_broker, open_results
 from celeriac.message import Fate, Outcome, Result
@@ -397,3 +398,25 @@ def test_the_list_of_commands_says_whole_sentences_and_imports_none_of_them() ->
 def test_a_command_that_is_not_there_is_told_with_what_to_do(name: str, says: str) -> None:
     done = CliRunner().invoke(program, [name])
     assert (done.exit_code, says in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("worker -I no_such_tasks", 1, "No module named 'no_such_tasks'\n(imported since imports, include"),
+        ("beat", 1, "SystemExit: 3\n(imported since imports, include or autodiscover_tasks names 'ending'"),
+        ("worker -f /dev/null/x.log", 1, "the log file /dev/null/x.log cannot be written: Not a directory"),
+        ("call add --queue=", 2, "Invalid value for '--queue': the name of a queue is empty."),
+        ("inspect active ID more", 2, "active takes no further argument 'ID': active"),
+    ],
+)
+def test_a_mistake_of_the_users_is_told_without_our_own_lines(
+    project: Path, monkeypatch: pytest.MonkeyPatch, words: str, code: int, says: str
+) -> None:
+    (project / "ending.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(project)
+    monkeypatch.syspath_prepend(project)
+    app = Celery("main", set_as_current=False, include=["ending"] if words == "beat" else [])
+    done = CliRunner().invoke(program, ["-q", *words.split()], obj=app)
+    assert (done.exit_code, says in done.stderr) == (code, True), (done.exit_code, done.stderr)
+    assert "src/celeriac" not in done.stderr

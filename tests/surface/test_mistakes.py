@@ -77,6 +77,11 @@ def U1_waiting_for_an_id_that_nobody_sent(world: World) -> object:
     return world.app.AsyncResult("never-sent").get(timeout=0.1)
 
 
+@mistake("get\\(\\) got an unexpected keyword argument 'timout'", "timout")
+def U1_a_mistyped_timeout_which_would_wait_for_ever(world: World) -> object:
+    return world.add.delay(1, 2).get(timout=0.1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+
 @mistake("nothing waits that could bring it", "was it sent by this app")
 def U1_waiting_in_a_test_for_an_id_that_nobody_sent(world: World) -> object:
     with world.app.testing():
@@ -366,6 +371,11 @@ def U8_an_option_behind_the_command(world: World) -> object:
 @mistake("eventlet is not offered", "use -P gevent")
 def U8_a_pool_that_there_is_not(world: World) -> object:
     return command(world, "-A", "shop", "worker", "-P", "eventlet")
+
+
+@mistake("the name of a task is a text", "not None")
+def U8_sending_a_task_whose_name_is_not_there(world: World) -> object:
+    return world.app.send_task(None, (1, 2))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 # --- U9: tests unlike production -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import click
 from celeriac import exceptions
 from celeriac.cli.invocation import Invocation, pass_invocation
 from celeriac.cli.table import json_option, show_json
-from celeriac.cli.values import json_array, json_object, moment, moment_or_seconds
+from celeriac.cli.values import json_array, json_object, moment, moment_or_seconds, queue_name
 
 
 @click.command()
@@ -31,7 +31,7 @@ from celeriac.cli.values import json_array, json_object, moment, moment_or_secon
     help="Not after this time, or so many seconds from now.",
 )
 @click.option("--serializer", metavar="NAME", help="json, pickle, yaml or msgpack.")
-@click.option("--queue", metavar="NAME", help="The queue to send to.")
+@click.option("--queue", type=queue_name, metavar="NAME", help="The queue to send to.")
 @click.option("--exchange", metavar="NAME", help="The exchange that the message names.")
 @click.option("--routing-key", metavar="KEY", help="The routing key that the message names.")
 @json_option

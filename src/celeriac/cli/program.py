@@ -14,6 +14,7 @@ import celeriac
 from celeriac.app import Celery
 from celeriac.cli.invocation import FLAGS, GLOBAL_OPTIONS, Invocation
 from celeriac.exceptions import CeleriacError
+from celeriac.importing import told_if_imported
 from celeriac.nearest import nearest
 from celeriac.worker.finding import AppNotFound
 
@@ -99,6 +100,11 @@ class _Commands(click.Group):
             raise click.UsageError(_unloaded(ctx, error), ctx) from error
         except CeleriacError as error:
             raise _Failed(str(error)) from error
+        except (Exception, SystemExit) as error:
+            said = told_if_imported(error)
+            if said is None:
+                raise
+            raise _Failed(said) from error
 
 
 def _unknown(name: str) -> str:

@@ -165,7 +165,8 @@ def _named(info: CommandInfo, arguments: Sequence[str]) -> dict[str, Any]:
     if info.variadic and left:
         said[info.variadic] = left
     elif left:
-        raise click.UsageError(f"{info.name} takes no further argument {left[0]!r}: {info.signature or ''}")
+        usage = f"{info.name} {info.signature or ''}".rstrip()
+        raise click.UsageError(f"{info.name} takes no further argument {left[0]!r}: {usage}")
     return said
 
 

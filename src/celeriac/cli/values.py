@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from celeriac.queues import check_queue_name
+
 #: Celery's names and ours for the five pools.
 POOLS = {
     "prefork": "prefork",
@@ -80,6 +82,14 @@ def names(text: str) -> tuple[str, ...]:
     if not found:
         raise click.BadParameter("no name is given: names stand with commas between them, as in high,low.")
     return found
+
+
+def queue_name(text: str) -> str:
+    """A name that a queue can have."""
+    try:
+        return check_queue_name(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
 
 
 def json_array(text: str) -> Any:

@@ -239,7 +239,10 @@ def _open_file(path: str) -> logging.Handler:
     # Only here: most workers log to standard error.
     from logging.handlers import WatchedFileHandler
 
-    return WatchedFileHandler(path, encoding="utf-8")
+    try:
+        return WatchedFileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise ImproperlyConfigured(f"the log file {path} cannot be written: {error.strerror}") from error
 
 
 def name_process(name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from celeriac.checking import findings
 from celeriac.exceptions import OperationalError, SecurityError
 from celeriac.ports import Broker
 from celeriac.routing import Router
-from celeriac.worker import banner
+from celeriac.worker import banner, originals
 from celeriac.worker.banner import Station
 from celeriac.worker.companion import Companion
 from celeriac.worker.health import Health
@@ -112,7 +113,8 @@ def _run(
         )
     with pidfile(options.pidfile), _healthy(household, queues), _scheduling(household):
         settled()
-        broker = _reach_store(household)
+        with _ended_by_signals():
+            broker = _reach_store(household)
         if broker is None:
             return 1
         if options.purge:
@@ -186,6 +188,22 @@ def _beside(household: Household, companion: Companion) -> Iterator[None]:
     finally:
         household.companions.remove(companion)
         companion.stop()
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """For who waits for the store: nobody else hears the signals yet, and to process 1 of a container the
+    kernel gives only those that are heard."""
+
+    def leave(number: int, _: object) -> None:
+        sys.exit(0 if number == signal.SIGTERM else 1)
+
+    before = {number: originals.handle(number, leave) for number in (signal.SIGTERM, signal.SIGQUIT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            originals.handle(number, handler)
 
 
 def _reach_store(household: Household) -> Broker | None:

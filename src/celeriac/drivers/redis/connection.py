@@ -327,7 +327,7 @@ class Connection:
         for reply in replies:
             if isinstance(reply, ReplyError):
                 self.close()
-                raise _refusal(f"Redis at {address} refused the connection", reply)
+                raise _refusal(f"Redis at {address} refused the connection", reply, _cure(str(reply)))
         return int(replies[-1])
 
 
@@ -400,9 +400,19 @@ def _is_plain(stream: Stream) -> TypeGuard[socket.socket]:
     return isinstance(stream, socket.socket) and type(stream).__module__ == "socket"
 
 
-def _refusal(what: str, reply: ReplyError) -> OperationalError:
+def _refusal(what: str, reply: ReplyError, cure: str = "") -> OperationalError:
     kind = OperationalError if str(reply).startswith(PASSING) else ServerError
-    return kind(f"{what}: {reply}")
+    return kind(f"{what}: {str(reply).rstrip('.')}{cure}")
+
+
+def _cure(reply: str) -> str:
+    if reply.startswith("NOAUTH"):
+        return ": it wants a password, as in redis://:password@host:6379/0"
+    if reply.startswith("WRONGPASS") or "invalid password" in reply:
+        return ": are user and password in the URL right?"
+    if "DB index" in reply:
+        return ": its `databases` says how many it has, mostly 16, from 0 to 15"
+    return ""
 
 
 def _words(error: Exception) -> str:
