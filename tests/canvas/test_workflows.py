@@ -306,6 +306,19 @@ def test_a_member_that_comes_twice_counts_once(stage: Stage) -> None:
     assert [unpack(message.payload).group_index for message in here] == [0, 1, 2]
 
 
+def test_the_id_of_a_group_may_be_given_to_another_chord_when_the_first_is_through(stage: Stage) -> None:
+    add, total, listed, fail = stage.add, stage.total, stage.listed, stage.fail
+
+    def nightly(header: list[Any], body: Any) -> Any:
+        return (group(header, task_id="nightly") | body).delay()
+
+    assert nightly([add.s(1), add.s(2)], total.s()).get(timeout=WAIT) == 3
+    assert nightly([add.s(1), add.s(2), add.s(3)], listed.s()).get(timeout=WAIT) == [1, 2, 3]
+    with pytest.raises(ChordError):
+        nightly([add.s(1), fail.s()], total.s()).get(timeout=WAIT)
+    assert nightly([add.s(1).set(link=add.s(1)), add.s(2)], total.s(5)).get(timeout=WAIT) == 8
+
+
 def test_a_group_is_iterated_as_its_values_come(stage: Stage) -> None:
     result = group(stage.wait_for_the_test.s(1), stage.add.s(2)).delay()
     arrived = result.iterate(timeout=WAIT)

@@ -41,6 +41,9 @@ class Failing(NamedTuple):
 
 
 class _Template(NamedTuple):
+    #: Of what chord, and as which bytes a member brought it: the id of a group may be given to another one.
+    chord: Mapping[str, Any]
+    raw: bytes | None
     body: tuple[Message, ...]
     broken: tuple[Message, ...]
     size: int
@@ -104,7 +107,9 @@ def inside(app: Any, signature: Signature, of: Request, tells: bool = True) -> I
 
 def _count(app: Any, request: Request, status: str, said: str) -> Count:
     group, member = request.group or "", request.id or ""
-    same = _templates.get(group) or _template(app, request.chord, group)
+    same = _templates.get(group)
+    if same is None or request._embed is None or request._embed.raw != same.raw:
+        same = _same(app, request, group, same)
     return Count(
         group,
         member,
@@ -119,12 +124,20 @@ def _count(app: Any, request: Request, status: str, said: str) -> Count:
     )
 
 
-def _template(app: Any, chord: Mapping[str, Any], group: str) -> _Template:
+def _same(app: Any, request: Request, group: str, known: _Template | None) -> _Template:
+    """What is known of this very chord, or else is worked out."""
+    chord = request.chord
+    if known is not None and (chord is UNREAD or chord == known.chord):
+        return known
+    return _template(app, chord, None if request._embed is None else request._embed.raw, group)
+
+
+def _template(app: Any, chord: Mapping[str, Any], raw: bytes | None, group: str) -> _Template:
     body = dict(chord)
     size = int(body.pop("chord_size", None) or 0)
     ttl = app.conf.seconds("result_chord_expires") or app.conf.seconds("result_expires") or None
     if chord is UNREAD:
-        return _Template((), (), 0, ttl)
+        return _Template(chord, raw, (), (), 0, ttl)
     values, parent, root = (new_id() for _ in range(3))
     came_from: dict[str, Any] = {"root_id": root, "parent_id": parent, "serializer": "json"}
     holes = {f'"{values}"': VALUES_HOLE, parent: PARENT_HOLE, root: ROOT_HOLE}
@@ -135,7 +148,7 @@ def _template(app: Any, chord: Mapping[str, Any], group: str) -> _Template:
     except Exception as error:
         # Too large, or its arguments do not fit: that is no fault of the members, and who waits must hear.
         runs = unable(app, body, group, error)
-    template = _Template(runs, breaking_that_fits(app, body, group), size, ttl)
+    template = _Template(chord, raw, runs, breaking_that_fits(app, body, group), size, ttl)
     if all(message.eta is None and b'"expires": null' in message.payload for message in runs):
         if len(_templates) >= _MOST_TEMPLATES:
             _templates.clear()

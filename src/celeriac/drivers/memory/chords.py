@@ -74,6 +74,10 @@ class Chords:
         if header is not None and not counted.broken:
             counted = msgspec.structs.replace(counted, broken=header.broken)
         members = self._counted.setdefault(chord, {})
+        if members is None and header is not None:
+            # Another one was sent under the same id.
+            members = self._counted[chord] = {}
+            del self._ends[chord]
         place = (counted.index, counted.member)
         if members is None or place in members:
             return []

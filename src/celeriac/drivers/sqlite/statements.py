@@ -405,7 +405,10 @@ MARK_TOLD = "UPDATE watcher SET fresh = 0 WHERE address = ? AND fresh = 1"
 # --- chords -----------------------------------------------------------------------------------------------
 
 # chord, now -> a row if it is
-CHORD_IS_THROUGH = "SELECT 1 FROM chord WHERE id = ? AND counted < 0 AND expires > ?"
+CHORD_IS_THROUGH = """
+SELECT 1 FROM chord WHERE id = ? AND counted < 0 AND expires > ?
+AND NOT EXISTS (SELECT 1 FROM header WHERE header.chord = chord.id)
+"""
 
 # chord, members, expires ->
 ADD_RUN = "INSERT INTO run (chord, members, expires) VALUES (?, ?, ?)"

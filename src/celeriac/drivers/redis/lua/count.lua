@@ -4,7 +4,8 @@
 -- .p  hash: n -> how many were counted, <n> -> a run of members, of which the last was the n-th; about -> the chord, for beat.lua
 -- .b  the messages that come if it fails, as its producer or a member told them (JSON): for who counts and cannot say them
 -- .o  is there while the producer of a header that is not whole may be sending the rest
--- .c  is there when the chord is through, for a while: who comes late begins no new count
+-- .c  is there when the chord is through, for a while: who comes late begins no new count, unless a producer has told a size
+--     since then: who chooses ids may send another chord under the same one
 -- .s  how many members there are    .t  how many were added to them
 -- Where a stock worker may be about, which counts some of the members or the last one, Celery's keys stand in the place of .p:
 -- .j  sorted set of items by index, an item is '[1, "<task id>", "<state>", <value>]'
@@ -326,7 +327,11 @@ local function counting()
   -- the last of these, `root` that of its root.
   local function count(chord, packed, size, last, root)
     local key = chord[2]
-    if size == 0 or redis.call('EXISTS', key .. '.c') == 1 then return {}, {} end
+    if size == 0 then return {}, {} end
+    if redis.call('EXISTS', key .. '.c') == 1 then
+      if redis.call('EXISTS', key .. '.s') == 0 then return {}, {} end
+      redis.call('DEL', key .. '.c')
+    end
     -- Nobody could read these: perhaps they stand in no chord.
     if chord[3] == 0 and #chord[6] == 0 and redis.call('EXISTS', key .. '.s') == 0 then return {}, {} end
     local values, failed
