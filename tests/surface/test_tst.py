@@ -15,7 +15,7 @@ from celeriac.current import get_current_app
 from celeriac.exceptions import ImproperlyConfigured, TaskRevokedError
 from celeriac.testing.app import DEFAULT_TEST_CONFIG, TestApp, Trap, set_trap, setup_default_app
 from celeriac.testing.worker import TestWorkController, start_worker, test_worker_started, test_worker_stopped
-from services import clean_environment
+from services import RedisServer, clean_environment
 
 DROPIN = Path(__file__).parents[2] / "dropin" / "src"
 
@@ -207,6 +207,21 @@ def test_TST_3_only_the_queues_that_are_named_are_served(app: Celery) -> None:
         other.revoke()
     with pytest.raises(TaskRevokedError):
         other.get(timeout=1)
+
+
+def test_TST_3_a_worker_goes_on_when_the_store_was_emptied_between_two_tests(
+    redis_db: str, redis_server: RedisServer
+) -> None:
+    with Celery("emptied", broker=redis_db, backend=redis_db, set_as_current=False) as app:
+
+        @app.task
+        def one() -> int:
+            return 1
+
+        with start_worker(app):
+            for _ in range(2):
+                redis_server.command("FLUSHALL")
+                assert one.delay().get(timeout=10) == 1
 
 
 def test_TST_3_signals_tell_of_the_workers_life(app: Celery) -> None:

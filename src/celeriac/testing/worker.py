@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import select
 import threading
@@ -17,7 +18,7 @@ from typing import Any, Literal
 
 from celeriac import signals
 from celeriac.app import Celery
-from celeriac.exceptions import ImproperlyConfigured
+from celeriac.exceptions import Fenced, ImproperlyConfigured
 from celeriac.routing import Router
 from celeriac.signals import Signal
 from celeriac.testing.tasks import ping
@@ -32,6 +33,8 @@ from celeriac.worker.slots import Slots
 test_worker_starting = Signal(name="test_worker_starting")
 test_worker_started = Signal(("worker", "consumer"), name="test_worker_started")
 test_worker_stopped = Signal(("worker",), name="test_worker_stopped")
+
+logger = logging.getLogger("celery.worker")
 
 #: Pools that a thread can have. What Celery's tests name, solo or prefork, becomes threads.
 _POOLS: dict[str, Literal["threads", "asyncio"]] = {
@@ -70,6 +73,8 @@ class ThreadWorker:
         self._over = threading.Event()
         self._threads: list[threading.Thread] = []
         self._child: Child | None = None
+        self._changing = threading.Lock()
+        self._lives = 0
         self._error: BaseException | None = None
 
     def start(self) -> None:
@@ -87,23 +92,9 @@ class ThreadWorker:
         heartbeat = Heartbeat(broker, node, lease, judge, household.served)
         heartbeat.start()
         heartbeat.beat()
-        plan = Plan(
-            node=node,
-            owner=owner_name(node, "thread", self._rooms),
-            hostname=self.hostname,
-            queues=queues,
-            lease=lease,
-            pool=household.options.pool,
-            rooms=self._rooms,
-        )
-        slot = household.slots.slot(0)
-        slot.clear()
-        slot.pid = os.getpid()
-        self._child = make_child(make_life(household, plan, slot, ready=self._ready.set))
+        self._child = child = self._born()
         self._threads = [
-            threading.Thread(
-                target=self._live, args=(self._child,), name="celeriac-test-worker", daemon=True
-            ),
+            threading.Thread(target=self._live, args=(child,), name="celeriac-test-worker", daemon=True),
             threading.Thread(target=self._keep, args=(heartbeat,), name="celeriac-test-lease", daemon=True),
         ]
         for signal in (signals.worker_init, signals.worker_process_init):
@@ -122,7 +113,8 @@ class ThreadWorker:
 
     def stop(self, timeout: float = 10.0) -> None:
         """Finish what runs, and end. RuntimeError if a task does not let it."""
-        child, self._child = self._child, None
+        with self._changing:
+            child, self._child = self._child, None
         if child is None:
             return
         child.stop()
@@ -141,13 +133,49 @@ class ThreadWorker:
         self._ready.clear()
         self._over.clear()
 
+    def _born(self) -> Child:
+        """Its child, under a name that the store has not heard."""
+        household, node = self._household, node_name(self.hostname)
+        self._lives += 1
+        plan = Plan(
+            node=node,
+            owner=owner_name(node, f"thread.{self._lives}", self._rooms),
+            hostname=self.hostname,
+            queues=self.queues,
+            lease=household.options.lease,
+            pool=household.options.pool,
+            rooms=self._rooms,
+        )
+        slot = household.slots.slot(0)
+        slot.clear()
+        slot.pid = os.getpid()
+        self._life = make_life(household, plan, slot, ready=self._ready.set)
+        return make_child(self._life)
+
     def _live(self, child: Child) -> None:
         try:
-            child.run()
+            while not self._is_through(child):
+                with self._changing:
+                    if self._child is None:
+                        return
+                    self._child = child = self._born()
         except BaseException as error:  # it is raised again in the thread of the test
             self._error = error
         finally:
             self._ready.set()
+
+    def _is_through(self, child: Child) -> bool:
+        """Whether it ended as it should: who empties the store between two tests takes away what it is."""
+        try:
+            child.run()
+        except Fenced:
+            logger.warning(
+                "The store does not know this worker any more (it was emptied, or the lease ran out): "
+                "it starts anew"
+            )
+            self._life.broker.close()
+            return False
+        return True
 
     def _keep(self, heartbeat: Heartbeat) -> None:
         while not self._over.is_set():
