@@ -479,6 +479,20 @@ def test_bells_are_removed_with_their_users_and_after_those_that_were_killed(sql
     assert not folder.exists()
 
 
+def test_a_bell_that_somebody_removed_is_hung_up_again(sqlite_url: str) -> None:
+    folder = Path(path_of(sqlite_url) + "-bells")
+    with closing(opening.open_broker(sqlite_url)) as broker:
+        broker.consume(["celery"])
+        broker.enlist("child", "node", 30.0)
+        broker.turn("child", (), 1, 0.01)
+        (bell,) = folder.iterdir()
+        shutil.rmtree(folder)
+        assert ring([str(bell)]) == [str(bell)]
+        broker.turn("child", (), 1, 0.01)
+        assert ring([str(bell)]) == []
+    assert not folder.exists()
+
+
 def test_a_long_path_has_its_bells_elsewhere(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
     folder = tmp_path / ("deep" * 20) / ("deeper" * 10)
     folder.mkdir(parents=True)

@@ -88,6 +88,8 @@ class Bell:
 
     def __init__(self, folder: Path, path: str) -> None:
         self.address = str(folder / f"{os.getpid()}-{uuid4().hex[:12]}")
+        self._path = path
+        self._is_parents = False
         # Bare descriptors: under gevent a socket object belongs to one thread, and these are for all.
         self._ring, self._woken, self._wake = _bind(self.address, path), *os.pipe()
         for descriptor in (self._ring, self._woken, self._wake):
@@ -102,6 +104,8 @@ class Bell:
         return self._ring
 
     def wait(self, seconds: float) -> bool:
+        if not (self._is_parents or os.path.exists(self.address)):  # noqa: PTH110 - half the time of Path's
+            self._bind_anew()
         # Looked up now, because gevent may have replaced it by one that lets other greenlets run.
         poller = select.poll()
         poller.register(self._ring, select.POLLIN)
@@ -117,11 +121,20 @@ class Bell:
 
     def part_from_parent(self) -> None:
         """In a fork: go on with sockets of our own, so that the bell of the parent ends with the parent."""
+        self._is_parents = True
         silent = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).detach()
         for ours, old in zip((silent, *os.pipe()), (self._ring, self._woken, self._wake), strict=True):
             os.dup2(ours, old, inheritable=False)
             os.close(ours)
             os.set_blocking(old, False)
+
+    def _bind_anew(self) -> None:
+        """Somebody has removed it, as one does who removes the file and all beside it."""
+        with suppress(OSError):  # the folder is away: a wait has its net
+            bell = _bind(self.address, self._path)
+            os.dup2(bell, self._ring, inheritable=False)
+            os.close(bell)
+            os.set_blocking(self._ring, False)
 
 
 class Looker:
