@@ -162,7 +162,11 @@ def test_next_lists_what_comes(stand: Stand) -> None:
         ({"timezone": "Berlin"}, "no time zone"),
         ({"start": "tomorrow"}, "start is a datetime"),
         ({"schedule": "daily"}, "is no schedule"),
+        ({"schedule": float("inf")}, "'a': cannot convert float infinity"),
         ({"task": None}, "needs 'task'"),
+        ({"args": 16}, r"args is a tuple or a list, not 16; that of one value is \(16,\)"),
+        ({"args": "16"}, r"that of one value is \('16',\)"),
+        ({"kwargs": [1]}, r"kwargs is a dict, not \[1\]"),
         ({"args": (object(),)}, "cannot be stored"),
     ],
 )

@@ -282,6 +282,17 @@ def test_the_sun_sets_a_little_earlier_every_autumn_day() -> None:
     ]
 
 
+def test_the_sun_that_is_about_to_set_is_not_missed() -> None:
+    (sunset,) = after(solar("sunset", 52.52, 13.40), "2027-10-02", 1)
+    moment = datetime.fromisoformat(sunset).timestamp()
+    again = solar("sunset", 52.52, 13.40).next_after(moment - 10, UTC)
+    assert again is not None
+    assert abs(again - moment) < 2
+    following = solar("sunset", 52.52, 13.40).next_after(moment, UTC)
+    assert following is not None
+    assert following > moment + 80_000
+
+
 def test_where_the_sun_does_not_set_the_next_sunset_is_in_late_summer() -> None:
     (found,) = after(solar("sunset", 78.2, 15.6), "2027-05-10", 1)
     assert found.startswith("2027-08-2")

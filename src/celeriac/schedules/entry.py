@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import Any, Literal, cast, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -102,8 +102,17 @@ def read_entry(name: str, said: Mapping[str, Any], static: bool = False) -> Entr
     said["task"] = task if isinstance(task, str) else task.name
     try:
         said["schedule"] = maybe_schedule(said["schedule"], relative)
-    except TypeError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ImproperlyConfigured(f"the periodic task {name!r}: {error}") from None
+    args = said.get("args")
+    if args is not None and (isinstance(args, str | bytes) or not isinstance(args, Iterable)):
+        raise ImproperlyConfigured(
+            f"the periodic task {name!r}: args is a tuple or a list, not {args!r}; that of one value is "
+            f"({args!r},)"
+        )
+    for word in ("kwargs", "options"):
+        if not isinstance(said.get(word) or {}, Mapping):
+            raise ImproperlyConfigured(f"the periodic task {name!r}: {word} is a dict, not {said[word]!r}")
     said["args"] = tuple(said.get("args") or ())
     said["kwargs"] = dict(said.get("kwargs") or {})
     said["options"] = dict(said.get("options") or {})

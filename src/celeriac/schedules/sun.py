@@ -73,8 +73,8 @@ class solar(BaseSchedule):
         place.elevation = 0
         place.pressure = 0
         place.horizon = event.horizon
-        # Events are known to the second, so look a little later: the next one must be another day's.
-        start = datetime.fromtimestamp(moment + 60, UTC)
+        # Each look finds an event to the second, so begin a little later: the next one must be another day's.
+        start = datetime.fromtimestamp(moment + 3, UTC)
         options = {"use_center": True} if event.center else {}
         for day in range(LONGEST_DAY):
             try:
