@@ -53,7 +53,10 @@ def test_a_minimum_of_none_keeps_one() -> None:
 
 
 def test_WRK_5_a_worker_grows_under_load_and_shrinks_without_touching_what_runs(stand: Stand) -> None:
-    worker = stand.start("--autoscale", "3,1", env={"AUTOSCALE_KEEPALIVE": "1"})
+    stand.broker.pause("held")  # what waits there is work for nobody
+    for _ in range(3):
+        stand.send("f", queue="held")
+    worker = stand.start("--autoscale", "3,1", "-Q", "celery,held", env={"AUTOSCALE_KEEPALIVE": "1"})
     assert "concurrency: {min=1, max=3} (prefork)" in worker.output
     assert len(family(worker)) == 1
     gate, begun = stand.path("gate"), stand.path("begun")

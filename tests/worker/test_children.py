@@ -14,6 +14,7 @@ import pytest
 
 from celeriac import states
 from celeriac.exceptions import WorkerLostError
+from celeriac.worker.supervisor import pause_after
 from stand import Stand, family, lines, until
 
 
@@ -134,6 +135,23 @@ def test_a_child_that_dies_before_it_is_ready_is_born_again_at_longer_intervals(
     cure.touch()
     worker.wait_for_line(r" ready\.")
     assert stand.send("stillborn.f", 1).get(timeout=20) == 1
+
+
+def test_the_intervals_grow_to_half_a_minute_however_long_it_goes_on() -> None:
+    assert [pause_after(failures) for failures in (1, 2, 5, 9, 5000)] == [0.2, 0.4, 3.2, 30.0, 30.0]
+
+
+def test_where_no_process_is_to_be_had_the_others_work_on_until_one_is(stand: Stand) -> None:
+    """And no descriptor below 1024, as on a node of very many children."""
+    refuse = stand.path("refuse")
+    worker = stand.start("-c", "2", app="narrow", env={"REFUSE": str(refuse)})
+    refuse.touch()
+    family(worker)[0].kill()
+    worker.wait_for_line(r"A child cannot be started \(.*Resource temporarily unavailable\); the next try")
+    assert stand.send("narrow.f", 1).get(timeout=20) == 1
+    refuse.unlink()
+    until(lambda: len(family(worker)) == 2)
+    assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads", "gevent", "asyncio"])

@@ -14,10 +14,11 @@ from celeriac.control import Inspect
 from celeriac.events.event import Fields
 from celeriac.exceptions import TaskRevokedError
 from celeriac.message import Depth
+from celeriac.wire.broadcast import Command, pack_command
 from celeriac.worker.presence import UNHEARD
 from conftest import demand
 from services import PATIENCE, RedisServer
-from stand import Stand, lines, until
+from stand import Stand, family, lines, until
 
 #: Pool, driver and rooms of the workers that all tests share.
 KINDS = [("prefork", "redis", 2), ("prefork", "sqlite", 1), ("threads", "redis", 4), ("solo", "sqlite", 1)]
@@ -141,7 +142,18 @@ def test_RC_4_a_mistake_is_answered_with_an_error(node: Node) -> None:
     assert node.say("time_limit", task_name="no", hard=1) == {"error": "unknown task"}
     assert "Autoscale not enabled" in node.say("autoscale", max=2, min=1)["error"]
     assert "Pool restarts not enabled" in node.say("pool_restart")["error"]
+    assert "ValueError" in node.say("time_limit", task_name="main.f", soft="soon")["error"]
+    assert "is text, not 5" in node.say("add_consumer", queue=5)["error"]
     assert node.say("terminate", signal="KILL", task_id="unknown") == {"ok": "terminate: tasks unknown"}
+
+
+def test_what_is_no_command_is_told_of_and_harms_nobody(node: Node) -> None:
+    odd: list[dict[str, Any]] = [{"destination": 5}, {"pattern": 5}, {"expires": "soon"}, {"method": {}}]
+    for fields in odd:
+        command = Command(**{"method": "ping", "arguments": {}, **fields})
+        node.client.bus.say("celery.pidbox", pack_command(command, "celery.pidbox", "reply.celery.pidbox"))
+    node.worker.wait_for_line("on the channel of remote control is no command", times=len(odd))
+    assert node.ask.ping() == {"n@test": {"ok": "pong"}}
 
 
 def test_RC_8_commands_of_ones_own_run_beside_the_worker(node: Node, tmp_path: Path) -> None:
@@ -388,6 +400,7 @@ def test_it_answers_while_all_children_hold_the_gil_and_its_pool_grows_and_shrin
     control = stand.client.control
     began = time.monotonic()
     assert [task["name"] for task in control.inspect().active()["n@gil"]] == ["main.hold_gil"]  # type: ignore[index]
+    assert control.pool_grow(-9, reply=True) == [{"n@gil": {"ok": "pool will grow"}}]
     assert control.pool_grow(2, reply=True) == [{"n@gil": {"ok": "pool will grow"}}]
 
     def children() -> int:
@@ -405,6 +418,16 @@ def test_it_answers_while_all_children_hold_the_gil_and_its_pool_grows_and_shrin
     control.shutdown()
     assert worker.wait() == 0
     assert "Got shutdown from remote" in worker.output
+
+
+def test_a_command_of_ones_own_takes_no_child_of_a_gevent_worker_from_its_parent(stand: Stand) -> None:
+    worker = stand.start("-P", "gevent", "-c", "2")
+    note = stand.path("note")
+    stand.client.control.broadcast("leave_a_note", path=str(note))
+    until(lambda: lines(note))
+    (child,) = family(worker)
+    child.kill()
+    worker.wait_for_line(rf"pid:{child.pid} exited with 'signal 9 \(SIGKILL\)'")
 
 
 def test_RC_9_remote_control_can_be_forbidden_and_heartbeats_left_out(stand: Stand) -> None:

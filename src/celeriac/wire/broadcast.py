@@ -73,18 +73,19 @@ def unpack_command(payload: bytes) -> Command:
     headers, body, tag = _opened(payload)
     reply_to = body.get("reply_to") if isinstance(body, dict) else None
     try:
-        return Command(
-            method=str(body["method"]),
-            arguments=dict(body.get("arguments") or {}),
-            destination=body.get("destination"),
-            pattern=body.get("pattern"),
-            matcher=body.get("matcher"),
-            ticket=body.get("ticket"),
-            box=f"{reply_to['routing_key']}.{reply_to['exchange']}" if reply_to else None,
-            expires=headers.get("expires"),
-            clock=headers.get("clock") or 0,
-            tag=tag,
-        )
+        said = {
+            "method": body["method"],
+            "arguments": dict(body.get("arguments") or {}),
+            "destination": body.get("destination"),
+            "pattern": body.get("pattern"),
+            "matcher": body.get("matcher"),
+            "ticket": body.get("ticket"),
+            "box": f"{reply_to['routing_key']}.{reply_to['exchange']}" if reply_to else None,
+            "expires": headers.get("expires"),
+            "clock": headers.get("clock") or 0,
+            "tag": tag,
+        }
+        return msgspec.convert(said, Command)
     except (KeyError, TypeError, ValueError) as error:
         raise DecodeError(f"this is no command: {error!r}") from error
 

@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Callable
 
+from celeriac.worker import originals
+
 _log = logging.getLogger("celery.app.trace")
 
 #: Seconds that it may take: nobody watches that process.
@@ -19,13 +21,14 @@ def at_once(work: Callable[[], object]) -> None:
 
 def in_a_fork(work: Callable[[], object]) -> None:
     """Run code of the user in a process of its own, which nobody waits for: whatever it does, we go on."""
-    child = os.fork()
+    # Not gevent's versions, which would take the deaths of our children from us from then on.
+    child = originals.fork()
     if child:
-        os.waitpid(child, 0)
+        originals.original(os, "waitpid")(child, 0)
         return
     # A grandchild does the work: its end is nothing that we have to reap.
     try:
-        if os.fork() == 0:
+        if originals.fork() == 0:
             _forget_signals()
             signal.alarm(LIMIT)
             work()

@@ -114,7 +114,7 @@ class Life:
                 return
             except OperationalError as error:
                 self._say_lost(error)
-                time.sleep(min(1.0, 0.1 * 2**tries))
+                time.sleep(min(1.0, 0.1 * 2 ** min(tries, 4)))
                 tries += 1
 
     def goes_on(self) -> bool:

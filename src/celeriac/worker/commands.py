@@ -251,6 +251,7 @@ def time_limit(
     """Tell worker(s) to modify the time limit for task by type."""
     if task_name is None or task_name not in node.app.tasks:
         return nok("unknown task")
+    soft, hard = (None if limit is None else float(limit) for limit in (soft, hard))
     set_limits(node.app, task_name, soft, hard)
     node.tell("limits", task_name, soft, hard, name=f"limits {task_name}")
     logger.info("New time limits for tasks of type %s: soft=%s hard=%s", task_name, soft, hard)
@@ -261,8 +262,10 @@ def time_limit(
     args=[("queue", str), ("exchange", str), ("exchange_type", str), ("routing_key", str)],
     signature="<queue> [exchange [type [routing_key]]]",
 )
-def add_consumer(node: Node, queue: str, **_: Any) -> Any:
+def add_consumer(node: Node, queue: Any, **_: Any) -> Any:
     """Tell worker(s) to consume from task queue by name."""
+    if not isinstance(queue, str):
+        return nok(f"the name of a queue is text, not {queue!r}")
     if queue in node.queues:
         return ok(f"already consuming from {queue!r}")
     node.serve([*node.queues, queue])

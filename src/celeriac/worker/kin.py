@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import signal
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from celeriac.worker import originals
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.orders import STOP
+from celeriac.worker.polling import readable
 from celeriac.worker.relief import Relief
 from celeriac.worker.slots import Slot
 
@@ -68,7 +68,7 @@ class Kin:
     def hear(self) -> bytes:
         """All that it has said since the last time."""
         said = b""
-        while select.select([self.lines.up], [], [], 0)[0]:
+        while readable(self.lines.up, seconds=0.0):
             words = os.read(self.lines.up, 64)
             if not words:
                 # It closed its end; its death comes as a signal. Do not poll a closed pipe until then.

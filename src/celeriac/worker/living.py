@@ -6,7 +6,6 @@ import contextlib
 import gc
 import logging
 import os
-import select
 import signal
 import sys
 import threading
@@ -20,6 +19,7 @@ from celeriac.worker.household import Household
 from celeriac.worker.making import make_child, make_life
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.orders import Obedience
+from celeriac.worker.polling import readable
 from celeriac.worker.telling import Telling
 
 #: What a child says upward.
@@ -108,8 +108,7 @@ def _hear(down: int, child: Child, obedience: Obedience) -> None:
     """Listen to the parent's words, on a thread of its own."""
     heard, ours = b"", os.getpid()
     while True:
-        # select, since under gevent it lets other greenlets run while os.read would stop them all.
-        select.select([down], [], [])
+        readable(down)  # under gevent os.read would stop all greenlets
         if os.getpid() != ours:
             return  # a task forked, and this is the copy of a greenlet: the words are not for it
         try:

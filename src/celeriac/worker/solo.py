@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import threading
 import time
@@ -25,6 +24,7 @@ from celeriac.worker.making import make_child, make_life
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.node import Place, Running
 from celeriac.worker.orders import Obedience
+from celeriac.worker.polling import readable
 from celeriac.worker.presence import Presence
 from celeriac.worker.runners.port import WISHES
 from celeriac.worker.telling import Telling
@@ -319,4 +319,4 @@ class Solo:
             polled = (heartbeat.fileno(), self._presence.fileno())
             heard += [descriptor for descriptor in polled if descriptor is not None]
             with contextlib.suppress(ValueError, OSError):
-                select.select(heard, [], [], pause)
+                readable(*heard, seconds=pause)

@@ -45,6 +45,12 @@ logger = logging.getLogger("celery.worker")
 pool_logger = logging.getLogger("celery.pool")
 
 
+def pause_after(stillborn: int) -> float:
+    """Seconds until the next try, after so many in a row that failed."""
+    doubled = 1 << min(stillborn - 1, 16)  # the power of a large count fits into no float
+    return min(LONGEST_PAUSE, FIRST_PAUSE * doubled)
+
+
 class Supervisor:
     """Single-threaded: one loop that waits for signals, pipes, the lookout and the clock."""
 
@@ -164,11 +170,13 @@ class Supervisor:
 
     def _waiting(self) -> tuple[int, float]:
         """How many messages are ready, and for how many seconds the first has been so."""
-        firsts = [payload for queue in self._queues for payload in self._broker.peek(queue, 1)]
+        firsts = {queue: payload for queue in self._queues for payload in self._broker.peek(queue, 1)}
+        for paused in self._broker.paused() if firsts else ():
+            firsts.pop(paused, None)
         if not firsts:
             return 0, 0.0
-        ready = sum(depth.ready for depth in self._broker.depth(self._queues).values())
-        return ready, max(age_of(payload, time.time()) for payload in firsts)
+        ready = sum(depth.ready for depth in self._broker.depth(list(firsts)).values())
+        return ready, max(age_of(payload, time.time()) for payload in firsts.values())
 
     @property
     def size(self) -> int:
@@ -183,7 +191,7 @@ class Supervisor:
     def pool_grow(self, n: int = 1) -> int:
         """So many children more; returns how many there is room for."""
         taken = {kin.index for kin in self._kin.values()} | self._vacant.keys()
-        free = [index for index in range(self._household.slots.most) if index not in taken][:n]
+        free = [index for index in range(self._household.slots.most) if index not in taken][: max(n, 0)]
         self._vacant |= dict.fromkeys(free, 0.0)
         self._count += len(free)
         return len(free)
@@ -306,9 +314,11 @@ class Supervisor:
         now = time.monotonic()
         for index in [index for index, due in self._vacant.items() if due <= now]:
             del self._vacant[index]
-            self._give_birth(index)
+            if not self._give_birth(index):
+                break
 
-    def _give_birth(self, index: int) -> None:
+    def _give_birth(self, index: int) -> bool:
+        """False: the system gives us no process now; it is asked again later, and the others work on."""
         options, household = self._options, self._household
         self._births += 1
         plan = Plan(
@@ -329,8 +339,28 @@ class Supervisor:
         if signals.worker_before_create_process.receivers:
             signals.worker_before_create_process.send(household.worker)
         theirs, ours = births.open_lines()
+        try:
+            pid = self._born(plan, index, theirs, ours)
+        except OSError as error:
+            for line in (ours.down, ours.up, ours.sheet):
+                os.close(line)
+            pause = self._longer_pause()
+            logger.error("A child cannot be started (%s); the next try comes in %.1f s", error, pause)
+            self._vacant[index] = time.monotonic() + pause
+            return False
+        finally:
+            os.close(theirs.down)
+            os.close(theirs.up)
+        self._kin[pid] = kin = Kin(pid, index, plan, slot, ours)
+        for word in self._standing.values():
+            kin.tell(word)
+        return True
+
+    def _born(self, plan: Plan, index: int, theirs: births.Lines, ours: births.Lines) -> int:
+        """The pid of a new child."""
+        options, household = self._options, self._household
         if options.start_method == "spawn":
-            pid = births.spawn(
+            return births.spawn(
                 plan,
                 options,
                 index,
@@ -340,16 +370,15 @@ class Supervisor:
                 None if household.meters is None else household.meters.descriptor,
                 household.totals.descriptor,
             )
-        else:
-            inherited = [ours.down, ours.up, *self._lines()]
-            if household.health is not None:
-                inherited.append(household.health.descriptor)
-            pid = births.fork(partial(live, household), plan, index, theirs, inherited)
-        os.close(theirs.down)
-        os.close(theirs.up)
-        self._kin[pid] = kin = Kin(pid, index, plan, slot, ours)
-        for word in self._standing.values():
-            kin.tell(word)
+        inherited = [ours.down, ours.up, *self._lines()]
+        if household.health is not None:
+            inherited.append(household.health.descriptor)
+        return births.fork(partial(live, household), plan, index, theirs, inherited)
+
+    def _longer_pause(self) -> float:
+        """Seconds until the next try, after one more in vain."""
+        self._stillborn += 1
+        return pause_after(self._stillborn)
 
     # -- orders
 
@@ -441,8 +470,7 @@ class Supervisor:
             return
         pause = 0.0
         if not kin.ready and not orderly:
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**self._stillborn)
-            self._stillborn += 1
+            pause = self._longer_pause()
             logger.error("A child died before it was ready; the next one starts in %.1f s", pause)
         self._vacant[kin.index] = time.monotonic() + pause
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import select
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from celeriac.wire.saferepr import safe_repr
 from celeriac.worker.aside import in_a_fork
 from celeriac.worker.commands import commands
 from celeriac.worker.node import Node
+from celeriac.worker.polling import readable
 
 #: Seconds for which an answer is kept for a client that may be gone.
 KEEP = 60.0
@@ -84,7 +84,7 @@ class Switchboard:
         descriptor = self.fileno()
         if time.monotonic() >= self._next:
             return True
-        return descriptor is not None and bool(select.select([descriptor], [], [], 0)[0])
+        return descriptor is not None and readable(descriptor, seconds=0.0)
 
     def _hear(self, payload: bytes) -> None:
         try:
