@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from click.testing import CliRunner
 
 import celeriac
 from celeriac import Celery
+from celeriac.cli import events
 from celeriac.cli.program import COMMANDS, program
 from celeriac.drivers.opening import open_broker, open_results
 from celeriac.message import Fate, Outcome, Result
@@ -242,12 +244,30 @@ def test_a_person_sees_a_table_with_whole_ids(run: Run, project: Path) -> None:
     assert task_id in shown
 
 
-def at_a_terminal(arguments: list[str], cwd: Path) -> str:
+def test_where_a_table_would_cut_an_id_each_cell_has_a_line(run: Run, project: Path) -> None:
+    task_id = run("-A", "main", "call", "main.add", "-a", "[1, 2]").stdout.strip()
+    shown = at_a_terminal(["-A", "main", "queue", "peek", "celery"], project, columns=80)
+    assert re.match(rf"id +{task_id}\r\nname +main\.add\r\n", shown)
+
+
+@pytest.mark.parametrize(("term", "painted"), [("xterm", True), ("dumb", False)])
+def test_events_are_painted_only_where_the_cursor_can_be_moved(
+    monkeypatch: pytest.MonkeyPatch, term: str, painted: bool
+) -> None:
+    ours, theirs = pty.openpty()
+    with open(ours), open(theirs) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setenv("TERM", term)
+        assert events.can_be_painted() is painted
+
+
+def at_a_terminal(arguments: list[str], cwd: Path, columns: int = 200) -> str:
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "celeriac", *arguments],
         cwd=cwd,
-        env=clean_environment({"COLUMNS": "200", "TERM": "xterm"}),
+        env=clean_environment({"COLUMNS": str(columns), "TERM": "xterm"}),
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
@@ -407,6 +427,9 @@ def test_a_command_that_is_not_there_is_told_with_what_to_do(name: str, says: st
         ("beat", 1, "SystemExit: 3\n(imported since imports, include or autodiscover_tasks names 'ending'"),
         ("worker -f /dev/null/x.log", 1, "the log file /dev/null/x.log cannot be written: Not a directory"),
         ("call add --queue=", 2, "Invalid value for '--queue': the name of a queue is empty."),
+        ("control revoke", 2, "revoke needs more: revoke [id1 [id2"),
+        ("control terminate TERM", 2, "terminate needs more: terminate <signal> [id1"),
+        ("inspect query_task", 2, "query_task needs more: query_task [id1"),
         ("inspect active ID more", 2, "active takes no further argument 'ID': active"),
     ],
 )

@@ -57,7 +57,7 @@ def call(
 @click.command()
 @click.argument("task_id")
 @click.option("-t", "--task", metavar="NAME", help="Accepted; a result is found without its task's name.")
-@click.option("--traceback", is_flag=True, help="Print the traceback of a task that failed.")
+@click.option("--traceback", is_flag=True, help="Print the traceback of a task that failed; exit with 0.")
 @click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer. [for ever]")
 @click.option("--strict", is_flag=True, help="Do not wait for what is neither stored, waiting nor running.")
 @json_option

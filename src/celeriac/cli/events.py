@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -65,12 +66,17 @@ def events(invocation: Invocation, /, dump: bool, as_json: bool, camera: str | N
     try:
         if as_json:
             EventReceiver(handlers={"*": _print_json}, app=app).capture()
-        elif dump or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        elif dump or not can_be_painted():
             EventReceiver(handlers={"*": Dumper().on_event}, app=app).capture()
         else:
             import_module(_MONITOR).Monitor(app).run()
     except KeyboardInterrupt:
         click.echo(err=True)
+
+
+def can_be_painted() -> bool:
+    """Whether there is a terminal, and one whose cursor can be moved."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
 def _take_pictures(invocation: Invocation, camera: str, said: dict[str, Any]) -> None:

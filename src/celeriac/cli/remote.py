@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from inspect import signature
 from pprint import pformat
 from typing import Any, Literal
 
@@ -164,10 +165,18 @@ def _named(info: CommandInfo, arguments: Sequence[str]) -> dict[str, Any]:
         raise click.UsageError(f"{info.name} needs more: {info.name} {info.signature}")
     if info.variadic and left:
         said[info.variadic] = left
+    elif info.variadic and _must_be_said(info, info.variadic):
+        raise click.UsageError(f"{info.name} needs more: {info.name} {info.signature or info.variadic}")
     elif left:
         usage = f"{info.name} {info.signature or ''}".rstrip()
         raise click.UsageError(f"{info.name} takes no further argument {left[0]!r}: {usage}")
     return said
+
+
+def _must_be_said(info: CommandInfo, argument: str) -> bool:
+    handler = commands.get(info.name) or panel[info.name]
+    parameter = signature(handler).parameters.get(argument)
+    return parameter is not None and parameter.default is parameter.empty
 
 
 def _show_commands(kind: Kind) -> None:

@@ -12,6 +12,9 @@ import click
 #: What a row says, by the name of the column; None is shown as `-`.
 Row = Mapping[str, object]
 
+#: Columns, more than any table has.
+_ANY = 1_000_000
+
 json_option: Callable[[Callable[..., None]], Callable[..., None]] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON."
 )
@@ -47,7 +50,22 @@ def _as_table(columns: Sequence[str], rows: Sequence[Row]) -> None:
     table = Table(*columns)
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column)), overflow="fold") for column in columns))
-    Console().print(table)
+    console = Console()
+    # What it measures is never more than the width that it is told of.
+    if console.measure(table, options=console.options.update_width(_ANY)).minimum <= console.width:
+        console.print(table)
+    else:
+        _as_records(columns, rows)
+
+
+def _as_records(columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Where a table would have to cut words, and an id with them: one cell a line."""
+    width = max(map(len, columns))
+    for number, row in enumerate(rows):
+        if number:
+            click.echo()
+        for column in columns:
+            click.echo(f"{column.ljust(width)}  {_cell(row.get(column))}")
 
 
 def _as_columns(columns: Sequence[str], rows: Sequence[Row]) -> None:

@@ -210,6 +210,9 @@ def revoke_by_stamped_headers(
 ) -> Any:
     """Revoke task by header (or list of headers)."""
     if isinstance(headers, list):
+        for pair in headers:
+            if "=" not in pair:
+                return nok(f"{pair!r} is not of the form key=value")
         headers = dict(pair.split("=", 1) for pair in headers)
     if not kept:
         revoking.revoke_stamps(node.app, headers)

@@ -117,6 +117,7 @@ def _run(
             broker = _reach_store(household)
         if broker is None:
             return 1
+        _tell_of_pauses(broker, queues)
         if options.purge:
             logger.warning("Purged %d message(s)", app.purge(queues))
         try:
@@ -238,6 +239,15 @@ def _reach_store(household: Household) -> Broker | None:
             )
             household.step()
             time.sleep(pause)
+
+
+def _tell_of_pauses(broker: Broker, queues: tuple[str, ...]) -> None:
+    """A worker that is ready and begins nothing shall say why."""
+    with contextlib.suppress(OperationalError):
+        for queue in sorted({*queues}.intersection(broker.paused())):
+            logger.warning(
+                "Queue %s is paused: nothing of it begins before `celeriac queue resume %s`", queue, queue
+            )
 
 
 def _refuse_pickle_as_root(app: Celery) -> None:
