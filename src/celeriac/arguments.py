@@ -10,7 +10,7 @@ from typing import Any
 class Parameters:
     """What a function takes, worked out once."""
 
-    __slots__ = ("_after", "_least", "_most", "_needed_after", "_plain", "_signature", "positional")
+    __slots__ = ("_after", "_least", "_most", "_needed_after", "_plain", "_signature")
 
     def __init__(self, function: Callable[..., Any]) -> None:
         try:
@@ -27,12 +27,6 @@ class Parameters:
         #: After n positional arguments: the names that may, and those that must, still come.
         self._after = [frozenset(names[n:]) for n in range(len(names) + 1)]
         self._needed_after = [frozenset(names[n:]) & frozenset(needed) for n in range(len(names) + 1)]
-        #: How many positional arguments fit.
-        self.positional: float = sum(
-            p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters
-        )
-        if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-            self.positional = float("inf")
 
     def check(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """TypeError, as Python would raise it, if the function cannot be called so."""

@@ -541,9 +541,17 @@ class Task(Generic[P, R]):
         return converter_of(self.run)
 
     @property
-    def positional_arity(self) -> float:
-        """How many positional arguments run() takes."""
-        return self._parameters.positional
+    def is_function(self) -> bool:
+        """run() is a function that is not bound to the task."""
+        return isinstance(inspect.getattr_static(type(self), "run"), staticmethod)
+
+    def takes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Whether run() can be called with these arguments."""
+        try:
+            self._parameters.check(self.name, args, kwargs)
+        except TypeError:
+            return False
+        return True
 
     def constants(self, app: App) -> Constants:
         """What all its calls through this app have in common, until a setting or an attribute changes."""

@@ -545,6 +545,62 @@ def test_CAN_10_errbacks_of_every_kind_are_called_once_on_every_level(stage: Sta
         assert all(len(set(ids)) == called for ids in heard)
 
 
+def test_CAN_10_an_errback_is_called_as_its_arguments_say(stage: Stage) -> None:
+    heard = stage.heard
+
+    @stage.app.task(name="errback.of_three")
+    def of_three(request: Any, error: BaseException, traceback: Any, more: str) -> None:
+        heard.note(f"error, {more}", error)
+
+    @stage.app.task(name="errback.of_an_id")
+    def of_an_id(task_id: str, more: str = "nothing") -> None:
+        heard.note(f"id, {more}", RuntimeError(task_id))
+
+    @stage.app.task(name="errback.bound", bind=True)
+    def bound(self_: Any, task_id: str, more: str = "nothing", last: str = "") -> None:
+        heard.note(f"bound, {more}", RuntimeError(task_id))
+
+    errbacks = [
+        of_three.s("given"),
+        of_three.s(more="named"),
+        group(of_an_id.s(), of_an_id.s("given")),
+        of_an_id.s(more="named"),
+        bound.s(),
+        bound.s(more="named"),
+        # These cannot be called at all, and the others are none the worse for it.
+        of_three.si(),
+        of_an_id.s("too", "many"),
+    ]
+    called = [
+        "bound, named",
+        "bound, nothing",
+        "error, given",
+        "error, named",
+        "id, given",
+        "id, named",
+        "id, nothing",
+    ]
+    for workflow in (stage.fail.s(), chord([stage.fail.s(), stage.add.s(1)], stage.total.s())):
+        heard.calls.clear()
+        for errback in errbacks:
+            workflow.link_error(errback)
+        with pytest.raises((ValueError, ChordError)):
+            workflow.delay().get(timeout=WAIT)
+        heard.wait(len(called))
+        until(stage.settled)
+        assert sorted(how for how, _ in heard.calls) == called
+
+
+def test_CAN_5_what_is_linked_to_a_chain_hears_each_value_of_its_last_group(stage: Stage) -> None:
+    @stage.app.task(name="note_value")
+    def note_value(value: int) -> None:
+        stage.heard.note(str(value), RuntimeError())
+
+    workflow = stage.add.s(1) | group(stage.add.s(1), group(stage.add.s(2) | stage.add.s(3)))
+    assert workflow.apply_async(link=note_value.s()).get(timeout=WAIT) == [2, 6]
+    assert sorted(value for value, _ in stage.heard.wait(2)) == ["2", "6"]
+
+
 KILLED = """
 import os, signal
 from pathlib import Path

@@ -5,7 +5,13 @@ from __future__ import annotations
 from celeriac.canvas import joining
 from celeriac.canvas.chain import chain
 from celeriac.canvas.chord import chord
-from celeriac.canvas.following import call_errbacks, errbacks_by_id, error_follow_ups, follow_ups
+from celeriac.canvas.following import (
+    call_errbacks,
+    errbacks_by_id,
+    error_follow_ups,
+    follow_ups,
+    has_errbacks_here,
+)
 from celeriac.canvas.group import group
 from celeriac.canvas.mapped import chunks, xmap, xstarmap
 from celeriac.canvas.of_task import TaskSignature
@@ -35,6 +41,7 @@ __all__ = [
     "error_follow_ups",
     "follow_ups",
     "group",
+    "has_errbacks_here",
     "joining",
     "maybe_signature",
     "maybe_subtask",

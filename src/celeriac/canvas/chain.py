@@ -186,7 +186,8 @@ class chain(Signature):
                 step.link_error(errback)
         if steps:
             for callback in listing(options.get("link")):
-                steps[-1].link(callback)
+                for last in _last_of(steps[-1]):
+                    last.link(callback)
         return steps
 
     def __len__(self) -> int:
@@ -202,6 +203,13 @@ class chain(Signature):
         if not self.tasks:
             return f"<chain@{id(self):#x}: empty>"
         return shortened(" | ".join(repr(step) for step in self.tasks), self.tasks[0].task)
+
+
+def _last_of(step: Signature) -> list[Signature]:
+    """What is called back with a value when it is the last step: of a group each task with its own."""
+    if step.subtask_type != "group":
+        return [step]
+    return [last for task in step.kwargs["tasks"] for last in _last_of(task)]
 
 
 def _is_empty(step: Signature) -> bool:

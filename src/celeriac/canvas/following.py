@@ -92,7 +92,11 @@ def error_follow_ups(app: Any, request: Request, exc: BaseException) -> tuple[Me
     came_from: dict[str, Any] = {"root_id": request.root_id or request.id, "parent_id": request.id}
     messages: list[Message] = []
     for errback in errbacks_by_id(app, request):
-        messages += messages_of(app, errback, (request.id,), **came_from)[0]
+        try:
+            messages += messages_of(app, errback, (request.id,), **came_from)[0]
+        except Exception:
+            # Its arguments do not fit, or cannot travel: what has failed is the task, and nobody may wait.
+            _log.exception("errback %s of task %s cannot be sent", errback.task, request.id)
     return tuple(messages)
 
 
@@ -101,6 +105,11 @@ def errbacks_by_id(app: Any, request: Request) -> list[Signature]:
     return [
         as_signature(errback, app) for errback in request.errbacks or () if not _takes_the_error(app, errback)
     ]
+
+
+def has_errbacks_here(app: Any, request: Request) -> bool:
+    """Some of its errbacks are for `call_errbacks`."""
+    return any(_takes_the_error(app, errback) for errback in request.errbacks or ())
 
 
 def call_errbacks(app: Any, request: Request, exc: BaseException, traceback: Any = None) -> None:
@@ -117,10 +126,12 @@ def call_errbacks(app: Any, request: Request, exc: BaseException, traceback: Any
 
 
 def _takes_the_error(app: Any, errback: Mapping[str, Any]) -> bool:
+    """Whether it is called with (request, exc, traceback) and its own arguments: where these fit, but as in
+    Celery not one that is bound, or a class, and may take the id alone."""
     task = app.tasks.get(errback.get("task"))
-    return (
-        task is not None
-        and not errback.get("immutable")
-        and not errback.get("args")
-        and task.positional_arity > 1
-    )
+    if task is None or errback.get("immutable") or errback.get("subtask_type"):
+        return False
+    args, kwargs = errback.get("args") or (), errback.get("kwargs") or {}
+    if not task.takes((None, None, None, *args), kwargs):
+        return False
+    return task.is_function or not task.takes((None, *args), kwargs)

@@ -162,9 +162,8 @@ class Endings:
                 results.append(result)
             counts += counting.failure(self._app, (ended,), error)
             if failing.tells and ended.errbacks:
-                sent = canvas.error_follow_ups(self._app, ended, error)
-                follow_ups += sent
-                if len(sent) < len(ended.errbacks):
+                follow_ups += canvas.error_follow_ups(self._app, ended, error)
+                if canvas.has_errbacks_here(self._app, ended):
                     self._aside(partial(canvas.call_errbacks, self._app, ended, error, None))
         first = next((failing.request for failing in failing_ones if failing.tells), request)
         self._log_failure(first.id, first.task, error)
@@ -188,7 +187,7 @@ class Endings:
 
     def fail_request(self, claim: Claim, request: Request, error: BaseException, reason: str = "") -> Outcome:
         follow_ups = canvas.error_follow_ups(self._app, request, error)
-        if self._somebody_listens(request, follow_ups):
+        if self._somebody_listens(request):
             self._aside(partial(self._tell_of_failure, request, error))
         self._log_failure(request.id, request.shadow or request.task, error)
         if self._lost is not None:
@@ -200,9 +199,9 @@ class Endings:
         reason = storable(reason)
         return Outcome(claim.number, fate, result, follow_ups, also, counts, reason=reason, id=name)
 
-    def _somebody_listens(self, request: Request, sent: Sequence[Message]) -> bool:
+    def _somebody_listens(self, request: Request) -> bool:
         task = self._app.tasks.get(request.task or "")
-        if len(sent) < len(request.errbacks or ()) or (task and signals.task_failure.receivers):
+        if canvas.has_errbacks_here(self._app, request) or (task and signals.task_failure.receivers):
             return True
         return task is not None and any((Habits(task).on_failure, Habits(task).after_return))
 
