@@ -50,7 +50,7 @@ def caught_from(
     _catching.name, _catching.message = name, None
     try:
         # Whoever is the parent of the whole notes this result too, once.
-        sending(args=args, kwargs=kwargs, **{**options, "add_to_parent": False})
+        sending(args, kwargs, **{**options, "add_to_parent": False})
         message: Message | None = vars(_catching)["message"]
     finally:
         vars(_catching).update(name=before.get("name"), message=before.get("message"))

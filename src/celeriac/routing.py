@@ -196,12 +196,18 @@ class Router:
         said = _place(voices)
         self._asked_store = False
         named = _queue_name(said["queue"])
-        queues = (named,) if named is not None else self._bound(said) or (self._default,)
+        bound = self._bound(said) if named is None else ()
+        queues = bound or (named or self._default,)
         for queue in queues:
             self._admit(queue)
         declared = self.queues.get(queues[0])
         exchange = name_of(said["exchange"]) or (declared.exchange if declared else "")
         routing_key = said["routing_key"] or (declared.routing_key if declared else "")
+        if not bound and (declared is None or declared.exchange_type == "direct"):
+            # By its name, which is what Celery puts into its messages then: programs read the queue in
+            # `request.delivery_info["routing_key"]`.
+            if not (said["exchange"] and said["routing_key"]):
+                exchange, routing_key = "", queues[0]
         copies = queues if len(queues) > 1 else None
         if declared is not None and declared.broadcast:
             copies = tuple(one.queue for one in self._live(exchange))

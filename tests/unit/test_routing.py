@@ -210,7 +210,9 @@ def test_an_exchange_or_routing_key_means_the_queue_bound_to_it() -> None:
     assert way(exchange="media", routing_key="video.long.cut") == ("big", "media", "video.long.cut")
     assert way(exchange="all") == ("news", "all", "news")
     assert way(routing_key="nobody")[0] == "celery"
-    assert way(queue="small") == ("small", "media", "image")
+    assert way(queue="small") == ("small", "", "small")  # by its name, as Celery says it to the task
+    assert way(queue="small", routing_key="other") == ("small", "", "small")
+    assert way(queue="big") == ("big", "media", "video.#")
 
 
 def test_a_worker_serves_the_declared_queues_or_the_chosen() -> None:
