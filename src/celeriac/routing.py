@@ -203,11 +203,11 @@ class Router:
         declared = self.queues.get(queues[0])
         exchange = name_of(said["exchange"]) or (declared.exchange if declared else "")
         routing_key = said["routing_key"] or (declared.routing_key if declared else "")
-        if not bound and (declared is None or declared.exchange_type == "direct"):
+        is_direct = declared is None or declared.exchange_type == "direct"
+        if is_direct and not bound and not (said["exchange"] and said["routing_key"]):
             # By its name, which is what Celery puts into its messages then: programs read the queue in
             # `request.delivery_info["routing_key"]`.
-            if not (said["exchange"] and said["routing_key"]):
-                exchange, routing_key = "", queues[0]
+            exchange, routing_key = "", queues[0]
         copies = queues if len(queues) > 1 else None
         if declared is not None and declared.broadcast:
             copies = tuple(one.queue for one in self._live(exchange))
