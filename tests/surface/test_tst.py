@@ -176,6 +176,7 @@ def test_TST_3_a_worker_in_a_thread_serves_any_broker(tmp_path: Path) -> None:
     with start_worker(app) as worker:
         assert isinstance(worker, TestWorkController)
         worker.ensure_started()
+        worker.reload()  # as Celery's tests say after declaring a task
         assert name.delay().get(timeout=10) != "MainThread"
     later = name.delay()
     assert not later.ready()

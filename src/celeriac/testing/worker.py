@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import select
@@ -110,6 +111,14 @@ class ThreadWorker:
             raise RuntimeError(f"the worker did not start within {timeout:g} s: is its broker away?")
         if self._error is not None:
             raise self._error
+
+    def reload(self, modules: Iterable[str] | None = None, reload: bool = False) -> None:
+        """Import these modules, with `reload` once more. Celery's tests say it for tasks that were declared
+        since it started; it knows those by itself."""
+        for name in modules or ():
+            module = importlib.import_module(name)
+            if reload:
+                importlib.reload(module)
 
     def stop(self, timeout: float = 10.0) -> None:
         """Finish what runs, and end. RuntimeError if a task does not let it."""
