@@ -131,6 +131,8 @@ class Task(Generic[P, R]):
 
     _app: Any = None
     _constants: Constants | None = None
+    #: A class of its own overrides `AsyncResult`, so that is what its calls give.
+    _has_own_results: bool = False
     #: How often one of its attributes was set; whoever has looked some up asks whether they still hold.
     _changes: int = 0
 
@@ -582,6 +584,7 @@ class Task(Generic[P, R]):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        cls._has_own_results = cls.AsyncResult is not Task.AsyncResult
         for name in _SETTING_ATTRIBUTES:
             # `None` in a class means: whatever the settings say.
             if cls.__dict__.get(name, cls) is None:
@@ -616,7 +619,9 @@ class Task(Generic[P, R]):
         return Request()
 
     def _sent(self, app: App, task_id: str, options: Mapping[str, Any]) -> AsyncResult[R]:
-        result: AsyncResult[R] = AsyncResult(task_id, None, self.name, app)
+        result: AsyncResult[R] = (
+            self.AsyncResult(task_id) if self._has_own_results else AsyncResult(task_id, None, self.name, app)
+        )
         result.ignored = self._ignored(app, options)
         parent = requests.current()
         if parent is not None and self.trail and options.get("add_to_parent", True):

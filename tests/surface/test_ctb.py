@@ -32,6 +32,13 @@ def test_CTB_1_a_task_ends_when_it_is_asked_to(app: Celery) -> None:
     assert not begun.is_aborted()
 
 
+def test_CTB_1_what_a_call_gives_can_be_aborted(app: Celery) -> None:
+    result = app.task(name="long", base=AbortableTask)(lambda: None).delay()
+    assert isinstance(result, AbortableAsyncResult)
+    result.abort()
+    assert result.is_aborted()
+
+
 def test_CTB_1_the_wish_is_a_state_that_is_no_end(app: Celery) -> None:
     result = AbortableAsyncResult("some", app=app)
     result.abort()
