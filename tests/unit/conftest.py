@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from celeriac import Celery
+from celeriac import Celery, current
 
 
 @pytest.fixture
@@ -16,3 +16,11 @@ def app() -> Iterator[Celery]:
     url = f"memory://{uuid4().hex}"
     with Celery("proj", broker=url, backend=url) as app:
         yield app
+
+
+@pytest.fixture(autouse=True)
+def _no_shared_task_is_left() -> Iterator[None]:
+    """What one test shares with all apps is none of the next one's."""
+    before = list(current.shared)
+    yield
+    current.shared[:] = before
