@@ -1,4 +1,5 @@
-"""The connection to Redis: how often it asks the kernel for a reply before it falls asleep over it."""
+"""The connection to Redis: how often it asks the kernel for a reply before it falls asleep over it, and
+what it makes of errors."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from hiredis import ReplyError
 
 from celeriac.drivers.redis.address import Address
-from celeriac.drivers.redis.connection import BLIND, GLANCES, Connection, pack
+from celeriac.drivers.redis.connection import BLIND, GLANCES, Connection, ServerError, checked, pack
 from celeriac.exceptions import OperationalError
 
 
@@ -83,3 +85,14 @@ def test_who_looked_in_vain_falls_asleep_over_the_next_replies_too(
     assert server.looks_of(connection, asleep) == asleep, "it looks again"
     with pytest.raises(OperationalError, match="no reply"):
         server.looks_of(connection, 2)  # of which it takes only the first, and sleeps
+
+
+def test_an_error_within_a_script_is_told_by_redis_6_as_by_later_ones() -> None:
+    said = (
+        "ERR Error running script (call to f_f9c7a865de83a4f0e77bc63554f23e666248638e): @user_script:21: "
+        "@user_script: 21: -READONLY You can't write against a read only replica."
+    )
+    connection = Connection(Address("127.0.0.1", 6379), connect_timeout=5, timeout=5)
+    with pytest.raises(OperationalError, match="answered: READONLY You can't write") as caught:
+        checked(ReplyError(said), connection)
+    assert not isinstance(caught.value, ServerError)  # it passes: the next connection leads to the new master

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import select
 import socket
 import struct
@@ -44,6 +45,8 @@ class Stream(Protocol):
 
 #: How errors begin that pass by themselves: after a restart, in a failover, during a script without end.
 PASSING = ("LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "BUSY ")
+#: What Redis 6 writes before the error of a command that a script has called.
+_IN_A_SCRIPT = re.compile(r"ERR Error running script .*@user_script: ?\d+: -?")
 
 
 class ServerError(OperationalError):
@@ -401,8 +404,9 @@ def _is_plain(stream: Stream) -> TypeGuard[socket.socket]:
 
 
 def _refusal(what: str, reply: ReplyError, cure: str = "") -> OperationalError:
-    kind = OperationalError if str(reply).startswith(PASSING) else ServerError
-    return kind(f"{what}: {str(reply).rstrip('.')}{cure}")
+    said = _IN_A_SCRIPT.sub("", str(reply)).rstrip(".")
+    kind = OperationalError if said.startswith(PASSING) else ServerError
+    return kind(f"{what}: {said}{cure}")
 
 
 def _cure(reply: str) -> str:
