@@ -162,7 +162,7 @@ class SqliteWatch:
                     self._tell(task_id, payload)
                 pause = LONGEST_PAUSE
             except OperationalError as error:
-                if not self._closed:
+                if not self._closed and pause != PAUSE_IN_TROUBLE:  # once, until it is over
                     logger.warning("A watch of results could not look and will try again: %s", error)
                 pause = PAUSE_IN_TROUBLE
 

@@ -95,11 +95,21 @@ class Store:
         """`work` may be called again after it failed, so it changes nothing but the database."""
         deadline = time.monotonic() + patience
         pause = FIRST_PAUSE
+        full = False
         while True:
             try:
                 with self._lock:
+                    if full:
+                        # What the log holds may have its place in the file: then it is written from its
+                        # start again, and what is done needs no more of the disk.
+                        self._empty_log()
                     return self._try(begin, work)
             except sqlite3.Error as error:
+                if not full and _code(error) == sqlite3.SQLITE_FULL:
+                    full = True
+                    # Or else as soon as there is some space, before the log takes that too.
+                    self._checkpoint_at = 0
+                    continue
                 if not _is_busy(error) or time.monotonic() >= deadline:
                     raise self._explained(error, patience) from error
             # Without the lock: who only reads need not wait for another process that writes.
@@ -119,10 +129,10 @@ class Store:
             raise
         if db.total_changes != before:
             self._changes += 1
-            self._keep_log_short(db)
+            self._keep_log_short()
         return answer
 
-    def _keep_log_short(self, db: sqlite3.Connection) -> None:
+    def _keep_log_short(self) -> None:
         """Empty the log when it is long; SQLite's own way never ends while others write all the time."""
         if self.place.in_memory:
             return
@@ -132,7 +142,13 @@ class Store:
                 self._checkpoint_at = LONGEST_LOG
             return
         self._checkpoint_at = size + LONGEST_LOG // 4
-        # What was asked for is done; if this fails, the next transaction meets the same trouble and says it.
+        self._empty_log()
+
+    def _empty_log(self) -> None:
+        db = self._handle
+        if db is None:
+            return
+        # If this fails, the next transaction meets the same trouble and says it.
         with suppress(sqlite3.Error):
             # Most of the work beside the others, and only the rest while they have to wait.
             db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
@@ -236,7 +252,7 @@ class Store:
             handle.close()
 
     def _explained(self, error: sqlite3.Error, patience: float) -> CeleriacError:
-        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+        code = _code(error)
         said = f"{self.place}: {error}"
         match code:
             case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
@@ -270,9 +286,12 @@ class Store:
                 return OperationalError(f"{said}; nothing was stored ({type(error).__name__})")
 
 
+def _code(error: sqlite3.Error) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
 def _is_busy(error: sqlite3.Error) -> bool:
-    code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _inode_of(path: str) -> tuple[int, int] | None:
