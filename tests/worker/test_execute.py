@@ -390,10 +390,11 @@ def test_an_error_before_the_start_is_the_tasks_failure(world: World) -> None:
 # --- failure ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("options", [{}, {"autoretry_for": [ValueError], "max_retries": 0}])
 def test_a_failure_is_stored_with_the_traceback_of_the_users_code(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, options: dict[str, Any]
 ) -> None:
-    @world.task
+    @world.task(**options)
     def boom() -> None:
         raise ValueError("no")
 
@@ -407,7 +408,7 @@ def test_a_failure_is_stored_with_the_traceback_of_the_users_code(
     assert stored["traceback"].startswith("Traceback (most recent call last):\n")
     assert stored["traceback"].endswith("ValueError: no\n")
     assert "in boom" in stored["traceback"]
-    assert "celeriac/worker" not in stored["traceback"]
+    assert "src/celeriac" not in stored["traceback"]
     (record,) = [one for one in caplog.records if one.levelno == logging.ERROR]
     assert record.getMessage() == "Task proj.boom[the-id] raised unexpected: ValueError('no')"
     assert record.exc_info is not None

@@ -9,11 +9,14 @@ from celeriac.einfo import ExceptionInfo, traceback_of
 from celeriac.exceptions import EncodeError, WorkerShutdown, WorkerTerminate
 from celeriac.wire.saferepr import safe_repr
 
+#: The modules of `autoretry_for` and `retry`.
+_RETRIES = ("celeriac.retrying", "celeriac.task")
+
 
 def explained(error: BaseException, internal: bool = False) -> ExceptionInfo:
     """The error with its traceback, from the first line on that is the user's."""
     # Set the way that no class can turn into something else.
-    BaseException.with_traceback(error, users_part(traceback_of(error)))
+    BaseException.with_traceback(error, _behind_retries(users_part(traceback_of(error))))
     return ExceptionInfo(error, internal)
 
 
@@ -22,6 +25,14 @@ def users_part(tb: TracebackType | None) -> TracebackType | None:
     while tb is not None and tb.tb_frame.f_globals.get("__name__", "").startswith("celeriac.worker."):
         tb = tb.tb_next
     return tb
+
+
+def _behind_retries(tb: TracebackType | None) -> TracebackType | None:
+    """Where autoretry raises the task's own error once more, its lines stand before the user's."""
+    found = tb
+    while found is not None and found.tb_frame.f_globals.get("__name__") in _RETRIES:
+        found = found.tb_next
+    return found or tb
 
 
 def concerns_the_worker(error: BaseException) -> bool:
