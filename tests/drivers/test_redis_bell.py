@@ -71,6 +71,27 @@ def again(child: Broker) -> list[Claim]:
         return child.turn("owner", (), 1)
 
 
+@pytest.mark.parametrize("ahead", [60.0, -60.0])
+def test_a_clock_that_is_not_the_stores_makes_nobody_look_in_vain_or_too_late(
+    redis_db: str, child: Broker, others: Broker, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    others.publish([Message("later", "q", b"later", eta=time.time() + 0.3)])
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() + ahead)
+    began = time.monotonic()
+    with Redis.from_url(redis_db) as server:
+        before = server.info("stats")["total_commands_processed"]
+        assert payloads(child.turn("owner", (), 1, PATIENCE)) == [b"later"]
+        assert time.monotonic() - began < PATIENCE / 2
+        assert server.info("stats")["total_commands_processed"] - before < 50
+    others.publish([Message("next", "q", b"next", eta=true_time() + PATIENCE)])
+    others.consume(["q"])
+    lookout = others.lookout("node")
+    assert lookout is not None
+    with closing(lookout):
+        until(lambda: lookout.look() > 1.0, 5.0, "a quiet lookout")
+
+
 def blocked(server: RedisServer) -> int:
     with closing(Redis.from_url(server.url)) as client:
         return int(client.info("clients")["blocked_clients"])

@@ -167,7 +167,7 @@ class RedisLookout:
             self._distrust()
         now = time.monotonic()
         if due:
-            self._due = now + max(PATIENCE, due / 1000 - time.time())
+            self._due = now + max(PATIENCE, due / 1000)
         self._next = min(now + (QUIET if self._tracked or not in_office else POLL), self._due)
         # What was delayed between the look and the reading that Redis now watches, nobody would tell us of.
         seen = dict(zip(queues, listened[1::2], strict=True))

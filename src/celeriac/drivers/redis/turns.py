@@ -69,7 +69,7 @@ class Turns:
         self._unanswered: _Turn | None = None
         #: Claims of an answer that came, in a call that failed afterwards.
         self._found: list[Claim] = []
-        #: Epoch seconds at which an idle child looks by itself; 0 is never.
+        #: Monotonic seconds at which an idle child looks by itself; 0 is never.
         self._next_look = 0.0
         self._closed = False
 
@@ -203,7 +203,7 @@ class Turns:
             return self._exchange(self._next_turn(owner, turn.outcomes, turn.want))
         owner.turn = turn.number
         due, revoked, *runs = reply
-        self._next_look = due / 1000 + LATE if due > 0 else -due / 1000
+        self._next_look = time.monotonic() + (due / 1000 + LATE if due > 0 else -due / 1000) if due else 0.0
         if not runs:
             return []
         if len(batch[0]) != runs[0][1]:
@@ -235,7 +235,7 @@ class Turns:
         while True:
             seconds = deadline - time.monotonic()
             if self._next_look:
-                seconds = min(seconds, self._next_look - time.time())
+                seconds = min(seconds, self._next_look - time.monotonic())
             try:
                 if self._serves and not bell.standing:
                     if bell.is_called:

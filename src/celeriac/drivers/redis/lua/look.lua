@@ -2,7 +2,7 @@
 --
 -- ARGV[2]  node  ARGV[3] ms that the office and the list of queues hold  ARGV[4] key that is written for a new queue
 -- ARGV[5..]  our queues
--- Result   {1 if this node is the lookout else 0, due of the next delayed message in ms or 0, then of every listened queue its
+-- Result   {1 if this node is the lookout else 0, ms until the next delayed message is due or 0, then of every listened queue its
 --          name and how many of its messages are delayed}
 -- Atomic because only one may hold the office, and a delayed message must not be seen in two places.
 -- No KEYS on purpose: Redis 7.0 would track every declared key, and the lookout chooses by itself what it tracks.
@@ -27,4 +27,6 @@ for _, queue in ipairs(redis.call('ZRANGEBYSCORE', LISTENED, now(), '+inf')) do
   reply[#reply + 1] = queue
   reply[#reply + 1] = redis.call('ZCARD', DELAYED .. queue)
 end
+-- Told as a time from now, since the lookout's clock may be another.
+if reply[2] > 0 then reply[2] = math.max(1, reply[2] - now()) end
 return reply

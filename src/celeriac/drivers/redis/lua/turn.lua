@@ -19,7 +19,7 @@
 -- the owner. Plain acks go flat, and so do the members of chords that end with one: tables and single deletes cost more than the
 -- commands that store the results.
 -- Result   false: the owner is not known, or not as it knows itself; nothing if the lease is older than ARGV[2] wants. Otherwise
---          {due of the next delayed message in ms or 0 (only if nothing was claimed;
+--          {ms until the next delayed message is due or 0 (only if nothing was claimed;
 --          below zero if no lookout will wake anybody for it), false or what is revoked, run, run ...} with a run for each list
 --          from which something was claimed; claims are numbered in this order. The first run is {queue, how many}: the caller
 --          reads its envelopes from the batch of its first claim, right behind this script, for they cost less on that way. The
@@ -199,6 +199,8 @@ if want > 0 then
       redis.call('DEL', BELL .. queue[1])
       if anything_rare then due = earlier(due, queue[1]) end
     end
+    -- Told as a time from now, since the caller's clock may be another.
+    if due > 0 then due = math.max(1, due - now()) end
     if due > 0 and redis.call('EXISTS', LOOKOUT) == 0 then due = -due end
   end
 end
