@@ -150,7 +150,7 @@ def test_WRK_16_the_soft_limit_ends_a_task_that_does_not_mind_it(pool: Pool, nam
     pool.still_works()
 
 
-@pytest.mark.parametrize("name", ["soft", "soft_async"])
+@pytest.mark.parametrize("name", ["soft", "soft_async", "soft_in_group"])
 def test_a_task_can_clean_up_at_its_soft_limit(pool: Pool, name: str) -> None:
     assert pool.run(name, "/never", soft_time_limit=0.2) == "cleaned up"
     pool.still_works()

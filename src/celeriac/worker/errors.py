@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+from functools import cache
 from types import TracebackType
+from typing import Any
 
 from celeriac.einfo import ExceptionInfo, traceback_of
 from celeriac.exceptions import EncodeError, WorkerShutdown, WorkerTerminate
@@ -91,4 +93,16 @@ def meaning(error: BaseException, interruption: BaseException) -> BaseException:
     cancelled = asyncio.current_task()
     if cancelled is not None:
         cancelled.uncancel()
-    return interruption.with_traceback(error.__traceback__)
+    kind: Any = type(interruption)
+    meant: BaseException = _cancelling(kind)(*interruption.args)
+    return meant.with_traceback(error.__traceback__)
+
+
+@cache
+def _cancelling(kind: Any) -> Any:
+    """That kind of error, which is a cancelling too: only then does a TaskGroup end its members, and a lock
+    wake the next one."""
+    import asyncio
+
+    named = {"__module__": kind.__module__, "__reduce__": lambda self: (kind, self.args)}
+    return type(kind.__name__, (kind, asyncio.CancelledError), named)

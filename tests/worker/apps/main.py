@@ -202,6 +202,16 @@ def soft(path: str) -> str:
 
 
 @app.task
+async def soft_in_group(path: str) -> str:
+    try:
+        async with asyncio.TaskGroup() as group:
+            member = group.create_task(wait_for_async.run(path))
+    except SoftTimeLimitExceeded:
+        return "cleaned up" if member.cancelled() else "its member goes on"
+    return "waited in vain"
+
+
+@app.task
 async def soft_async(path: str) -> str:
     try:
         return await wait_for_async.run(path)
