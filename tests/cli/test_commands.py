@@ -411,6 +411,7 @@ def test_the_list_of_commands_says_whole_sentences_and_imports_none_of_them() ->
     [
         ("graph", "graph is a command of Celery that celeriac does not offer: there are no bootsteps"),
         ("amqp", "there is no AMQP inside"),
+        ("flower", "pip install flower 'celery[redis]'"),
         ("inspct", "No such command 'inspct': did you mean inspect?"),
         ("wurst", "No such command 'wurst'; --help lists them."),
     ],

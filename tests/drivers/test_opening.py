@@ -124,3 +124,14 @@ def settle_one(broker) -> None:
     (claim,) = broker.turn("child", (), 1)
     broker.turn("child", [Outcome(claim.number, result=Result("a", b"done"))], 0)
     broker.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://:sec/ret@host/0", "redis://:s@ec#ret@host", "redis://:sec?ret@host", "redis://:secret@[::1/0"],
+)
+def test_a_redis_url_that_cannot_be_read_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"cannot read the Redis URL 'redis://\*\*\*@") as told:
+        open_broker(url)
+    assert "it looks like redis://user:password@host:6379/0" in str(told.value)
+    assert "ret" not in str(told.value)

@@ -79,6 +79,7 @@ def test_the_embedded_default_is_told_with_its_full_path(
     [
         ("redis://user:secret@host:6379/0", "redis://user:**@host:6379/0"),
         ("redis://:secret@host", "redis://:**@host"),
+        ("redis://:secr@et@host", "redis://:**@host"),
         ("redis://host:6379/0", "redis://host:6379/0"),
         ("redis+socket:///tmp/redis.sock", "redis+socket:///tmp/redis.sock"),
         ("memory://", "memory://"),

@@ -55,6 +55,8 @@ COMMANDS = {
 #: Celery's commands that are not offered, and what is in their place.
 NOT_OFFERED = {
     "amqp": "there is no AMQP inside. `celeriac queue` and `celeriac dead` look at messages and move them.",
+    "flower": "Flower brings it, with a Celery, in an environment of its own: "
+    "pip install flower 'celery[redis]', then `celery -b redis://... flower` there.",
     "graph": "there are no bootsteps to draw. `celeriac status` and `celeriac inspect stats` show workers.",
 }
 #: Entry points by which other packages add commands of their own.

@@ -94,7 +94,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 def without_password(url: str) -> str:
     """The URL as it may be shown."""
-    url = re.sub(r"(://[^:/@]*):[^@]*@", r"\1:**@", url)
+    url = re.sub(r"(://[^:/@]*):[^;]*@", r"\1:**@", url)
     return re.sub(r"(password=)[^&;]*", r"\1**", url)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -50,8 +51,13 @@ class Address(msgspec.Struct, frozen=True):
 def parse(url: str) -> Address:
     """Read a URL; a mistake in it is an ImproperlyConfigured that shows the right form. Each is read once: a
     worker for all its children."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise _unreadable(url, error) from None
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.fragment or "@" in "".join(options) or ("@" in parts.path and parts.scheme != "redis+socket"):
+        raise _unreadable(url, "in a password / ? # are written %2F %3F %23")
     unknown = options.keys() - SSL_OPTIONS - OTHER_OPTIONS
     if unknown:
         known = ", ".join(sorted(SSL_OPTIONS | OTHER_OPTIONS))
@@ -63,9 +69,7 @@ def parse(url: str) -> Address:
         else:
             path, db = None, _database(parts.path or options.get("db", "0"))
     except ValueError as error:
-        raise ImproperlyConfigured(
-            f"cannot read the Redis URL {_censored(url)!r}: {error}; it looks like redis://user:password@host:6379/0"
-        ) from None
+        raise _unreadable(url, error) from None
     username = unquote(parts.username) if parts.username else options.get("username")
     return Address(
         host=parts.hostname or "localhost",
@@ -88,8 +92,8 @@ def _database(text: str) -> int:
     return int(text)
 
 
-def _censored(url: str) -> str:
-    parts = urlsplit(url)
-    if "@" not in parts.netloc:
-        return url
-    return parts._replace(netloc="***@" + parts.netloc.rsplit("@", 1)[1]).geturl()
+def _unreadable(url: str, why: object) -> ImproperlyConfigured:
+    censored = re.sub("://.*@", "://***@", url)
+    return ImproperlyConfigured(
+        f"cannot read the Redis URL {censored!r}: {why}; it looks like redis://user:password@host:6379/0"
+    )
