@@ -504,6 +504,19 @@ def test_BEA_3_a_rule_written_for_celery_counts_from_when_it_was_first_asked(sta
     assert [n for n, one in enumerate(ran, 1) if one] == [5, 10, 15]
 
 
+def test_BEA_3_a_rule_written_for_celery_asks_its_own_app_for_the_time(stand: Stand) -> None:
+    class AtWork(crontab):
+        def is_due(self, last_run_at: datetime) -> schedstate:
+            return super().is_due(last_run_at)
+
+    stand.app.conf.timezone = "Europe/Berlin"
+    rule = AtWork(hour=14, minute=0)
+    stand.app.conf.beat_schedule = {"s": {"task": "work", "schedule": rule, "args": ("s",)}}
+    one = stand.scheduler()
+    one.tick()
+    assert [stand.pass_time(one, 1800) for _ in range(4)] == [[], ["s"], [], []]
+
+
 def test_a_rule_of_ones_own_is_known_to_the_next_scheduler(stand: Stand) -> None:
     class FullTens(BaseSchedule):
         def next_after(self, moment: float, zone: Any = None) -> float:

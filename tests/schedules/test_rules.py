@@ -68,6 +68,10 @@ def test_BEA_2_names_ints_and_iterables_are_fields_too() -> None:
     assert crontab(day_of_month="*/10").day_of_month == {1, 11, 21, 31}
 
 
+def test_BEA_2_a_field_that_can_be_read_once_only_is_shown_and_stored_like_others() -> None:
+    assert crontab(minute=(minute for minute in (5, 20))).text == "5,20 * * * *"
+
+
 def test_BEA_2_from_string_and_repr() -> None:
     rule = crontab.from_string("*/5 */2 1,15 jan-mar mon")
     assert repr(rule) == "<crontab: */5 */2 1,15 jan-mar mon (m/h/dM/MY/d)>"

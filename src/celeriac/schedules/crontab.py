@@ -47,6 +47,8 @@ class crontab(BaseSchedule):
         **kwargs: Any,
     ) -> None:
         super().__init__(nowfun=nowfun, app=app)
+        fields = (minute, hour, day_of_week, day_of_month, month_of_year, second)
+        minute, hour, day_of_week, day_of_month, month_of_year, second = map(_lasting, fields)
         # What others read to store it, as it was given.
         self._orig_minute = minute
         self._orig_hour = hour
@@ -189,3 +191,8 @@ class crontab(BaseSchedule):
 
     def __json__(self) -> dict[str, Any]:
         return {"crontab": self.text}
+
+
+def _lasting(spec: Spec) -> Spec:
+    """What can be read once only is read now: it is looked at again where the crontab is shown or stored."""
+    return tuple(spec) if isinstance(spec, Iterator) else spec

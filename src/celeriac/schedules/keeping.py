@@ -19,6 +19,7 @@ from celeriac.planned import Change, Plan
 from celeriac.planning import Occurred, Planned
 from celeriac.ports import ResultStore, ScheduleStore
 from celeriac.schedules import judging
+from celeriac.schedules.base import BaseSchedule
 from celeriac.schedules.entry import (
     DECLARED,
     BeatLazyFunc,
@@ -290,7 +291,12 @@ def declared_entries(app: App) -> dict[str, Entry]:
     """The entries that code declares, by name."""
     app.tasks  # noqa: B018 - finalizes the app, and with it come periodic tasks
     declared = app.conf.beat_schedule or {}
-    return {name: read_entry(name, said, static=True) for name, said in declared.items()}
+    entries = {name: read_entry(name, said, static=True) for name, said in declared.items()}
+    for entry in entries.values():
+        rule = entry.schedule
+        if isinstance(rule, BaseSchedule) and rule._app is None:
+            rule.app = app  # or it would ask the current app for the time and its zone
+    return entries
 
 
 def fresh_plan(app: App, entry: Entry, spec: str, old: Plan | None) -> Plan:
