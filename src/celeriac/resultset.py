@@ -14,7 +14,7 @@ import msgspec
 from celeriac import aio, revoking, seeking, states
 from celeriac.current import App, get_current_app
 from celeriac.exceptions import ImproperlyConfigured
-from celeriac.message import GROUP_MARK, Result
+from celeriac.message import GROUP_MARK, STREAM_MARK, Result
 from celeriac.ports import ResultStore
 from celeriac.result import AsyncResult, EagerResult, assert_will_not_block, groups_are, result_from_tuple
 from celeriac.waiting import late
@@ -208,12 +208,10 @@ class ResultSet(Generic[R]):
     # --- acting -------------------------------------------------------------------------------------------
 
     def forget(self) -> None:
-        """Remove all from the store."""
-        leaves = self._leaves()
-        for leaf in leaves:
-            leaf._meta = None
-        if leaves:
-            self._store().forget([leaf.id for leaf in leaves])
+        """Remove all from the store, with their streams, and what came before them in chains."""
+        ids = list(dict.fromkeys(_forgotten(self)))
+        if ids:
+            self._store().forget(ids)
 
     def revoke(
         self,
@@ -420,11 +418,6 @@ class GroupResult(ResultSet[R]):
         """Forget what was saved."""
         self._store().forget([f"{GROUP_MARK}{self.id}"])
 
-    def forget(self) -> None:
-        if self.parent is not None:
-            self.parent.forget()
-        super().forget()
-
     def __str__(self) -> str:
         return str(self.id)
 
@@ -441,6 +434,18 @@ class GroupResult(ResultSet[R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.id, self.results, self.parent)
+
+
+def _forgotten(result: Any) -> Iterator[str]:
+    """The ids under which the store keeps something of it, and of what came before it; it reads them anew."""
+    if isinstance(result, ResultSet):
+        for one in result.results:
+            yield from _forgotten(one)
+    elif not isinstance(result, EagerResult):
+        result._meta = None
+        yield from (result.id, STREAM_MARK + result.id)
+    if result.parent is not None:
+        yield from _forgotten(result.parent)
 
 
 def _landed(unready: dict[str, AsyncResult[Any]], task_id: str, payload: bytes) -> AsyncResult[Any] | None:

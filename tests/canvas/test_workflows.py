@@ -339,6 +339,19 @@ def test_a_group_is_awaited(stage: Stage) -> None:
     assert asyncio.run(program()) == (list(range(10)), True)
 
 
+def test_a_group_is_forgotten_with_all_that_came_before_its_members(stage: Stage) -> None:
+    add, total = stage.add, stage.total
+    chains = group(add.s(1) | add.s(1), group(add.s(1), add.s(2)) | total.s() | add.s(1))
+    result = (add.s(1) | chains).delay()
+    assert result.get(timeout=WAIT) == [3, 6]
+    until(stage.settled)
+    chained, counted = result
+    all_of_it = [result.parent, chained, chained.parent, counted, counted.parent, *counted.parent.parent]
+    assert {one.state for one in all_of_it} == {"SUCCESS"}
+    result.forget()
+    assert {one.state for one in all_of_it} == {"PENDING"}
+
+
 def test_a_group_is_saved_and_restored(stage: Stage) -> None:
     result = group(stage.add.s(1), stage.add.s(2)).delay()
     result.save()
