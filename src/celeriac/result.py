@@ -122,6 +122,9 @@ class AsyncResult(Generic[R_co]):
             return cast(R_co, None)
         if disable_sync_subtasks:
             assert_will_not_block()
+        if timeout is not None and timeout <= 0:
+            # There is no time to be told, but to look, as in get().
+            await aio.in_thread(self._look)
         if not self._is_final():
             ids, judge = self._watched(propagate and follow_parents, None)
             if strict:

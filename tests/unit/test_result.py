@@ -276,6 +276,16 @@ def test_aget_gives_up_on_time_and_can_be_cancelled(app: Celery) -> None:
         time.sleep(0.001)
 
 
+def test_who_has_no_time_sees_what_is_there(app: Celery) -> None:
+    assert app.results is not None
+    app.results.save([Result("there", encode_result(task_id="there", status="SUCCESS", result=7))])
+    for timeout in (0, -1):
+        assert app.AsyncResult("there").get(timeout=timeout) == 7
+        assert asyncio.run(app.AsyncResult("there").aget(timeout=timeout)) == 7
+        with pytest.raises(TimeoutError):
+            asyncio.run(app.AsyncResult("elsewhere").aget(timeout=timeout))
+
+
 def test_a_failed_parent_ends_the_waiting(app: Celery) -> None:
     parent = app.AsyncResult("parent")
     child = AsyncResult("child", app=app, parent=parent)
