@@ -18,7 +18,9 @@ from click.testing import CliRunner
 import celeriac
 from celeriac import Celery
 from celeriac.cli import events
+from celeriac.cli.invocation import Invocation
 from celeriac.cli.program import COMMANDS, program
+from celeriac.cli.remote import say_how_many
 from celeriac.drivers.opening import open_broker, open_results
 from celeriac.message import Fate, Outcome, Result
 from celeriac.wire.result import encode_result
@@ -444,3 +446,11 @@ def test_a_mistake_of_the_users_is_told_without_our_own_lines(
     done = CliRunner().invoke(program, ["-q", *words.split()], obj=app)
     assert (done.exit_code, says in done.stderr) == (code, True), (done.exit_code, done.stderr)
     assert "src/celeriac" not in done.stderr
+
+
+def test_workers_of_one_name_are_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    pong = {"ok": "pong"}
+    say_how_many(Invocation(), [{"w@here": pong}, {"v@here": pong}], as_json=False)
+    assert capsys.readouterr() == ("\n2 nodes online.\n", "")
+    say_how_many(Invocation(), [{"w@here": pong}, {"w@here": pong}], as_json=True)
+    assert "Several workers are called w@here" in capsys.readouterr().err

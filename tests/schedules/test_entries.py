@@ -18,7 +18,7 @@ from celeriac.exceptions import ImproperlyConfigured
 from celeriac.message import Result
 from celeriac.planning import Planned
 from celeriac.schedules import BaseSchedule, crontab, once, schedstate, schedule
-from celeriac.schedules.entry import BeatLazyFunc
+from celeriac.schedules.entry import BeatLazyFunc, read_entry
 from celeriac.wire.task import unpack
 
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC).timestamp()
@@ -163,6 +163,7 @@ def test_next_lists_what_comes(stand: Stand) -> None:
         ({"start": "tomorrow"}, "start is a datetime"),
         ({"schedule": "daily"}, "is no schedule"),
         ({"schedule": float("inf")}, "'a': cannot convert float infinity"),
+        ({"schedule": -5}, "an interval is longer than 0 seconds, not -5"),
         ({"task": None}, "needs 'task'"),
         ({"args": 16}, r"args is a tuple or a list, not 16; that of one value is \(16,\)"),
         ({"args": "16"}, r"that of one value is \('16',\)"),
@@ -173,6 +174,12 @@ def test_next_lists_what_comes(stand: Stand) -> None:
 def test_what_cannot_be_meant_is_refused_with_the_cure(stand: Stand, said: dict[str, Any], says: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=says):
         stand.app.schedules.add(**{"name": "a", "task": "work", "schedule": 5, **said})
+
+
+def test_an_entry_that_is_no_dict_is_refused_with_the_cure() -> None:
+    said: Any = "work"
+    with pytest.raises(ImproperlyConfigured, match="'a' is a dict with 'task' and 'schedule', not 'work'"):
+        read_entry("a", said)
 
 
 def test_a_schedule_of_ones_own_is_for_code_alone(stand: Stand) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from inspect import signature
 from pprint import pformat
@@ -71,7 +72,7 @@ def _asking(kind: Kind, help: str) -> click.Command:
         else:
             for node in sorted(nodes):
                 _show_answer(node, nodes[node])
-        _say_how_many(invocation, replies, as_json)
+        say_how_many(invocation, replies, as_json)
         if any(isinstance(answer, dict) and "error" in answer for answer in nodes.values()):
             sys.exit(1)
 
@@ -101,7 +102,7 @@ def status(
     else:
         for node in sorted(_merged(replies)):
             click.echo(f"->  {node}: OK")
-    _say_how_many(invocation, replies, as_json)
+    say_how_many(invocation, replies, as_json)
 
 
 def _ask(
@@ -216,11 +217,18 @@ def _item(one: Any) -> list[str]:
     return [f"* {first}", *(f"  {line}" for line in more)]
 
 
-def _say_how_many(invocation: Invocation, replies: Sequence[dict[str, Any]], as_json: bool) -> None:
+def say_how_many(invocation: Invocation, replies: Sequence[dict[str, Any]], as_json: bool) -> None:
     if not replies:
         click.echo("Error: No nodes replied within time constraint", err=True)
         store = shown_store(invocation.app.broker_url)
         invocation.remark(f"(Asked by way of {store}, which -A or -b names: is a worker running there?)")
         sys.exit(NOBODY)
+    answered = Counter(node for reply in replies for node in reply)
+    double = ", ".join(sorted(node for node, times in answered.items() if times > 1))
+    if double:
+        invocation.remark(
+            f"Several workers are called {double}, and of these one answer is shown. "
+            "Give each a name of its own, as in -n w1@%h"
+        )
     if not as_json:
         click.echo(f"\n{len(replies)} node{'' if len(replies) == 1 else 's'} online.")

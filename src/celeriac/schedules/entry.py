@@ -87,6 +87,10 @@ def read_entry(name: str, said: Mapping[str, Any], static: bool = False) -> Entr
     """From a dict such as `beat_schedule` holds. What cannot be meant is refused with the cure."""
     if name == DECLARED:
         raise ImproperlyConfigured("a periodic task needs a name")
+    if not isinstance(said, Mapping):
+        raise ImproperlyConfigured(
+            f"the periodic task {name!r} is a dict with 'task' and 'schedule', not {said!r}"
+        )
     said = dict(said)
     relative = said.pop("relative", False)
     expires = said.pop("expires", None)
@@ -130,6 +134,9 @@ def _check(entry: Entry) -> None:
     def refuse(words: str) -> None:
         raise ImproperlyConfigured(f"the periodic task {entry.name!r}: {words}")
 
+    every = entry.schedule
+    if isinstance(every, schedule) and every.run_every <= timedelta(0):
+        refuse(f"an interval is longer than 0 seconds, not {every.run_every.total_seconds():g}")
     if entry.catch_up not in get_args(CatchUp):
         refuse(f"catch_up is none, last or all, not {entry.catch_up!r}")
     for word in ("deadline", "jitter"):
