@@ -429,6 +429,8 @@ def test_a_command_that_is_not_there_is_told_with_what_to_do(name: str, says: st
         ("worker -I no_such_tasks", 1, "No module named 'no_such_tasks'\n(imported since imports, include"),
         ("beat", 1, "SystemExit: 3\n(imported since imports, include or autodiscover_tasks names 'ending'"),
         ("worker -f /dev/null/x.log", 1, "the log file /dev/null/x.log cannot be written: Not a directory"),
+        ("worker --pidfile no/x.pid", 1, "there is no folder no: make it (mkdir -p no)"),
+        ("worker -D -f no/x.log", 2, "-f no/x.log: there is no folder no: make it (mkdir -p no)"),
         ("call add --queue=", 2, "Invalid value for '--queue': the name of a queue is empty."),
         ("control revoke", 2, "revoke needs more: revoke [id1 [id2"),
         ("control terminate TERM", 2, "terminate needs more: terminate <signal> [id1"),

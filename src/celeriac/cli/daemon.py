@@ -65,8 +65,12 @@ def detachable(logfile: str | None) -> None:
     if logfile is None:
         raise click.UsageError("-D/--detach leaves the terminal, so the log needs a file: add -f FILE")
     folder = Path(logfile).parent
-    if "%" not in str(folder) and not os.access(folder, os.W_OK):
-        raise click.UsageError(f"-f {logfile}: cannot write to the folder {folder}")
+    if "%" in str(folder):
+        return
+    if not folder.is_dir():
+        raise click.UsageError(f"-f {logfile}: there is no folder {folder}: make it (mkdir -p {folder})")
+    if not os.access(folder, os.W_OK):
+        raise click.UsageError(f"-f {logfile}: cannot write to the folder {folder}: name a file elsewhere")
 
 
 def become(uid: str | None, gid: str | None, umask: str | None) -> None:

@@ -57,7 +57,7 @@ def multi(ctx: click.Context, invocation: Invocation, arguments: tuple[str, ...]
 
     \b
     What follows is given to each worker; an option may be meant for some nodes alone:
-      celeriac multi start 3 -A proj -l info -c 4 -c:1 8 -Q:2,3 mail --pidfile=run/%n.pid -f %n%I.log
+      celeriac multi start 3 -A proj -l info -c 4 -c:1 8 -Q:2,3 mail --pidfile=%n.pid -f %n%I.log
 
     Stopping finds a node by its pidfile: give the same --pidfile as for the start.
     """

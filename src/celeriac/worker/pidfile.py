@@ -20,6 +20,11 @@ def pidfile(path: str | None, program: str = "worker") -> Iterator[None]:
     try:
         with open(path, "x") as file:  # of two that start at once, one
             file.write(f"{os.getpid()}\n")
+    except FileNotFoundError as error:
+        folder = Path(path).parent
+        raise ImproperlyConfigured(
+            f"--pidfile {path} cannot be written: there is no folder {folder}: make it (mkdir -p {folder})"
+        ) from error
     except OSError as error:
         raise ImproperlyConfigured(f"--pidfile {path} cannot be written: {error.strerror}") from error
     try:
