@@ -70,6 +70,9 @@ def findings(app: Celery) -> list[Finding]:
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.grade))
 
 
+#: Without a file that is named SQLite is the memory of a process.
+_SQLITE_IN_MEMORY = ("sqlite:", "sqlite://", "sqlite:///", "sqlite:///:memory:")
+
 # --- the looks, each at one thing -------------------------------------------------------------------------
 
 
@@ -81,12 +84,13 @@ def _urls(app: Celery) -> Iterator[Finding]:
                     driver_of(one.strip())
         except CeleriacError as error:
             yield Finding("error", name, str(error))
-    if app.broker_url.startswith("memory:"):
+    url = app.broker_url
+    if url.startswith(("memory:", "cache+memory:")) or url in _SQLITE_IN_MEMORY:
         yield Finding(
             "warning",
             "broker_url",
-            "messages of memory:// stay in the process that sends them, and no other process sees them: take "
-            "sqlite:// or redis://, or app.testing() in tests",
+            f"messages of {url} stay in the process that sends them, and no other process sees them: take "
+            "sqlite:///celeriac.db (a file) or redis://, or app.testing() in tests",
         )
 
 

@@ -27,6 +27,8 @@ def said(**settings: Any) -> list[str]:
             "error broker_read_url: workers",
         ),
         ({"broker_use_ssl": True}, "warning broker_use_ssl: has no effect on sqlite"),
+        ({"broker_url": "memory://"}, "broker_url: messages of memory:// stay in the process"),
+        ({"broker_url": "sqlite://"}, "broker_url: messages of sqlite:// stay in the process"),
         (
             REDIS | {"result_backend": "sqlite:///x", "redis_backend_use_ssl": True},
             "warning redis_backend_use_ssl",
