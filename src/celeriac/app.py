@@ -584,10 +584,11 @@ class Celery:
         """What workers tell of themselves: `app.events.Receiver(handlers={"*": print}).capture()`."""
         return import_module(_EVENTS).Events(self)
 
-    def connection(self, url: str | None = None, **_options: Any) -> Any:
+    def connection(self, url: str | None = None, hostname: str | None = None, **_options: Any) -> Any:
         """Something to ask whether the broker is there and how long a queue is, as kombu's connections are
-        asked; see celeriac.compat.connection. Sending needs none."""
-        return import_module(_CONNECTION).Connection(self)
+        asked; see celeriac.compat.connection. Sending needs none. With a URL it asks another broker."""
+        other, connections = url or hostname, import_module(_CONNECTION)
+        return connections.Connection(self) if other is None else connections.ConnectionTo(other)
 
     connection_for_read = connection_for_write = broker_connection = connection
 

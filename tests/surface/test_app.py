@@ -292,10 +292,25 @@ def test_APP_17_a_connection_tells_whether_the_broker_is_there_and_how_long_a_qu
         assert connection.ensure_connection(max_retries=1).connected
         assert connection.default_channel.queue_declare("celery", passive=True).message_count == 1
         assert connection.channel().queue_purge("celery") == 1
+    app.send_task("add", (1,))
+    with app.connection(f"memory://{uuid4().hex}") as other:
+        assert other.default_channel.queue_declare("celery").message_count == 0
+        with pytest.raises(AttributeError, match="no client"):
+            _ = other.default_channel.client
     away = Celery("x", broker="redis://:secret@127.0.0.1:1/0", set_as_current=False).connection()
     assert (away.connected, away.as_uri()) == (False, "redis://:********@127.0.0.1:1/0")
     with pytest.raises(OperationalError, match="does a Redis server run there"):
         away.ensure_connection(max_retries=1, interval_start=0)
+
+
+def test_APP_17_a_queue_of_redis_is_looked_into_by_the_client_of_a_connection(redis_db: str) -> None:
+    with (
+        Celery("proj", broker=redis_db, set_as_current=False) as app,
+        app.pool.acquire(block=True) as connection,
+    ):
+        app.send_task("add", (1,))
+        (payload,) = connection.default_channel.client.lrange("celery", 0, -1)
+        assert unpack(payload).name == "add"
 
 
 def test_APP_24_what_a_stock_beat_sends_every_night_runs_and_does_nothing(app: Celery) -> None:

@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cached_property
+from importlib import import_module
 from types import SimpleNamespace, TracebackType
 from typing import Any, NamedTuple, Self
 
 from celeriac.app import Celery
 from celeriac.config import censored
 from celeriac.exceptions import OperationalError
+
+#: What makes the client of Redis, for who asks for it.
+_REDIS = "celeriac.compat.backends.redis"
 
 
 class Declared(NamedTuple):
@@ -31,6 +36,14 @@ class Channel:
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+
+    @cached_property
+    def client(self) -> Any:
+        """redis-py's, where the broker is Redis, to look into a queue: `client.lrange("celery", 0, -1)`."""
+        url = self._app.broker_url
+        if not url.startswith("redis"):
+            raise AttributeError(f"a broker {url.partition(':')[0]}:// has no client of Redis")
+        return import_module(_REDIS).RedisBackend(self._app, url=url).client
 
     def queue_declare(self, queue: str, passive: bool = False, **_: Any) -> Declared:
         """How much waits there. Nothing has to be declared here."""
