@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import signal
 import sys
@@ -18,6 +19,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from celeriac import Celery, Task, chain, chord, current, current_app, group, shared_task, signals
+from celeriac.compat.kombu_serialization import register
 from celeriac.current import get_current_app
 from celeriac.exceptions import ImproperlyConfigured, OperationalError, TaskError
 from celeriac.wire.task import unpack
@@ -482,3 +484,25 @@ def test_RES_2_a_task_that_exits_does_not_end_who_waits_for_it(app: Celery) -> N
             result.get()
     assert isinstance(told.value.__cause__, SystemExit)
     assert isinstance(result.result, SystemExit)
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value, default=lambda it: {"of_a_set": sorted(it)})
+
+
+def _from_text(text: bytes) -> Any:
+    return json.loads(text, object_hook=lambda it: set(it["of_a_set"]) if "of_a_set" in it else it)
+
+
+@pytest.mark.parametrize("serializer", ["own_json", "pickle"])
+def test_TSK_10_a_chord_comes_to_its_body_where_one_serializer_alone_is_accepted(serializer: str) -> None:
+    register("own_json", _as_text, _from_text, "application/x-own-json")
+    url = f"memory://{uuid4().hex}"
+    words = {"task_serializer": serializer, "result_serializer": serializer, "accept_content": [serializer]}
+    with Celery("proj", broker=url, backend=url, set_as_current=False, **words) as app:
+        same = app.task(name="same")(lambda value: value)
+        union = app.task(name="union")(lambda sets: set().union(*sets))
+        with app.testing() as stepper:
+            result = chord([same.s({1}), same.s({2})], union.s()).delay()
+            stepper.run()
+            assert result.get() == {1, 2}

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from celeriac.wire import codecs
 
-__all__ = ["dumps", "loads", "prepare_accept_content"]
+__all__ = ["dumps", "loads", "prepare_accept_content", "register"]
 
 _JSON = ("json",)
+
+
+def register(
+    name: str,
+    encoder: Callable[[Any], str | bytes],
+    decoder: Callable[[Any], Any],
+    content_type: str,
+    content_encoding: str = "utf-8",
+) -> None:
+    """Add a serializer of your own. It may give text; it is given bytes, as Celery gives them on Redis."""
+
+    def encode(data: Any) -> bytes:
+        encoded = encoder(data)
+        return encoded.encode(content_encoding) if isinstance(encoded, str) else encoded
+
+    codecs.register(name, encode, decoder, content_type, content_encoding)
 
 
 def dumps(data: Any, serializer: str | None = None) -> tuple[str, str, str | bytes]:

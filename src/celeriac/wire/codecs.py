@@ -85,6 +85,19 @@ def register(
     _BY_NAME[name] = _BY_CONTENT_TYPE[content_type] = codec
 
 
+def read_by_workers(accept: Collection[str]) -> Collection[str]:
+    """With JSON, in which stores send the bodies of chords, and which can do no harm."""
+    return accept if "json" in accept or "application/json" in accept else (*accept, "json")
+
+
+def own_codecs(accept: Collection[str]) -> list[Codec]:
+    """The serializers of the user's own among these names and content types."""
+    if len(_BY_NAME) == len(_OURS):
+        return []
+    named = (_BY_NAME.get(one) or _BY_CONTENT_TYPE.get(one) for one in accept)
+    return [codec for codec in named if codec is not None and codec.name not in _OURS]
+
+
 def codec_named(serializer: str) -> Codec:
     """The codec of a serializer's name or content type."""
     codec = _BY_NAME.get(serializer) or _BY_CONTENT_TYPE.get(serializer)
@@ -293,6 +306,9 @@ _BY_NAME: dict[str, Codec] = {}
 _BY_CONTENT_TYPE: dict[str, Codec] = {}
 #: Content encodings under which a text codec reads the bytes as they are.
 _UNCHANGED = frozenset({"utf-8", "utf8", "UTF-8", "binary", "us-ascii", "ascii", "", None})
+
+#: The serializers that are there before anybody registers one.
+_OURS = ("json", "pickle", "yaml", "msgpack")
 
 register("json", _dumps_json, loads_json, "application/json")
 register("pickle", _dumps_pickle, pickle.loads, "application/x-python-serialize", "binary")

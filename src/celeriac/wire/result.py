@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from celeriac.exceptions import ContentDisallowed, DecodeError, EncodeError
@@ -16,6 +17,7 @@ from celeriac.wire.codecs import (
     find_misfit,
     json_string,
     json_text,
+    own_codecs,
     place,
 )
 from celeriac.wire.compression import compress, decompress, in_units
@@ -101,11 +103,17 @@ def encode_success(
 def decode_result(payload: bytes, accept: Collection[str]) -> dict[str, Any]:
     """The meta as a dict; an exception in it is still plain data (`decode_exception`).
 
-    A stored result does not say how it was written, so its first byte must.
+    A stored result does not say how it was written, so its first byte must. Serializers of the user's own are
+    tried before: their text may begin like JSON.
     """
     if payload.startswith(_COMPRESSED):
         content_type, _, smaller = payload[len(_COMPRESSED) :].partition(b"\x00")
         payload = decompress(smaller, content_type.decode("ascii", "replace"))
+    for own in own_codecs(accept):
+        with suppress(DecodeError):
+            meta = decode(payload, own.content_type, own.content_encoding, accept)
+            if isinstance(meta, dict) and "status" in meta:
+                return meta
     meta = decode(payload, _content_type_of(payload), "utf-8", accept)
     if not isinstance(meta, dict) or "status" not in meta:
         raise DecodeError("this is no result of a task: it has no status")

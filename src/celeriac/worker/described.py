@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from celeriac.exceptions import CeleriacError
+from celeriac.wire.codecs import read_by_workers
 from celeriac.wire.task import unpack
 from celeriac.worker.node import Node, Running
 
@@ -29,7 +30,7 @@ def task_in(node: Node, payload: bytes) -> dict[str, Any] | None:
     """A message as Celery shows a request; None for bytes that are none."""
     try:
         message = unpack(payload)
-        args, kwargs, _ = message.arguments(node.app.conf.accept_content)
+        args, kwargs, _ = message.arguments(read_by_workers(node.app.conf.accept_content))
     except CeleriacError:
         return None
     return {

@@ -20,6 +20,7 @@ from celeriac.exceptions import CeleriacError, ChordError, EncodeError, TaskRevo
 from celeriac.message import Claim, Count, Fate, Message, Outcome, Result
 from celeriac.request import Request
 from celeriac.wire.body import ChainAlone, ChordAlone
+from celeriac.wire.codecs import read_by_workers
 from celeriac.wire.ending import MEMBER, embed_at_end
 from celeriac.wire.result import decode_exception, encode_result, encode_success, too_large
 from celeriac.wire.saferepr import safe_repr, storable
@@ -64,7 +65,7 @@ class Endings:
         #: Nothing is to be added to a value, and nothing to be done to its text.
         self._plain = self._serializer == "json" and not self._compression and not self._extended
         self._errors_even_if_ignored = bool(conf.task_store_errors_even_if_ignored)
-        self._accept: Sequence[str] = conf.accept_content
+        self._accept = read_by_workers(conf.accept_content)
         self._max_bytes: int = conf.task_max_bytes
 
     def success(self, request: Request, value: Any) -> Result | None:

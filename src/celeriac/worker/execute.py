@@ -31,6 +31,7 @@ from celeriac.exceptions import (
 from celeriac.message import Claim, Fate, Outcome, Result
 from celeriac.request import Request
 from celeriac.revoking import stamps_as_ids
+from celeriac.wire.codecs import read_by_workers
 from celeriac.wire.compression import in_units
 from celeriac.wire.saferepr import safe_repr
 from celeriac.wire.task import TaskMessage, unpack
@@ -79,7 +80,7 @@ class Executor:
         #: How many runs of each task have begun.
         self.counts: Counter[str] = Counter()
         self._conf = app.conf
-        self._accept = app.conf.accept_content
+        self._accept = read_by_workers(app.conf.accept_content)
         self._max_deliveries: int = app.conf.task_max_deliveries
         self._max_bytes: int = app.conf.task_max_bytes
         self._unknown_delay: float = app.conf.seconds("task_unknown_delay") or 0.0
