@@ -434,7 +434,9 @@ def told_before(message: Message, name: str) -> Message:
     if compression:
         _, data = compress(data, compression)
     envelope["body"] = base64.b64encode(data).decode()
-    return msgspec.structs.replace(message, payload=codecs.json_text(envelope).encode())
+    said = properties.get("priority")
+    priority = message.priority if said is None else int(said)
+    return msgspec.structs.replace(message, payload=codecs.json_text(envelope).encode(), priority=priority)
 
 
 def tell_after(message: Message) -> None:

@@ -22,6 +22,7 @@ from celeriac import Celery, Task, chain, chord, current, current_app, group, sh
 from celeriac.compat.kombu_serialization import register
 from celeriac.current import get_current_app
 from celeriac.exceptions import ImproperlyConfigured, OperationalError, TaskError
+from celeriac.wire import codecs
 from celeriac.wire.task import unpack
 from services import Program, clean_environment
 
@@ -495,7 +496,11 @@ def _from_text(text: bytes) -> Any:
 
 
 @pytest.mark.parametrize("serializer", ["own_json", "pickle"])
-def test_TSK_10_a_chord_comes_to_its_body_where_one_serializer_alone_is_accepted(serializer: str) -> None:
+def test_TSK_10_a_chord_comes_to_its_body_where_one_serializer_alone_is_accepted(
+    serializer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known in ("_BY_NAME", "_BY_CONTENT_TYPE"):
+        monkeypatch.setattr(codecs, known, dict(getattr(codecs, known)))
     register("own_json", _as_text, _from_text, "application/x-own-json")
     url = f"memory://{uuid4().hex}"
     words = {"task_serializer": serializer, "result_serializer": serializer, "accept_content": [serializer]}
@@ -506,3 +511,16 @@ def test_TSK_10_a_chord_comes_to_its_body_where_one_serializer_alone_is_accepted
             result = chord([same.s({1}), same.s({2})], union.s()).delay()
             stepper.run()
             assert result.get() == {1, 2}
+
+
+def test_SIG_1_a_priority_that_a_receiver_gives_is_that_of_the_message(app: Celery) -> None:
+    def hurry(properties: dict[str, Any], **_: Any) -> None:
+        properties["priority"] = 0
+
+    app.task(name="slow")(_guest).apply_async(priority=9)
+    signals.before_task_publish.connect(hurry)
+    try:
+        app.task(name="quick")(_guest).apply_async(priority=9)
+    finally:
+        signals.before_task_publish.disconnect(hurry)
+    assert [unpack(payload).name for payload in app.broker.peek("celery", 2)] == ["quick", "slow"]
