@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from celeriac.drivers import opening
+from celeriac.drivers.redis.connection import ServerError
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import Claim, Count, Depth, Fate, Members, Message, Outcome, Result
 from celeriac.ports import Broker
@@ -148,6 +149,20 @@ def test_after_a_failover_that_cuts_no_connection_all_goes_to_the_new_master(
         assert [claim.payload for claim in broker.turn("owner", (), 2)] == [b"a", b"b"]
         broker.beat("node", 30)
         until(lambda: old.info("clients")["connected_clients"] == 1, what="nobody but us is there any more")
+
+
+def test_a_redis_that_is_crowded_says_so_and_is_tried_again(own_redis: RedisServer) -> None:
+    url = own_redis.url.removesuffix("0") + "3"  # a database of its own is one word more at the door
+    with (
+        closing(redis.Redis(port=own_redis.port)) as crowd,
+        closing(opening.open_broker(url, None)) as broker,
+    ):
+        crowd.config_set("maxclients", 1)
+        with pytest.raises(OperationalError, match="refused the connection: ERR max number of clients") as no:
+            broker.depth(["q"])
+        assert not isinstance(no.value, ServerError)
+        crowd.config_set("maxclients", 100)
+        assert broker.depth(["q"])["q"] == Depth()
 
 
 class Interruption(Exception):

@@ -22,7 +22,11 @@ def at_once(work: Callable[[], object]) -> None:
 def in_a_fork(work: Callable[[], object]) -> None:
     """Run code of the user in a process of its own, which nobody waits for: whatever it does, we go on."""
     # Not gevent's versions, which would take the deaths of our children from us from then on.
-    child = originals.fork()
+    try:
+        child = originals.fork()
+    except OSError as error:
+        _log.error("code that wanted to be run beside the worker is left out: %s", error)
+        return
     if child:
         originals.original(os, "waitpid")(child, 0)
         return

@@ -43,8 +43,12 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
-#: How errors begin that pass by themselves: after a restart, in a failover, during a script without end.
-PASSING = ("LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "BUSY ")
+#: How errors begin that pass by themselves: after a restart, in a failover, during a script without end, in a
+#: crowd.
+PASSING = (
+    *("LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "BUSY "),
+    "ERR max number of clients",
+)
 #: What Redis 6 writes before the error of a command that a script has called.
 _IN_A_SCRIPT = re.compile(r"ERR Error running script .*@user_script: ?\d+: -?")
 
@@ -319,7 +323,13 @@ class Connection:
             commands.append(["SELECT", address.db])
         commands.append(["CLIENT", "ID"])
         try:
-            replies = self.call_many(commands)
+            self.send(b"".join(pack(*command) for command in commands))
+            for _ in commands:
+                # At the first refusal, since the server may hang up behind it.
+                reply = self.read()
+                if isinstance(reply, ReplyError):
+                    self.close()
+                    raise _refusal(f"Redis at {address} refused the connection", reply, _cure(str(reply)))
         except OperationalError as error:
             if address.tls or not isinstance(error.__cause__, ConnectionResetError):
                 raise
@@ -327,11 +337,7 @@ class Connection:
             raise OperationalError(
                 f"{error} as soon as it was connected: if that port speaks TLS, write rediss://"
             ) from error.__cause__
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                self.close()
-                raise _refusal(f"Redis at {address} refused the connection", reply, _cure(str(reply)))
-        return int(replies[-1])
+        return int(reply)
 
 
 _open: weakref.WeakSet[Connection] = weakref.WeakSet()
