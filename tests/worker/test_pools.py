@@ -21,6 +21,8 @@ from stand import DRIVERS, POOLS, Stand, family, lines, until
 
 #: As many rooms as tests make use of.
 ROOMS = {"prefork": 2, "threads": 4, "gevent": 20, "asyncio": 100, "solo": 1}
+#: The errors that tests provoke.
+PROVOKED = "ValueError|SoftTimeLimitExceeded|TimeLimitExceeded|CancelledError|SystemExit"
 STAMP = r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}: "
 
 
@@ -215,6 +217,18 @@ def test_a_coroutine_that_is_cancelled_has_failed_and_costs_no_room(pool: Pool) 
     pool.still_works()
 
 
+def test_a_coroutine_that_leaves_within_a_task_ends_that_task_alone(pool: Pool) -> None:
+    begun, gate = pool.path("begun"), pool.path("gate")
+    others = [pool.send("wait_for_async", str(gate), str(begun)) for _ in range(min(pool.rooms, 4) - 1)]
+    until(lambda: len(lines(begun)) == len(others))
+    result = pool.send("exit_within")
+    until(result.ready)
+    assert result.state == states.FAILURE
+    gate.touch()
+    assert [result.get(timeout=20) for result in others] == ["seen"] * len(others)
+    pool.still_works()
+
+
 def test_a_result_that_nobody_wants_is_not_kept(pool: Pool) -> None:
     ledger = pool.path("forgotten")
     result = pool.send("forgotten", str(ledger))
@@ -369,9 +383,7 @@ def test_nothing_was_an_error_of_ours(pool: Pool) -> None:
         line
         for line in pool.worker.output.splitlines()
         if re.search(r": (ERROR|CRITICAL)/", line)
-        and not re.search(
-            r"raised unexpected: (ValueError|SoftTimeLimitExceeded|TimeLimitExceeded|CancelledError)\(", line
-        )
+        and not re.search(rf"raised unexpected: ({PROVOKED})\(", line)
         and "Hard time limit (0.2s) exceeded for main." not in line
     ]
     assert complaints == []

@@ -161,12 +161,20 @@ class InlineChild:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         self._task = self._loop.create_task(job.arun())
-        try:
-            outcome: Outcome = self._loop.run_until_complete(self._task)
-        except asyncio.CancelledError as error:
-            # By itself, or by another one on its loop: that ends its run, and no more.
-            return job.fail(error)
-        return outcome
+        while True:
+            try:
+                outcome: Outcome = self._loop.run_until_complete(self._task)
+                return outcome
+            except asyncio.CancelledError as error:
+                # By itself, or by another one on its loop: that ends its run, and no more.
+                return job.fail(error)
+            except WISHES:
+                raise
+            except (SystemExit, KeyboardInterrupt):
+                # Of a coroutine that it has started: asyncio gives it to who awaits that one, and ends the
+                # loop too.
+                if self._task.done():
+                    raise
 
     # -- the watchdog
 

@@ -231,6 +231,16 @@ def set_clock(seconds: float, nap: float = 0.0) -> int:
 
 
 @app.task
+async def exit_within() -> None:
+    """Awaits a coroutine that leaves."""
+
+    async def leave() -> None:
+        sys.exit(3)
+
+    await asyncio.gather(leave(), asyncio.sleep(0))
+
+
+@app.task
 async def cancel_all() -> None:
     """Cancels all that runs on its loop, itself too."""
     for task in asyncio.all_tasks():

@@ -73,8 +73,16 @@ class Loop:
     @staticmethod
     def _serve(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
+        stopped = False
         try:
-            loop.run_forever()
+            while not stopped:
+                try:
+                    loop.run_forever()
+                    stopped = True
+                except (SystemExit, KeyboardInterrupt):
+                    # Of a coroutine that a task has started: asyncio gives it to who awaits that one, and
+                    # ends the loop too, on which others live.
+                    continue
         finally:
             loop.close()
 
