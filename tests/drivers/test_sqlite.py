@@ -24,7 +24,7 @@ import pytest
 
 from celeriac.drivers import opening
 from celeriac.drivers.opening import Options
-from celeriac.drivers.sqlite import same_store
+from celeriac.drivers.sqlite import chords, same_store
 from celeriac.drivers.sqlite.bells import Bell, Looker, open_alarm, ring
 from celeriac.drivers.sqlite.broker import SqliteBroker
 from celeriac.drivers.sqlite.place import Place, file_system_of, read_url
@@ -32,7 +32,7 @@ from celeriac.drivers.sqlite.results import SqliteResults
 from celeriac.drivers.sqlite.session import Session
 from celeriac.drivers.sqlite.store import Store
 from celeriac.exceptions import ImproperlyConfigured, OperationalError
-from celeriac.message import Depth, Message, Outcome, Result
+from celeriac.message import Count, Depth, Message, Outcome, Result
 from celeriac.ports import Broker, ResultStore
 from celeriac.testing.conformance import BrokerConformance, ResultConformance
 
@@ -639,6 +639,30 @@ def test_results_that_are_too_old_leave_the_file_little_by_little(sqlite_url: st
             kept.append(db.execute("SELECT count(*) FROM result").fetchone()[0])
         assert kept == sorted(kept, reverse=True)
         assert kept[-1] == 1
+
+
+def test_the_members_of_a_chord_are_kept_as_long_as_more_come(sqlite_url: str) -> None:
+    store = Store.opened(read_url(sqlite_url), 5.0)
+
+    def count(index: int, now: float) -> list[str]:
+        item = b'[1, "m%d", "SUCCESS", 1]' % index
+        body = (Message("body", "celery", b"the body"),)
+        member = Count("chord", f"m{index}", "root", index, 3, item, body, ttl=3600.0)
+
+        def work(db: sqlite3.Connection) -> list[str]:
+            due = [message.id for message in chords.count(db, [member], now)]
+            chords.sweep(db, now)
+            return due
+
+        return store.write(work, 5.0)
+
+    assert [count(index, index * 3000.0) for index in range(3)] == [[], [], ["body"]]
+    with closing(raw(sqlite_url)) as db:
+        assert db.execute("SELECT count(*) FROM run").fetchone() == (0,)
+        count(0, 10_000.0)
+        store.write(lambda db: chords.sweep(db, 20_000.0), 5.0)
+        assert db.execute("SELECT count(*) FROM run").fetchone() == (0,), "nobody comes any more"
+    store.release()
 
 
 def test_a_stream_whose_time_is_over_begins_anew(sqlite_url: str) -> None:

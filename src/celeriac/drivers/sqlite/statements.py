@@ -435,8 +435,8 @@ CLOSE_CHORD = "UPDATE chord SET counted = -1, expires = ? WHERE id = ?"
 # now ->
 DELETE_OLD_CHORDS = "DELETE FROM chord WHERE expires <= ?"
 
-# now ->
-DELETE_OLD_RUNS = "DELETE FROM run WHERE expires <= ?"
+# now -> ; not of a chord whose time was prolonged by a later member
+DELETE_OLD_RUNS = "DELETE FROM run WHERE expires <= ? AND chord NOT IN (SELECT id FROM chord)"
 
 # chord, size, broken, expires ->
 ADD_HEADER = "INSERT OR IGNORE INTO header (chord, size, broken, expires) VALUES (?, ?, ?, ?)"
@@ -456,8 +456,8 @@ LOST_HEADERS = "SELECT chord, broken, expires FROM header WHERE patience <= ?"
 # chord ->
 DELETE_HEADER = "DELETE FROM header WHERE chord = ?"
 
-# now ->
-DELETE_OLD_HEADERS = "DELETE FROM header WHERE expires <= ?"
+# now -> ; as above
+DELETE_OLD_HEADERS = "DELETE FROM header WHERE expires <= ? AND chord NOT IN (SELECT id FROM chord)"
 
 # chord, expires ->
 BREAK_CHORD = """
