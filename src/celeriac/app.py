@@ -136,6 +136,8 @@ class Celery:
         self._tasks = TaskRegistry()
         #: What stands in `Task`, once it is asked for or said.
         self._task_class: type[AnyTask] | None = None
+        #: Tasks were declared, and their base could not be imported yet.
+        self.awaits_base = False
         #: Tasks that named no base, each with how its class is made of one: until the app is finalized they
         #: may get another.
         self._of_no_base: list[tuple[AnyTask, Callable[..., type[AnyTask]]]] = []
@@ -185,8 +187,7 @@ class Celery:
         current.apps.add(self)
         if set_as_current:
             self.set_current()
-            if isinstance(self.task_cls, type):
-                self._lead_shared()
+            self._lead_shared()
         self.on_init()
 
     def on_init(self) -> None:
@@ -244,7 +245,7 @@ class Celery:
         if not shared:
             self.notes.unshared.add(name)
         remade = partial(task_class, function, name, bind=bind, options=options)
-        task = remade(base=base or self._base_class)()
+        task = remade(base=base or self._base_to_begin_with())()
         if base is None and not self.finalized:
             self._of_no_base.append((task, remade))
         return self._adopt(task)
@@ -288,10 +289,13 @@ class Celery:
     @Task.setter
     def Task(self, kind: type[AnyTask]) -> None:
         self._task_class = kind
-        for task, remade in self._of_no_base:
-            self._adopt(become(task, remade(base=kind)))
+        self._rebase(kind)
         if current.app_so_far() is self:
             self._lead_shared()
+
+    def _rebase(self, kind: type[AnyTask]) -> None:
+        for task, remade in self._of_no_base:
+            self._adopt(become(task, remade(base=kind)))
 
     def create_task_cls(self) -> type[AnyTask]:
         """For subclasses: makes what `Task` gives."""
@@ -318,6 +322,26 @@ class Celery:
         if self._task_class is not None or type(self).create_task_cls is not Celery.create_task_cls:
             return self.Task
         return self._named_class
+
+    def base_so_far(self) -> type[AnyTask] | None:
+        """The same; None while it would have to be imported, perhaps too early for that."""
+        if self._task_class is not None or "_named_class" in vars(self):
+            return self._base_class
+        is_made = type(self).create_task_cls is not Celery.create_task_cls
+        return None if is_made or isinstance(self.task_cls, str) else self._base_class
+
+    def _base_to_begin_with(self) -> type[AnyTask]:
+        """The same; where its module cannot be imported yet (it may be the one that makes this app, or want
+        Django's apps to be ready) a plain one, until the app is used."""
+        try:
+            return self._base_class
+        except Exception:
+            if self.finalized:
+                raise
+            self.awaits_base = True
+            self._is_overridden = True  # by what the base may do
+            self._lay_passage()
+            return Task
 
     @cached_property
     def _named_class(self) -> type[AnyTask]:
@@ -346,7 +370,10 @@ class Celery:
                 raise RuntimeError(
                     "a task is used, but this app has autofinalize=False: call app.finalize() first"
                 )
-            self.finalized = True
+            base = self._base_class if self.awaits_base else None
+            self.finalized, self.awaits_base = True, False
+            if base is not None:
+                self._rebase(base)
             builtin.register(self)
             for shared in list(current.shared):
                 shared.register(self)

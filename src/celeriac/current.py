@@ -56,6 +56,9 @@ class App(Protocol):
     def sends_itself(self) -> bool: ...
 
     @property
+    def awaits_base(self) -> bool: ...
+
+    @property
     def strict_typing(self) -> bool: ...
 
     @property

@@ -72,14 +72,15 @@ def _declare(
     def register(app: Any) -> object:
         return app.task(name=name, base=base, bind=bind, **options)(function)
 
-    made_of = base or _base_so_far()
-    task = _through_current_app(function, name, made_of, bind, options)
+    made_of = _name_by(current.app_so_far(), name, function), base or _base_so_far()
+    task = _kind(function, *made_of, bind, options)().bind(None)
 
     def follow(app: Any) -> None:
         nonlocal made_of
-        if base is None and app._base_class is not made_of:
-            made_of = app._base_class
-            become(task, _kind(function, name, made_of, bind, options)).bind(None)
+        said = _name_by(app, name, function), base or app.base_so_far() or made_of[1]
+        if said != made_of:
+            made_of = said
+            become(task, _kind(function, *made_of, bind, options)).bind(None)
         if app.finalized:
             annotate(task, app.conf.task_annotations)
 
@@ -94,21 +95,19 @@ def _base_so_far() -> type[Task[Any, Any]]:
     """The class of the current app's tasks, if it is known by now: its module may be the one that is being
     imported."""
     app = current.app_so_far()
-    try:
-        return Task if app is None else app._base_class
-    except (ImportError, AttributeError):
-        return Task
+    return Task if app is None else app._base_to_begin_with()
 
 
-def _through_current_app(
-    function: Callable[..., Any],
-    name: str | None,
-    base: type[Task[Any, Any]],
-    bind: bool,
-    options: dict[str, Any],
-) -> Task[Any, Any]:
-    """What the decorated name stands for: it has no app, so it asks for the current one at each call."""
-    return _kind(function, name, base, bind, options)().bind(None)
+def _name_by(app: Any, name: str | None, function: Any) -> str | None:
+    """Its name, in which the app may have a say; None where that is asked at each call: the name of a task of
+    a program begins with that of the app, which may not be there yet."""
+    if name is not None or function.__module__ == "__main__":
+        return name
+    return default_name(None, function) if app is None else _generated(app, function)
+
+
+def _generated(app: Any, function: Any) -> str:
+    return str(app.gen_task_name(function.__name__, function.__module__))
 
 
 def _kind(
@@ -118,14 +117,12 @@ def _kind(
     bind: bool,
     options: dict[str, Any],
 ) -> type[Task[Any, Any]]:
+    """The class of what the decorated name stands for. It has no app, so it asks for the current one at each
+    call."""
     kind = task_class(function, name or default_name(None, function), base, bind, options)
-    if name is None and function.__module__ == "__main__":
-        # Its name begins with that of the app, which may not be there yet.
-        kind = type(
-            kind.__name__,
-            (kind,),
-            {"name": property(lambda task: default_name(task.app.main, function)), "__module__": "__main__"},
-        )
+    if name is None:
+        named = {"name": property(lambda task: _generated(task.app, function)), "__module__": "__main__"}
+        kind = type(kind.__name__, (kind,), named)
     return kind
 
 

@@ -194,6 +194,9 @@ class Task(Generic[P, R]):
         if app.conf.task_always_eager:
             return self._apply_in_place(given, named, options)
         if app.passage is not None:
+            if app.awaits_base:
+                app.finalize(auto=True)  # and this may be another class's method now
+                return self.apply_async(args, kwargs, **options)
             if app.sends_itself:
                 result: AsyncResult[R] = app.send_task(self.name, given, named, task_type=self, **options)
                 return result

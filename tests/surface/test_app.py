@@ -524,3 +524,47 @@ def test_SIG_1_a_priority_that_a_receiver_gives_is_that_of_the_message(app: Cele
     finally:
         signals.before_task_publish.disconnect(hurry)
     assert [unpack(payload).name for payload in app.broker.peek("celery", 2)] == ["quick", "slow"]
+
+
+class Prefixed(Celery):
+    def gen_task_name(self, name: str, module: str | None) -> str:
+        return f"shop.{name}"
+
+
+def test_APP_11_a_shared_task_is_called_by_the_name_that_its_app_gives() -> None:
+    @shared_task
+    def early() -> None: ...
+
+    with Prefixed("proj", broker=f"memory://{uuid4().hex}") as app:
+
+        @shared_task
+        def late() -> None: ...
+
+        early.delay()
+        late.delay()
+        assert [unpack(payload).name for payload in app.broker.peek("celery", 2)] == [
+            "shop.early",
+            "shop.late",
+        ]
+        assert {early.name, late.name} <= app.tasks.keys()
+    with Celery("plain", broker="memory://"):
+        assert early.name == f"{__name__}.early"
+
+
+def test_APP_2_a_base_that_cannot_be_imported_yet_is_that_of_tasks_when_they_are_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Celery("proj", broker=f"memory://{uuid4().hex}", task_cls="models_not_ready:Tenant") as app:
+        guest = app.task(name="guest")(_guest)
+
+        @shared_task
+        def other() -> None: ...
+
+        with pytest.raises(ImportError, match="models_not_ready"):
+            guest.delay()
+        monkeypatch.setitem(sys.modules, "models_not_ready", types.SimpleNamespace(Tenant=OfTenant))
+        guest.delay()
+        other.delay()
+        sent = [unpack(payload).headers["tenant"] for payload in app.broker.peek("celery", 2)]
+        assert sent == ["acme", "acme"]
+        assert isinstance(guest, OfTenant)
