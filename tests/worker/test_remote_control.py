@@ -423,9 +423,10 @@ def test_it_answers_while_all_children_hold_the_gil_and_its_pool_grows_and_shrin
 def test_a_command_of_ones_own_takes_no_child_of_a_gevent_worker_from_its_parent(stand: Stand) -> None:
     worker = stand.start("-P", "gevent", "-c", "2")
     note = stand.path("note")
-    stand.client.control.broadcast("leave_a_note", path=str(note))
-    until(lambda: lines(note))
+    until(lambda: family(worker), what="the child")
     (child,) = family(worker)
+    stand.client.control.broadcast("leave_a_note", path=str(note))  # by a process of its own, which ends
+    until(lambda: lines(note))
     child.kill()
     worker.wait_for_line(rf"pid:{child.pid} exited with 'signal 9 \(SIGKILL\)'")
 
