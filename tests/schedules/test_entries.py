@@ -235,6 +235,24 @@ def test_a_static_entry_keeps_its_state_over_another_leader_and_goes_with_its_co
     assert stand.another_app().schedules.list() == []
 
 
+def test_another_time_zone_of_the_app_counts_from_the_next_leader_on(stand: Stand) -> None:
+    def declare(app: Celery) -> Celery:
+        app.conf.beat_schedule = {
+            "crontab": {"task": "work", "schedule": crontab(hour=15, minute=0), "args": ("c",)},
+            "elsewhere": {"task": "work", "schedule": crontab(hour=15), "timezone": "Asia/Tokyo"},
+            "interval": {"task": "work", "schedule": 7200, "args": ("i",)},
+        }
+        return app
+
+    one = stand.scheduler(app=declare(stand.another_app(timezone="Europe/Berlin")))
+    one.tick()
+    one.resign()
+    stand.time += 3600
+    two = stand.scheduler("two", declare(stand.app))
+    assert stand.pass_time(two, 0) == []
+    assert [stand.pass_time(two, 3600) for _ in range(3)] == [["i"], ["c"], ["i"]], "15:00 UTC, once"
+
+
 def test_a_static_entry_can_be_paused_but_not_changed_from_outside(stand: Stand) -> None:
     stand.app.conf.beat_schedule = {"s": {"task": "work", "schedule": 60.0, "args": ("s",)}}
     stand.app.schedules.pause("s")

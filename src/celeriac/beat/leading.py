@@ -16,6 +16,7 @@ from celeriac.ports import ScheduleStore
 from celeriac.schedules import judging
 from celeriac.schedules.crontab import crontab
 from celeriac.schedules.entry import DECLARED, Entry, entry_of, shown_spec
+from celeriac.schedules.interval import schedule
 from celeriac.schedules.keeping import (
     declared_entries,
     fresh_plan,
@@ -41,6 +42,9 @@ UNREADABLE = 60_000
 FORGOTTEN, MOST_SOUGHT = 86_400.0, 10_000
 #: How many decoded entries are kept at hand.
 KNOWN = 4096
+
+#: No name of an entry begins so.
+ZONE_MARK = "\n"
 
 SENDING = "Scheduler: Sending due task %s (%s)"
 SENT = "%s sent. id->%s"
@@ -133,18 +137,25 @@ class Scheduler:
         """Bring what code declares into the store: by name, and each keeps its state."""
         plans = {plan.name: plan for plan in self._store.plans([*self._declared, DECLARED])}
         list_of_names = plans.get(DECLARED, Plan(DECLARED, "[]"))
+        before = msgspec.json.decode(list_of_names.spec, type=set[str])
+        # Kept among the names: by whose wall clock the plans were made that name no zone of their own.
+        zone = f"{ZONE_MARK}{self.app.timezone}"
+        is_other_zone = zone not in before and any(name.startswith(ZONE_MARK) for name in before)
         changes = []
         for name, entry in self._declared.items():
             spec = shown_spec(entry)
             old = plans.get(name)
-            if old is None or old.spec != spec:
-                changes.append(Change(fresh_plan(self.app, entry, spec, old)))
-        names = msgspec.json.encode(sorted(self._declared)).decode()
+            plan = fresh_plan(self.app, entry, spec, old) if old is None or old.spec != spec else old
+            if is_other_zone and entry.timezone is None and not is_elapsed_time(entry.schedule):
+                occurrence = judging.first(entry, self.now(), self.app.timezone, plan.runs)
+                plan = judging.planned(entry, plan, occurrence)
+            if plan is not old:
+                changes.append(Change(plan))
+        names = msgspec.json.encode(sorted([*self._declared, zone])).decode()
         if names != list_of_names.spec:
             changes.append(Change(msgspec.structs.replace(list_of_names, spec=names)))
         if changes:
             self._store.write(changes, self.name, term)
-        before = msgspec.json.decode(list_of_names.spec, type=set[str])
         gone = self._store.plans(sorted(before - set(self._declared)))
         self._store.remove([plan.name for plan in gone if entry_of(plan.name, plan.spec).static])
 
@@ -295,6 +306,11 @@ class Scheduler:
             return None
         deadline: Any = self.app.conf.seconds("beat_cron_starting_deadline")
         return float(deadline) if deadline is not None else None
+
+
+def is_elapsed_time(rule: object) -> bool:
+    """An interval that knows no clocks on walls."""
+    return isinstance(rule, schedule) and not rule.relative
 
 
 def _ms(seconds: float) -> int:
