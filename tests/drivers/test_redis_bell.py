@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from redis import Redis
 
 from celeriac.drivers import opening
+from celeriac.drivers.memory.results import MemoryResults
+from celeriac.drivers.memory.store import MemoryStore
+from celeriac.drivers.paired import Paired
 from celeriac.drivers.redis.address import parse
 from celeriac.drivers.redis.bell import Bell
 from celeriac.drivers.redis.broker import RedisBroker
 from celeriac.drivers.redis.connection import Connection, pack
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
-from celeriac.message import Claim, Depth, Message, Outcome
+from celeriac.message import Claim, Depth, Message, Outcome, Result
 from celeriac.ports import Broker
 from proxy import Proxy
 from services import RedisServer
@@ -175,6 +178,46 @@ def test_a_claim_whose_reply_the_wire_lost_is_told_again(
             (claim,) = again(child)
             assert claim.payload == b"a"
             assert payloads(child.turn("owner", [Outcome(claim.number)], 1)) == [b"b"]
+            assert others.depth(["q"])["q"] == Depth(claimed=1)
+
+
+class AwayOnce(MemoryResults):
+    """Results in another store, which cannot be reached when they are saved for the second time."""
+
+    saves = 0
+
+    def save(self, results: Sequence[Result]) -> None:
+        self.saves += 1
+        if self.saves == 2:
+            raise OperationalError("the result store is away")
+        super().save(results)
+
+
+def test_a_claim_whose_reply_the_wire_lost_is_told_again_also_where_results_are_elsewhere(
+    redis_server: RedisServer, redis_db: str, others: Broker, thread: ThreadPoolExecutor
+) -> None:
+    with Proxy(redis_server.port) as proxy:
+        address = redis_db.replace(str(redis_server.port), str(proxy.port))
+        with closing(Paired(opening.open_broker(address, None), AwayOnce(MemoryStore()))) as child:
+            child.consume(["q"])
+            child.enlist("owner", "node", 30)
+            others.publish([message("a")])
+            (first,) = child.turn("owner", (), 1)
+            ended = [Outcome(first.number, result=Result("a", b"done"))]
+            turn = thread.submit(child.turn, "owner", ended, 1, PATIENCE)
+            until(lambda: blocked(redis_server) == 1, what="the child at the bell")
+            proxy.swallow()
+            others.publish([message("b")])
+            until(lambda: others.depth(["q"])["q"] == Depth(claimed=1), what="a claim")
+            proxy.reset()
+            with pytest.raises(OperationalError):
+                turn.result(PATIENCE)
+            proxy.restore()
+            claims: list[Claim] = []
+            for _ in range(4):  # the other connection broke too, and then the results are away
+                with suppress(OperationalError):
+                    claims += child.turn("owner", ended, 1)
+            assert payloads(claims) == [b"b"]
             assert others.depth(["q"])["q"] == Depth(claimed=1)
 
 

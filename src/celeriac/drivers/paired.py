@@ -33,15 +33,25 @@ class Paired:
         self._results = results
         #: The numbers that each owner made known here holds: no broker tells before it settles.
         self._held: dict[str, set[int]] = {}
+        #: Claims of an owner that came with a question, and that no turn has given yet.
+        self._found: dict[str, list[Claim]] = {}
 
     def turn(self, owner: str, outcomes: Sequence[Outcome], want: int, wait: float = 0.0) -> list[Claim]:
         valid = self._still_held(owner, outcomes)
         results = [outcome.result for outcome in valid if outcome.result is not None]
         results += [result for outcome in valid for result in outcome.also]
         if results:
-            self._broker.turn(owner, (), 0)  # raises Fenced before anything is saved
+            # Raises Fenced before anything is saved. What a turn has claimed whose answer was lost comes now.
+            known = self._broker.turn(owner, (), 0)
+            if known:
+                self._found.setdefault(owner, []).extend(known)
             self._results.save(results)
+        found = self._found.get(owner, [])
+        if found:
+            want, wait = max(0, want - len(found)), 0.0
         claims = self._broker.turn(owner, [_without_result(outcome) for outcome in valid], want, wait)
+        if found:
+            claims = self._found.pop(owner) + claims
         self._remember(owner, valid, claims)
         return claims
 
@@ -52,12 +62,14 @@ class Paired:
     def adopt(self, owner: str, by: str, node: str) -> list[Claim]:
         claims = self._broker.adopt(owner, by, node)
         self._held.pop(owner, None)
+        self._found.pop(owner, None)
         self._held.setdefault(by, set()).update(claim.number for claim in claims)
         return claims
 
     def dismiss(self, owner: str) -> None:
         self._broker.dismiss(owner)
         self._held.pop(owner, None)
+        self._found.pop(owner, None)
 
     def close(self) -> None:
         try:
