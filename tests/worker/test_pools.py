@@ -221,6 +221,7 @@ def test_a_coroutine_that_leaves_within_a_task_ends_that_task_alone(pool: Pool) 
     begun, gate = pool.path("begun"), pool.path("gate")
     others = [pool.send("wait_for_async", str(gate), str(begun)) for _ in range(min(pool.rooms, 4) - 1)]
     until(lambda: len(lines(begun)) == len(others))
+    assert pool.run("stop_loop") == "went on"
     result = pool.send("exit_within")
     until(result.ready)
     assert result.state == states.FAILURE

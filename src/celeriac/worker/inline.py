@@ -175,6 +175,10 @@ class InlineChild:
                 # loop too.
                 if self._task.done():
                     raise
+            except RuntimeError:
+                if self._task.done():
+                    raise
+                # It has stopped the loop, which goes on.
 
     # -- the watchdog
 

@@ -241,6 +241,13 @@ async def exit_within() -> None:
 
 
 @app.task
+async def stop_loop() -> str:
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0)
+    return "went on"
+
+
+@app.task
 async def cancel_all() -> None:
     """Cancels all that runs on its loop, itself too."""
     for task in asyncio.all_tasks():

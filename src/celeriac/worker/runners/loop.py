@@ -4,6 +4,7 @@ next."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
@@ -62,7 +63,8 @@ class Loop:
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:
-            loop.call_soon_threadsafe(loop.stop)
+            with contextlib.suppress(RuntimeError):  # its thread has closed it already
+                loop.call_soon_threadsafe(loop.stop)
 
     def _interrupt(self, job: Job, error: type[BaseException]) -> None:
         task = self._running.get(job)
@@ -70,19 +72,14 @@ class Loop:
             job.interruption = error()
             task.cancel()
 
-    @staticmethod
-    def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
-        stopped = False
         try:
-            while not stopped:
-                try:
+            while self._loop is loop:
+                # A coroutine that a task has started may leave (asyncio gives that to who awaits it, and ends
+                # the loop too), or a task stop the loop: others live on it.
+                with contextlib.suppress(SystemExit, KeyboardInterrupt):
                     loop.run_forever()
-                    stopped = True
-                except (SystemExit, KeyboardInterrupt):
-                    # Of a coroutine that a task has started: asyncio gives it to who awaits that one, and
-                    # ends the loop too, on which others live.
-                    continue
         finally:
             loop.close()
 
