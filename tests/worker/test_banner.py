@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-from celeriac.worker.banner import Station, banner, say, shown_store, without_password
+from celeriac.worker.banner import Station, banner, say, show, shown_store, without_password
 
 
 def station(**changes: object) -> Station:
@@ -100,3 +102,10 @@ def test_a_terminal_that_is_gone_stops_nothing() -> None:
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
         say("worker: Warm shutdown (MainProcess)", stream)
+
+
+def test_a_terminal_that_lacks_a_sign_is_shown_an_escape(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "__stdout__", io.TextIOWrapper(written, encoding="ascii"))
+    show(". größe")
+    assert written.getvalue() == rb". gr\xf6\xdfe" + b"\n"

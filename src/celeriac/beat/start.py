@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import msgspec
 from celeriac import __version__
 from celeriac.app import Celery
 from celeriac.beat.service import Beat
-from celeriac.worker.banner import shown_store
+from celeriac.worker.banner import show, shown_store
 from celeriac.worker.log import WorkerLogging
 from celeriac.worker.pidfile import pidfile
 
@@ -71,7 +70,7 @@ def run(
     try:
         with pidfile(options.pidfile, "scheduler"), _stopped_by_signals(service):
             if not options.quiet:
-                print(block(app, options, service), file=sys.__stdout__, flush=True)
+                show(block(app, options, service))
             settled()
             service.start()
     finally:

@@ -81,6 +81,15 @@ def banner(station: Station, tasks: Iterable[str] | None = None) -> str:
     return "\n" + "\n".join(lines) + "\n"
 
 
+def show(text: str) -> None:
+    """Print it, past a redirected standard output; signs that the terminal's encoding lacks as escapes."""
+    stream = sys.__stdout__
+    if stream is not None:
+        print(
+            text.encode(stream.encoding, "backslashreplace").decode(stream.encoding), file=stream, flush=True
+        )
+
+
 def say(text: str, stream: TextIO | None = None) -> None:
     """A line straight to the terminal, past the log; safe in a handler of an OS signal."""
     stream = stream or sys.__stdout__

@@ -152,7 +152,7 @@ def _greet(household: Household, queues: tuple[str, ...], concurrency: int) -> N
         started=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S"),
     )
     told = logging.getLogger("celery.worker").isEnabledFor(logging.INFO)
-    print(banner.banner(station, app.tasks if told else None), file=sys.__stdout__, flush=True)
+    banner.show(banner.banner(station, app.tasks if told else None))
 
 
 @contextlib.contextmanager
