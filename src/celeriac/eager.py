@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from celeriac import aio, canvas, signals, states
 from celeriac import request as requests
 from celeriac.einfo import ExceptionInfo, as_raised
-from celeriac.exceptions import Ignore, Reject, Retry
+from celeriac.exceptions import Ignore, Reject, Replaced, Retry
 from celeriac.message import Result
 from celeriac.middleware import Run, Steps, pass_through
 from celeriac.request import Request
@@ -119,6 +119,8 @@ def _run(task: Any, request: Request) -> _Verdict:
     try:
         value = aio.drive(_call(task, request))
         return _Verdict(states.SUCCESS, value, runtime=time.perf_counter() - began)
+    except Replaced as replaced:
+        return _Verdict(states.SUCCESS, replaced.value, runtime=time.perf_counter() - began)
     except Retry as retry:
         return _Verdict(states.RETRY, retry, ExceptionInfo(retry))
     except Ignore as ignore:

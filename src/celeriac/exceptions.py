@@ -110,6 +110,14 @@ class Ignore(TaskPredicate):
     """Raise it to leave the task without any state: the worker acknowledges and writes nothing."""
 
 
+class Replaced(Ignore):
+    """What `task.replace()` raises in a task that was not sent, with the value of the call in its place."""
+
+    def __init__(self, value: Any) -> None:
+        super().__init__(value)
+        self.value = value
+
+
 class Reject(TaskPredicate):
     """Raise it to refuse the message: given back with `requeue`, a dead letter without."""
 

@@ -20,7 +20,7 @@ from celeriac.canvas.replacing import replacement_of
 from celeriac.converting import Converter, converter_of
 from celeriac.current import App, get_current_app
 from celeriac.eager import run_eagerly
-from celeriac.exceptions import EncodeError, Ignore, MaxRetriesExceededError, Reject, Retry
+from celeriac.exceptions import EncodeError, Ignore, MaxRetriesExceededError, Reject, Replaced, Retry
 from celeriac.message import STREAM_MARK, Message, Result
 from celeriac.overridden import Unsent
 from celeriac.request import Request
@@ -152,6 +152,8 @@ class Task(Generic[P, R]):
         requests.push(Request(task=self.name, args=args, kwargs=kwargs))
         try:
             return cast(R, self.run(*args, **kwargs))
+        except Replaced as replaced:
+            return cast(R, replaced.value)
         finally:
             requests.pop()
 
@@ -370,11 +372,10 @@ class Task(Generic[P, R]):
         raise self.replace(resize.s(path) | upload.s())
         """
         request = self.request
+        if request.is_eager or request.called_directly:
+            alone = replacement_of(self.app, request, sig, followed=False)
+            raise Replaced((alone.apply() if request.is_eager else alone.apply_async()).get())
         replacement = replacement_of(self.app, request, sig)
-        if request.is_eager:
-            return replacement.apply().get()
-        if request.called_directly:
-            return replacement.apply_async().get()
         messages, _ = messages_of(self.app, replacement)
         request.follow_ups += messages
         request.replaced = True
@@ -690,6 +691,8 @@ class AsyncTask(Task[P, R]):
         requests.push(Request(task=self.name, args=args, kwargs=kwargs))
         try:
             return cast(R, await self.run(*args, **kwargs))
+        except Replaced as replaced:
+            return cast(R, replaced.value)
         finally:
             requests.pop()
 

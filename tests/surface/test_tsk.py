@@ -22,6 +22,7 @@ from celeriac.exceptions import (
     TaskRevokedError,
 )
 from celeriac.stepping import Ran, Stepper
+from celeriac.testing.worker import start_worker
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -408,6 +409,42 @@ def test_TSK_19_a_class_of_tasks_hears_of_replacements(app: Celery, stepper: Ste
 
     assert choose.delay().get() == 7
     assert heard == ["other"]
+
+
+@pytest.mark.parametrize("says", ["raise", "return"])
+def test_TSK_19_a_task_that_was_not_sent_gives_the_value_of_its_replacement(app: Celery, says: str) -> None:
+    told: list[Any] = []
+
+    @app.task
+    def double(x: int) -> int:
+        return 100 // x
+
+    @app.task
+    def note(value: Any) -> None:
+        told.append(value)
+
+    @app.task
+    def regret(request: Any, error: BaseException, _traceback: Any) -> None:
+        told.append(type(error))
+
+    @app.task(bind=True)
+    def choose(self: Any, x: int) -> Any:
+        if says == "raise":
+            raise self.replace(double.s(x))
+        return self.replace(double.s(x))
+
+    @app.task(bind=True)
+    async def choose_async(self: Any, x: int) -> Any:
+        raise self.replace(double.s(x))
+
+    assert choose.apply((5,), link=note.s(), link_error=regret.s()).get() == 20
+    assert choose_async.apply((10,), link=note.s()).get() == 10
+    with pytest.raises(ZeroDivisionError):
+        choose.apply((0,), link=note.s(), link_error=regret.s()).get()
+    assert told == [20, 10, ZeroDivisionError]
+    with start_worker(app):
+        assert choose(4) == 25
+        assert asyncio.run(choose_async(2)) == 50
 
 
 def test_TSK_19_another_task_does_the_work_under_the_same_id(app: Celery, stepper: Stepper) -> None:

@@ -11,8 +11,9 @@ from celeriac.exceptions import ImproperlyConfigured
 from celeriac.request import Request
 
 
-def replacement_of(app: Any, request: Request, given: Any) -> Signature:
-    """The signature that does the work of this request."""
+def replacement_of(app: Any, request: Request, given: Any, *, followed: bool = True) -> Signature:
+    """The signature that does the work of this request; unless it is `followed`, its callbacks and errbacks
+    are left to the caller."""
     made = as_signature(given, app).clone()
     if made.options.get("chord"):
         raise ImproperlyConfigured("a signature with a chord of its own cannot replace a task")
@@ -20,9 +21,9 @@ def replacement_of(app: Any, request: Request, given: Any) -> Signature:
         raise ImproperlyConfigured("an empty chain cannot replace a task")
     # Who waits for the task wants one value, and a chord counts it as one.
     made = valued_as_one(made)
-    for callback in request.callbacks or ():
+    for callback in (request.callbacks or ()) if followed else ():
         made.link(as_signature(callback, app))
-    for errback in request.errbacks or ():
+    for errback in (request.errbacks or ()) if followed else ():
         made.link_error(as_signature(errback, app))
     made.freeze(
         request.id,
