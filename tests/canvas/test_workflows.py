@@ -295,6 +295,19 @@ def test_what_ends_in_a_group_replaces_a_task_as_one_value(stage: Stage) -> None
     assert chord(header, stage.listed.s()).delay().get(timeout=WAIT) == [[12, 22], [2, 3], 5, 6]
 
 
+def test_nobody_waits_for_a_result_that_is_not_stored(stage: Stage) -> None:
+    add, quiet = stage.add, stage.add.s(2, 2).set(ignore_result=True)
+    assert group(add.s(1, 1), quiet, chain(add.s(1, 1), add.s(1))).delay().get(timeout=WAIT) == [2, None, 3]
+    assert chain(add.s(1, 1), add.s(1).set(ignore_result=True)).delay().get(timeout=WAIT) is None
+    summed = chord([add.s(1, 1), quiet], stage.total.s())  # a body gets all values
+    assert summed.delay().get(timeout=WAIT) == 6
+    stage.app.conf.task_ignore_result = True
+    try:
+        assert group(stage.app.signature("unknown")).freeze().get(timeout=WAIT) == [None]
+    finally:
+        stage.app.conf.task_ignore_result = False
+
+
 def test_a_member_that_comes_twice_counts_once(stage: Stage) -> None:
     add = stage.add
     prepared = chord([add.s(n).set(queue="aside") for n in range(3)], stage.listed.s()).prepare()

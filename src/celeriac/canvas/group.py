@@ -101,6 +101,7 @@ class group(Signature):
 
         def calls() -> Iterator[Call]:
             position = index
+            known, ignored = None, self.app.conf.task_ignore_result
             tasks = self.tasks.stream() if isinstance(self.tasks, Later) else self.tasks
             for number, task in enumerate(flattened(tasks, self.app)):
                 own.pop("task_id", None)
@@ -109,7 +110,11 @@ class group(Signature):
                     call = membership.call(task, args, kwargs, task_id, position)
                     if call is not None:
                         position += 1
-                        result.results.append(AsyncResult(task_id, None, call.task, task.app))
+                        member: AsyncResult[Any] = AsyncResult(task_id, None, call.task, task.app)
+                        if call.known is not known:
+                            known, ignored = call.known, task.ignores(own)
+                        member.ignored = ignored
+                        result.results.append(member)
                         yield call
                         continue
                 made = task.prepare(args, kwargs, **own, group_index=position)
@@ -151,7 +156,9 @@ class group(Signature):
                 member = task.id or id_of_member(own_id, index)
                 if is_written:
                     task.freeze(member, root_id=root_id, parent_id=parent_id, group_index=index)
-                results.append(AsyncResult(member, app=self.app))
+                promised: AsyncResult[Any] = AsyncResult(member, app=self.app)
+                promised.ignored = task.ignores({**self.options, **task.options})
+                results.append(promised)
             else:
                 results.append(task.freeze(root_id=root_id, parent_id=parent_id, group_index=index))
         return GroupResult(own_id, [result for result in results if result is not None], app=self.app)

@@ -136,6 +136,7 @@ class Signature(dict[str, Any]):
         task_id = options["task_id"] = options.get("task_id") or new_id()
         task = self._registered()
         result: AsyncResult[Any] = AsyncResult(task_id, task_name=self.task, app=self.app)
+        result.ignored = self.ignores(options)
         return Prepared((Call(self.task, args, kwargs, options, task),), result)
 
     def members(self) -> int:
@@ -199,7 +200,19 @@ class Signature(dict[str, Any]):
         options["task_id"] = task_id
         if group_index is not None:
             options["group_index"] = group_index
-        return AsyncResult(task_id, app=self.app)
+        result: AsyncResult[Any] = AsyncResult(task_id, app=self.app)
+        result.ignored = self.ignores(options)
+        return result
+
+    def ignores(self, options: Mapping[str, Any]) -> bool:
+        """Whether nobody will store the result of a call with these options, as far as this process knows."""
+        said = options.get("ignore_result")
+        if said is None:
+            app = self.app
+            # Not every signature that is written down shall make its app ready.
+            known = self._registered() if self._type is not None or app.finalized else None
+            said = known.constants(app).ignore_result if known is not None else app.conf.task_ignore_result
+        return bool(said)
 
     def link(self, callback: Any) -> Any:
         """Call it with the value, when this succeeds; returns the callback."""
