@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -40,9 +39,11 @@ def messages_of(
 
 def _messages(app: Any, prepared: Prepared) -> Iterator[Message]:
     for call in prepared.calls:
-        # A lock that finds another one at work sends nothing, and the others go on.
-        with suppress(Unsent):
-            yield message_of(app, call)
+        try:
+            message = message_of(app, call)
+        except Unsent:
+            continue  # a lock that finds another one at work sends nothing, and the others go on
+        yield message
 
 
 def message_of(app: Any, call: Call) -> Message:

@@ -90,7 +90,7 @@ class Form:
         self, args: Sequence[Any], kwargs: Mapping[str, Any], id: str, rest: str, root_id: str, parent_id: str
     ) -> bytes:
         """The envelope of a step of a chain; `rest` is what comes after it, as `ChainAlone` gives it."""
-        if not is_storable(id):
+        if not (id.isascii() or is_storable(id)):
             raise ValueError("no store could keep its id")
         embedded = NOTHING_FOLLOWS_JSON
         if rest:
@@ -190,7 +190,7 @@ class MemberForm:
         parent_id: str | None = None,
     ) -> bytes:
         """The envelope of one member."""
-        if not is_storable(id):
+        if not (id.isascii() or is_storable(id)):
             raise ValueError("no store could keep its id")
         before, after = self._group
         return self._form._filled(
