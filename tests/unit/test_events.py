@@ -165,6 +165,17 @@ def test_EVT_6_a_state_survives_any_order(app: Celery) -> None:
     assert not state.tasks
 
 
+def test_EVT_6_an_event_of_ones_own_may_have_any_name_and_any_fields() -> None:
+    state = State()
+    state.event(told("task-received", 1, uuid="a", name="shop.pay"))
+    for kind in ("task-ready", "task-event", "task-name", "task-packed"):
+        state.event(told(kind, 2, uuid="a", id=5, ready=False, parent="x", info="y", event="z", parcels=3))
+    state.event(told("task-succeeded", 3, uuid="a"))
+    task = state.tasks["a"]
+    assert (task.id, task.name, task.ready, task.parent) == ("a", "shop.pay", True, None)
+    assert task.info(["parcels"]) == {"parcels": 3}
+
+
 def test_a_state_forgets_what_is_too_much() -> None:
     state = State(max_tasks_in_memory=10, max_workers_in_memory=3)
     for n in range(50):
@@ -195,6 +206,23 @@ def test_EVT_7_a_camera_is_shown_the_state() -> None:
     with Camera(state, freq=0.01):
         assert seen.wait(5)
     assert not state.tasks
+
+
+def test_EVT_7_a_camera_that_fails_once_takes_its_next_picture(caplog: pytest.LogCaptureFixture) -> None:
+    seen = threading.Event()
+
+    class Camera(Polaroid):
+        tried = 0
+
+        def on_shutter(self, state: State) -> None:
+            self.tried += 1
+            if self.tried == 1:
+                raise ConnectionError("the database is away")
+            seen.set()
+
+    with Camera(State(), freq=0.01):
+        assert seen.wait(5)
+    assert "the database is away" in caplog.text
 
 
 def test_EVT_7_each_event_is_a_line() -> None:

@@ -22,11 +22,11 @@ from celeriac.request import Request, pop, push
 from celeriac.worker.diagnosis import AWAY, STUCK, not_alive, not_ready
 from celeriac.worker.meters import OTHER, Meters
 from celeriac.worker.vitals import Reading
-from services import Program, RedisServer
+from services import PATIENCE, Program, RedisServer
 from stand import Stand, alive, lines, until
 
 WELL = Reading(
-    step=100.0, renewed=95.0, ready=2, wanted=2, births=2, deaths=0, stillborn=0, stopping=False, most=2
+    step=100.0, renewed=95.0, ready=2, wanted=2, births=2, deaths=0, stillborn=0, stopping=False, places=2
 )
 
 
@@ -130,6 +130,14 @@ def test_the_numbers_are_exact_and_the_health_process_is_kept_and_never_left_beh
     assert found["celeriac_children", "ready"] == 2
     assert found["celeriac_broker_up",] == 1
     assert get(f"{url}/readyz")[0] == 200, "busy is not broken"
+
+    control = stand.client.control
+    control.pool_shrink(1, reply=True, timeout=PATIENCE)
+    control.pool_grow(1, reply=True, timeout=PATIENCE)
+    until(
+        lambda: metrics(url)["celeriac_tasks_total", "SUCCESS", "main.f"] == 4,
+        what="what ran in a third place, while a busy child that shall go keeps its own, is counted",
+    )
 
     first = health_process(worker)
     os.kill(first, signal.SIGKILL)

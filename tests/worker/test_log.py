@@ -112,6 +112,29 @@ def test_a_child_has_its_own_file_where_the_name_says_so(log_of: Callable[..., L
     assert "child" not in (tmp_path / "w1.log").read_text()
 
 
+def test_a_log_file_that_is_away_costs_nobody_more_than_its_lines(
+    log_of: Callable[..., Log], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, gone = tmp_path / "logs", tmp_path / "gone"
+    folder.mkdir()
+    log = log_of(logfile=str(folder / "w%I.log"))
+    logger, before = logging.getLogger("celery"), multiprocessing.current_process().name
+    folder.rename(gone)
+    try:
+        logger.info("of the main process")
+        log.logging.enter_child("ForkPoolWorker-2", 2)
+        logger.info("of a child")
+    finally:
+        name_process(before)
+    shown = capsys.readouterr().err
+    assert "of the main process" in shown
+    assert "of a child" in shown
+    assert f"{folder / 'w.log'} cannot be written: No such file or directory" in shown
+    gone.rename(folder)
+    logger.info("again")
+    assert (folder / "w-2.log").read_text().endswith("again\n")
+
+
 # --- task loggers -----------------------------------------------------------------------------------------
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from celeriac.control import Inspect
+from celeriac.conversation import Conversation
 from celeriac.events.event import Fields
 from celeriac.exceptions import TaskRevokedError
 from celeriac.message import Depth
-from celeriac.wire.broadcast import Command, pack_command
+from celeriac.wire.broadcast import Command, new_tag, pack_command
 from celeriac.worker.presence import UNHEARD
 from conftest import demand
 from services import PATIENCE, RedisServer
@@ -172,6 +174,13 @@ def test_only_those_who_are_meant_answer(node: Node) -> None:
     assert control.broadcast("ping", reply=True, pattern="n@*", timeout=PATIENCE) != []
     assert control.broadcast("ping", reply=True, pattern=r"^n@t.st$", matcher="pcre", timeout=PATIENCE) != []
     assert control.broadcast("ping", reply=True, pattern="m*", timeout=0.05) == []
+
+
+def test_who_asks_may_have_another_clock(node: Node) -> None:
+    box = f"{new_tag()}.reply.celery.pidbox"
+    with closing(node.client.bus.open_box(box)) as answers:
+        Conversation(node.client).say("ping", {}, None, None, None, ticket=new_tag(), box=box, keep=-3600)
+        assert answers.hear(PATIENCE)
 
 
 # --- telling it

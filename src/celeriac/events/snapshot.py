@@ -11,6 +11,7 @@ celeriac events -c proj.monitoring.Camera --frequency 10
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from celeriac.events.state import State
 from celeriac.exceptions import ImproperlyConfigured
 from celeriac.rates import interval_of
 from celeriac.signals import Signal
+
+logger = logging.getLogger("celery.evcam")
 
 
 class Polaroid:
@@ -107,7 +110,10 @@ class Polaroid:
 
     def _every(self, pause: float, take: Callable[[], None]) -> None:
         while not self._over.wait(pause):
-            take()
+            try:
+                take()
+            except Exception:
+                logger.exception("A camera could not take its picture; it tries again in %g s", pause)
 
 
 def evcam(

@@ -183,9 +183,10 @@ class Task:
         fields: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Learn from an event about it; one that was overtaken by a later state changes that no more."""
-        known = dict(fields or {})
+        known = {name: value for name, value in (fields or {}).items() if name not in _OF_TASK}
         state = _STATES.get(type_, type_.upper())
-        setattr(self, type_, timestamp)
+        if type_ in _STATES:
+            setattr(self, type_, timestamp)
         if self._is_late(state):
             known = {name: known[name] for name in self.merge_rules.get(state, ()) if name in known}
         else:
@@ -249,6 +250,10 @@ class Task:
 
     def __repr__(self) -> str:
         return f"<Task: {self.name}({self.uuid}) {self.state} clock:{self.clock}>"
+
+
+#: What events of one's own may call their fields too, and what stays ours then: `id`, `ready`, `parent` ...
+_OF_TASK = frozenset(vars(Task))
 
 
 class TimedTask(NamedTuple):

@@ -87,7 +87,7 @@ class Health(Companion):
             version=__version__,
             pool=self._options.pool,
             vitals=vitals,
-            tallies=tuple(self._meters.tallies(vitals.most)),
+            tallies=tuple(self._meters.tallies(vitals.places)),
             answered=probe.answered,
             depths=depths,
             ages=ages,

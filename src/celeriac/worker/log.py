@@ -86,7 +86,7 @@ class WorkerLogging:
         if path is None or path == self._path(0):
             return
         for position, (logger, handler) in enumerate(self._ours):
-            own = _open_file(path)
+            own = self._open_file(path, delay=True)  # a folder that is away costs lines, not the child
             own.setFormatter(handler.formatter)
             _replace(logger, handler, own)
             self._ours[position] = (logger, own)
@@ -175,7 +175,16 @@ class WorkerLogging:
         path = self._path(0)
         if path is None:
             return logging.StreamHandler(self._stream)
-        return _open_file(path)
+        return self._open_file(path)
+
+    def _open_file(self, path: str, *, delay: bool = False) -> logging.Handler:
+        # Only here: most workers log to standard error.
+        from celeriac.worker.logfile import LogFile
+
+        try:
+            return LogFile(path, self._stream, delay=delay)
+        except OSError as error:
+            raise ImproperlyConfigured(f"the log file {path} cannot be written: {error.strerror}") from error
 
     def _path(self, index: int) -> str | None:
         return None if self._logfile is None else expand(self._logfile, self._nodename, index)
@@ -233,16 +242,6 @@ class JsonFormatter(logging.Formatter):
         if data is not None:
             line["data"] = data
         return _encode(line)
-
-
-def _open_file(path: str) -> logging.Handler:
-    # Only here: most workers log to standard error.
-    from logging.handlers import WatchedFileHandler
-
-    try:
-        return WatchedFileHandler(path, encoding="utf-8")
-    except OSError as error:
-        raise ImproperlyConfigured(f"the log file {path} cannot be written: {error.strerror}") from error
 
 
 def name_process(name: str) -> None:

@@ -244,6 +244,7 @@ class Solo:
             deaths=0,
             stillborn=0,
             stopping=self._stopping,
+            places=1,
         )
 
     def _say_ready(self) -> None:

@@ -574,6 +574,7 @@ class Supervisor:
             deaths=self._deaths,
             stillborn=self._stillborn,
             stopping=self._stopping,
+            places=self._household.totals.taken,
         )
 
     def _lines(self) -> list[int]:

@@ -21,11 +21,11 @@ class Totals:
             os.ftruncate(self.descriptor, size)
         self._numbers = memoryview(mmap.mmap(self.descriptor, size)).cast("q")
         #: Places that were ever taken; the parent counts them.
-        self._taken = 0
+        self.taken = 0
 
     def take(self, index: int) -> None:
         """A child moves in there."""
-        self._taken = max(self._taken, index + 1)
+        self.taken = max(self.taken, index + 1)
 
     def before(self, index: int) -> dict[str, int]:
         """What the children in this place have counted: the next one goes on from there."""
@@ -43,7 +43,7 @@ class Totals:
     def all(self) -> dict[str, int]:
         """Of all places together; tasks that never ran are left out."""
         sums = {
-            name: sum(self._page(index)[place] for index in range(self._taken))
+            name: sum(self._page(index)[place] for index in range(self.taken))
             for place, name in enumerate(self._names)
         }
         return {name: number for name, number in sums.items() if number}

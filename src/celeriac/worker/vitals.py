@@ -2,7 +2,7 @@
 
 8 bytes a field: 0 monotonic seconds of the supervisor's last step, 1 of the last renewal of the lease;
 2 children that are ready, 3 that are wanted, 4 births, 5 deaths that were not in order, 6 children in a row
-that died before they were ready; 7 not 0: stopping; 8 the most children that were ever wanted.
+that died before they were ready; 7 not 0: stopping; 8 the places that children ever had.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 import msgspec
 
 _FIELDS = 9
-_STEP, _RENEWED, _READY, _WANTED, _BIRTHS, _DEATHS, _STILLBORN, _STOPPING, _MOST = range(_FIELDS)
+_STEP, _RENEWED, _READY, _WANTED, _BIRTHS, _DEATHS, _STILLBORN, _STOPPING, _PLACES = range(_FIELDS)
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,7 +28,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     deaths: int
     stillborn: int
     stopping: bool
-    most: int
+    places: int
 
 
 class Vitals:
@@ -54,12 +54,13 @@ class Vitals:
         deaths: int,
         stillborn: int,
         stopping: bool,
+        places: int,
     ) -> None:
         """All that the supervisor knows."""
         integers = self._integers
         self._floats[_RENEWED] = renewed
         integers[_READY], integers[_WANTED] = ready, wanted
-        integers[_MOST] = max(integers[_MOST], wanted)
+        integers[_PLACES] = places
         integers[_BIRTHS], integers[_DEATHS] = births, deaths
         integers[_STILLBORN], integers[_STOPPING] = stillborn, int(stopping)
         self.step()
@@ -75,5 +76,5 @@ class Vitals:
             deaths=integers[_DEATHS],
             stillborn=integers[_STILLBORN],
             stopping=bool(integers[_STOPPING]),
-            most=integers[_MOST],
+            places=integers[_PLACES],
         )
