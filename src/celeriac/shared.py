@@ -74,20 +74,26 @@ def _declare(
 
     made_of = _name_by(current.app_so_far(), name, function), base or _base_so_far()
     task = _kind(function, *made_of, bind, options)().bind(None)
+    is_annotated = False
 
     def follow(app: Any) -> None:
-        nonlocal made_of
+        nonlocal made_of, is_annotated
         said = _name_by(app, name, function), base or app.base_so_far() or made_of[1]
-        if said != made_of:
+        if said != made_of or is_annotated:
+            # Anew, so that nothing stays of what another app's annotations made of it.
             made_of = said
             become(task, _kind(function, *made_of, bind, options)).bind(None)
-        if app.finalized:
+        is_annotated = app.finalized and bool(app.conf.task_annotations)
+        if is_annotated:
             annotate(task, app.conf.task_annotations)
 
     current.shared.append(current.Shared(function, register, follow))
     for app in list(current.apps):
         if app.finalized:
             register(app)
+    leading = current.app_so_far()
+    if leading is not None and leading.finalized:
+        follow(leading)
     return task
 
 

@@ -384,6 +384,34 @@ def test_APP_12_a_shared_task_that_was_there_before_the_app_gets_the_base_of_the
         assert guest.apply().get() == "guest"
 
 
+def test_TSK_1_annotations_of_one_app_are_none_of_the_next_ones_shared_tasks() -> None:
+    def counted(run: Callable[[], None]) -> Callable[[], None]:
+        def counting() -> None:
+            wrapped.append(1)
+            run()
+
+        return counting
+
+    def limit_of(task: Any, app: Celery) -> Any:
+        task.delay()
+        return unpack(app.broker.peek("celery", 1)[0]).timelimit
+
+    @shared_task
+    def limited() -> None: ...
+
+    wrapped: list[int] = []
+    said = {"*": {"time_limit": 7, "@run": counted}}
+    for number in range(2):
+        with Celery("annotated", broker=f"memory://{uuid4().hex}", task_annotations=said) as app:
+            app.finalize()
+            wrapped.clear()
+            limited()
+            assert (len(wrapped), limit_of(limited, app)) == (1, (7, None))
+            assert shared_task(name=f"limited {number}")(lambda: None).time_limit == 7
+    with Celery("plain", broker=f"memory://{uuid4().hex}") as app:
+        assert limit_of(limited, app) == (None, None)
+
+
 class OfTenant(Task[..., Any]):
     def apply_async(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         if args == ("double",):

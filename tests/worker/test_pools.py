@@ -222,11 +222,22 @@ def test_a_coroutine_that_leaves_within_a_task_ends_that_task_alone(pool: Pool) 
     others = [pool.send("wait_for_async", str(gate), str(begun)) for _ in range(min(pool.rooms, 4) - 1)]
     until(lambda: len(lines(begun)) == len(others))
     assert pool.run("stop_loop") == "went on"
+    assert pool.run("exit_behind") == "through"
     result = pool.send("exit_within")
     until(result.ready)
     assert result.state == states.FAILURE
     gate.touch()
     assert [result.get(timeout=20) for result in others] == ["seen"] * len(others)
+    pool.still_works()
+
+
+def test_a_loop_that_a_plain_function_closes_costs_no_process(pool: Pool) -> None:
+    before = _children(pool)
+    for _ in range(2 * len(before) or 1):
+        pool.run("stop_loop")
+        pool.run("close_loop")
+    assert pool.run("stop_loop") == "went on"
+    assert _children(pool) == before
     pool.still_works()
 
 

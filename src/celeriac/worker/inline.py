@@ -156,8 +156,9 @@ class InlineChild:
     def _run_async(self, job: Job) -> Outcome:
         import asyncio
 
-        if self._loop is None:
-            # One loop for the whole life of the child: what a task leaves open on it serves the next.
+        if self._loop is None or self._loop.is_closed():
+            # One loop for the whole life of the child: what a task leaves open on it serves the next. But a
+            # plain function may have got it by asyncio.get_event_loop(), and closed it.
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
         self._task = self._loop.create_task(job.arun())
@@ -170,15 +171,11 @@ class InlineChild:
                 return job.fail(error)
             except WISHES:
                 raise
-            except (SystemExit, KeyboardInterrupt):
+            except (SystemExit, KeyboardInterrupt, RuntimeError) as error:
                 # Of a coroutine that it has started: asyncio gives it to who awaits that one, and ends the
-                # loop too.
-                if self._task.done():
+                # loop too. Or it has stopped the loop. The next round goes on, or gives what it came to.
+                if self._loop.is_closed() or _gave(self._task, error):
                     raise
-            except RuntimeError:
-                if self._task.done():
-                    raise
-                # It has stopped the loop, which goes on.
 
     # -- the watchdog
 
@@ -262,3 +259,8 @@ class InlineChild:
             raise error
         job.interruption = error
         loop.call_soon_threadsafe(task.cancel)
+
+
+def _gave(task: Any, error: BaseException) -> bool:
+    """Whether this is the error by which the asyncio task itself ended."""
+    return bool(task.done() and not task.cancelled() and task.exception() is error)

@@ -241,6 +241,30 @@ async def exit_within() -> None:
 
 
 @app.task
+async def exit_behind() -> str:
+    """Ends before a coroutine that it has started, which leaves."""
+
+    async def leave() -> None:
+        sys.exit(3)
+
+    left.append(asyncio.ensure_future(leave()))
+    return "through"
+
+
+left: list[asyncio.Future[None]] = []
+
+
+@app.task
+def close_loop() -> bool:
+    """As older code ends what it has begun with; only a child that has a task on its loop hands that out."""
+    try:
+        asyncio.get_event_loop().close()
+    except RuntimeError:
+        return False
+    return True
+
+
+@app.task
 async def stop_loop() -> str:
     asyncio.get_running_loop().stop()
     await asyncio.sleep(0)
