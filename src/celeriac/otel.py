@@ -66,7 +66,10 @@ class Tracing(Middleware):
         }
         with self._tracer.start_as_current_span(
             f"run {run.task.name}",
-            context=propagate.extract(made.headers or {}),
+            # What is no text is nobody's trace: a header of that name may be the program's own.
+            context=propagate.extract(
+                {name: one for name, one in (made.headers or {}).items() if isinstance(one, str)}
+            ),
             kind=SpanKind.CONSUMER,
             attributes=attributes,
             record_exception=False,

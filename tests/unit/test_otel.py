@@ -73,6 +73,19 @@ def test_a_call_its_run_and_what_it_calls_are_one_trace(
     assert (told["messaging.message.id"], told["messaging.destination.name"]) == (sent.id, "celery")
 
 
+def test_a_header_that_is_no_text_is_nobodys_trace(
+    app: Celery, stepper: Stepper, exporter: InMemorySpanExporter
+) -> None:
+    @app.task(name="fly")
+    def fly() -> str:
+        return "flown"
+
+    result = fly.apply_async(headers={"baggage": 23, "tracestate": ["x"]})
+    stepper.run()
+    assert result.get(timeout=1) == "flown"
+    assert by_name(exporter).keys() == {"send fly", "run fly"}
+
+
 def test_an_error_is_one_and_a_retry_is_none(
     app: Celery, stepper: Stepper, exporter: InMemorySpanExporter
 ) -> None:

@@ -59,6 +59,8 @@ def test_WRK_5_a_worker_grows_under_load_and_shrinks_without_touching_what_runs(
     worker = stand.start("--autoscale", "3,1", "-Q", "celery,held", env={"AUTOSCALE_KEEPALIVE": "1"})
     assert "concurrency: {min=1, max=3} (prefork)" in worker.output
     assert len(family(worker)) == 1
+    ((answer,),) = (reply.values() for reply in stand.client.control.autoscale("3", "1", reply=True) or ())  # type: ignore[arg-type]
+    assert answer == {"ok": "autoscale now max=3 min=1"}, "of a client that has texts"
     gate, begun = stand.path("gate"), stand.path("begun")
     short = [stand.send("wait_for", str(gate), str(begun)) for _ in range(2)]
     last_gate = stand.path("gate")

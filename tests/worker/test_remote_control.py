@@ -18,6 +18,7 @@ from celeriac.exceptions import TaskRevokedError
 from celeriac.message import Depth
 from celeriac.wire.broadcast import Command, new_tag, pack_command
 from celeriac.worker.presence import UNHEARD
+from celeriac.worker.switchboard import PAUSE
 from conftest import demand
 from services import PATIENCE, RedisServer
 from stand import Stand, family, lines, until
@@ -145,7 +146,8 @@ def test_RC_4_a_mistake_is_answered_with_an_error(node: Node) -> None:
     assert "Autoscale not enabled" in node.say("autoscale", max=2, min=1)["error"]
     assert "Pool restarts not enabled" in node.say("pool_restart")["error"]
     assert "ValueError" in node.say("time_limit", task_name="main.f", soft="soon")["error"]
-    assert "is text, not 5" in node.say("add_consumer", queue=5)["error"]
+    assert "is a text, not 5" in node.say("add_consumer", queue=5)["error"]
+    assert "cannot be printed" in node.say("add_consumer", queue="a\ud800")["error"]
     assert node.say("terminate", signal="KILL", task_id="unknown") == {"ok": "terminate: tasks unknown"}
 
 
@@ -181,6 +183,13 @@ def test_who_asks_may_have_another_clock(node: Node) -> None:
     with closing(node.client.bus.open_box(box)) as answers:
         Conversation(node.client).say("ping", {}, None, None, None, ticket=new_tag(), box=box, keep=-3600)
         assert answers.hear(PATIENCE)
+
+
+def test_it_answers_again_at_once_when_the_connection_of_remote_control_was_cut(
+    node: Node, server: RedisServer
+) -> None:
+    server.command("CLIENT", "KILL", "TYPE", "pubsub")
+    until(node.ask.ping, timeout=PAUSE / 2, what="an answer")
 
 
 # --- telling it

@@ -17,6 +17,7 @@ from celeriac.exceptions import CeleriacError, ImproperlyConfigured
 from celeriac.logical import clock
 from celeriac.message import Claim
 from celeriac.panel import Handler, Panel, nok, ok
+from celeriac.queues import check_queue_name
 from celeriac.rates import interval_of
 from celeriac.wire.task import TaskMessage, unpack
 from celeriac.worker import described
@@ -267,8 +268,10 @@ def time_limit(
 )
 def add_consumer(node: Node, queue: Any, **_: Any) -> Any:
     """Tell worker(s) to consume from task queue by name."""
-    if not isinstance(queue, str):
-        return nok(f"the name of a queue is text, not {queue!r}")
+    try:
+        check_queue_name(queue)
+    except ValueError as error:
+        return nok(str(error))
     if queue in node.queues:
         return ok(f"already consuming from {queue!r}")
     node.serve([*node.queues, queue])
@@ -319,7 +322,7 @@ def autoscale(node: Node, max: int | None = None, min: int | None = None, **_: A
     scaler = getattr(node, "autoscaler", None)
     if scaler is None:
         raise ValueError("Autoscale not enabled")
-    high, low = scaler.update(max, min)
+    high, low = scaler.update(*(None if bound is None else int(bound) for bound in (max, min)))
     return ok(f"autoscale now max={high} min={low}")
 
 

@@ -66,10 +66,13 @@ class Switchboard:
             self._away = False
             self._next = time.monotonic() + LOOK
         except OperationalError as error:
-            if not self._away:
+            self._next = time.monotonic()
+            if self._away:
+                self._next += PAUSE
+            else:
+                # Perhaps only the connection was cut: a new one is tried at once.
                 self._away = True
                 logger.error("Remote control is away: %s", error)
-            self._next = time.monotonic() + PAUSE
         return max(0.0, self._next - time.monotonic())
 
     def stop(self) -> None:
