@@ -523,15 +523,19 @@ def _from_text(text: bytes) -> Any:
     return json.loads(text, object_hook=lambda it: set(it["of_a_set"]) if "of_a_set" in it else it)
 
 
-@pytest.mark.parametrize("serializer", ["own_json", "pickle"])
-def test_TSK_10_a_chord_comes_to_its_body_where_one_serializer_alone_is_accepted(
-    serializer: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def own_serializer(monkeypatch: pytest.MonkeyPatch) -> str:
     for known in ("_BY_NAME", "_BY_CONTENT_TYPE"):
         monkeypatch.setattr(codecs, known, dict(getattr(codecs, known)))
     register("own_json", _as_text, _from_text, "application/x-own-json")
-    url = f"memory://{uuid4().hex}"
-    words = {"task_serializer": serializer, "result_serializer": serializer, "accept_content": [serializer]}
+    return "own_json"
+
+
+@pytest.mark.parametrize("accepted", [["own_json", "json"], ["pickle"], ["application/x-python-serialize"]])
+@pytest.mark.usefixtures("own_serializer")
+def test_TSK_10_a_chord_comes_to_its_body_whatever_serializer_tasks_have(accepted: list[str]) -> None:
+    url, serializer = f"memory://{uuid4().hex}", accepted[0]
+    words = {"task_serializer": serializer, "result_serializer": serializer, "accept_content": accepted}
     with Celery("proj", broker=url, backend=url, set_as_current=False, **words) as app:
         same = app.task(name="same")(lambda value: value)
         union = app.task(name="union")(lambda sets: set().union(*sets))
@@ -539,6 +543,15 @@ def test_TSK_10_a_chord_comes_to_its_body_where_one_serializer_alone_is_accepted
             result = chord([same.s({1}), same.s({2})], union.s()).delay()
             stepper.run()
             assert result.get() == {1, 2}
+
+
+def test_TSK_10_where_a_serializer_of_ones_own_alone_is_accepted_json_is_refused(own_serializer: str) -> None:
+    with Celery("proj", broker=f"memory://{uuid4().hex}", accept_content=[own_serializer]) as app:
+        guest = app.task(name="guest")(_guest)
+        with app.testing() as stepper:
+            guest.apply_async(serializer=own_serializer)
+            guest.apply_async(serializer="json")
+            assert [ran.state for ran in stepper.run()] == ["SUCCESS", "FAILURE"]
 
 
 def test_SIG_1_a_priority_that_a_receiver_gives_is_that_of_the_message(app: Celery) -> None:

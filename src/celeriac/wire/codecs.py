@@ -86,8 +86,10 @@ def register(
 
 
 def read_by_workers(accept: Collection[str]) -> Collection[str]:
-    """With JSON, in which stores send the bodies of chords, and which can do no harm."""
-    return accept if "json" in accept or "application/json" in accept else (*accept, "json")
+    """With JSON, in which stores send the bodies of chords: it can do less than what else comes with us. A
+    serializer of the user's may be there to refuse what nobody signed, so JSON beside it must be named."""
+    is_said = "json" in accept or "application/json" in accept or not _OUR_WORDS.issuperset(accept)
+    return accept if is_said else (*accept, "json")
 
 
 def own_codecs(accept: Collection[str]) -> list[Codec]:
@@ -314,3 +316,6 @@ register("json", _dumps_json, loads_json, "application/json")
 register("pickle", _dumps_pickle, pickle.loads, "application/x-python-serialize", "binary")
 register("yaml", _dumps_yaml, _loads_yaml, "application/x-yaml")
 register("msgpack", _dumps_msgpack, _loads_msgpack, "application/x-msgpack", "binary")
+
+#: Their names and content types.
+_OUR_WORDS = frozenset((*_BY_NAME, *_BY_CONTENT_TYPE))
