@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -50,6 +51,17 @@ def test_CLI_2_multi_starts_restarts_and_stops_nodes_in_the_background(cluster: 
     assert ": DOWN" in stopped.stdout
     assert pids(project) == {}
     assert not any(alive(pid) for pid in second.values())
+
+
+def test_CLI_2_multi_stops_what_a_pidfile_names_and_nothing_else(run: Run, tmp_path: Path) -> None:
+    for name, left in (("own", os.getpid()), ("all", -1), ("much", 10**30)):
+        (tmp_path / f"{name}.pid").write_text(str(left))
+    files = f"--pidfile={tmp_path}/%n.pid"
+    stopped = run("multi", "stop", "all", "much", files)
+    assert stopped.stdout.count(": DOWN") == 2, stopped.stderr
+    refused = run("multi", "stop", "own", "-99", files)
+    assert refused.returncode == 2
+    assert "-99: there is no signal of this number" in refused.stderr
 
 
 def test_CLI_2_multi_shows_what_it_would_start_and_says_what_fails(run: Run) -> None:

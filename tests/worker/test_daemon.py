@@ -148,7 +148,7 @@ def test_process_1_of_a_container_waits_for_what_tasks_left_behind() -> None:
     assert (done.stdout, done.stderr) == ("7\n", "")
 
 
-@pytest.mark.parametrize("left", ["", "nonsense", "999999999", "own"])
+@pytest.mark.parametrize("left", ["", "nonsense", "999999999", "9" * 30, "own"])
 def test_WRK_20_a_pidfile_that_nobody_lives_by_is_replaced(tmp_path: Path, left: str) -> None:
     path = tmp_path / "w.pid"
     path.write_text(str(os.getpid()) if left == "own" else left)

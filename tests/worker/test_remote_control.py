@@ -39,6 +39,10 @@ class Node(Stand):
     def ask(self) -> Inspect:
         return self.client.control.inspect(timeout=PATIENCE)
 
+    def counted(self, task: str) -> int:
+        """How many runs of it its stats tell."""
+        return int(self.ask.stats()["n@test"]["total"].get(task, 0))  # type: ignore[index]
+
     def say(self, command: str, **arguments: Any) -> Any:
         """What it says to a command."""
         replies = self.client.control.broadcast(command, arguments, reply=True, timeout=PATIENCE)
@@ -112,13 +116,10 @@ def test_RC_2_all_that_can_be_asked_is_answered_while_it_is_busy(node: Node, bus
 
 
 def test_RC_6_its_stats_count_what_it_ran(node: Node) -> None:
-    def total() -> int:
-        return int(node.ask.stats()["n@test"]["total"].get("main.f", 0))  # type: ignore[index]
-
-    before = total()
+    before = node.counted("main.f")
     for result in [node.send("f", n) for n in range(5)]:
         result.get(timeout=PATIENCE)
-    until(lambda: total() == before + 5, what="all are counted")
+    until(lambda: node.counted("main.f") == before + 5, what="all are counted")
     stats = node.ask.stats()["n@test"]  # type: ignore[index]
     assert stats["pid"] == node.worker.pid
     assert stats["pool"]["max-concurrency"] == node.rooms
@@ -235,8 +236,10 @@ def test_limits_of_rate_and_time_change(node: Node) -> None:
 
 def test_WRK_9_a_running_task_is_terminated(node: Node) -> None:
     ledger, begun = node.path("ledger"), node.path("begun")
+    before = node.counted("main.wants_to_go_on")
     result = node.send("wants_to_go_on", str(ledger), str(begun))
     until(lambda: lines(begun))
+    until(lambda: node.counted("main.wants_to_go_on") == before + 1, what="it is counted while it runs")
     (said,) = node.client.control.revoke(
         result.id, terminate=True, signal="SIGKILL", reply=True, timeout=PATIENCE
     )  # type: ignore[misc]

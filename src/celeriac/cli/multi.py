@@ -193,12 +193,14 @@ class Cluster:
             pid = int(Path(node_format(node.value("--pidfile", PIDFILE), node.name)).read_text())
         except (OSError, ValueError):
             return None
-        return pid if _lives(pid) else None
+        return pid if pid > 0 and _lives(pid) else None  # others mean many processes
 
     def _signal(self) -> int:
         for name, _, _ in self._said.options:
             number = signal_named(name)
             if number is not None:
+                if number not in set(signal.Signals):
+                    raise click.UsageError(f"{name}: there is no signal of this number")
                 return number
         return signal.SIGTERM
 
@@ -243,7 +245,7 @@ def _is_global(option: str) -> bool:
 def _lives(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass

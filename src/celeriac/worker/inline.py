@@ -217,6 +217,7 @@ class InlineChild:
             return
         self._noted = number
         if number:
+            self._life.note()  # it has begun, and may be killed before it ends
             self._life.slot.occupy(0, number, time.time())
         else:
             self._life.slot.vacate(0)

@@ -57,8 +57,8 @@ def _is_another(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False  # it died without removing its file
+    except (ProcessLookupError, OverflowError):
+        return False  # it died without removing its file, or what stands there is no number of a process
     except PermissionError:
         pass
     return True
