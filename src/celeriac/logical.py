@@ -10,6 +10,9 @@ from __future__ import annotations
 import threading
 import time
 
+#: What says a later time is no clock of anybody's; JSON of 64 bits carries what comes before.
+LATEST = 1 << 62
+
 
 class LogicalClock:
     """`tick` for what is said, `hear` for what was heard."""
@@ -32,7 +35,7 @@ class LogicalClock:
 
     def hear(self, other: object) -> None:
         """Be later than what somebody else has said."""
-        if isinstance(other, int):
+        if isinstance(other, int) and other < LATEST:
             with self._lock:
                 self._last = max(self._last, other)
 

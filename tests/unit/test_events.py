@@ -6,6 +6,7 @@ import io
 import pickle
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -76,12 +77,15 @@ def test_a_receiver_says_when_nothing_comes(app: Celery) -> None:
 
 def test_nonsense_on_the_channel_is_passed_over(app: Celery) -> None:
     with app.events.Receiver() as receiver:
-        for payload in (b"nonsense", b"{}", b'{"body": "W10="}', b'{"body": "MQ==", "properties": 7}'):
+        for payload in (
+            *(b"nonsense", b"{}", b'{"body": "W10="}', b'{"body": "MQ==", "properties": 7}'),
+            *(b"[" * 100_000, b'{"body": "", "headers": 5}', b'{"body": "", "content-type": []}'),
+        ):
             app.bus.say("celeryev/task.multi", payload)
-        app.events.Dispatcher().send("worker-online")
-        assert [event["type"] for events in receiver.itercapture(1, 5, wakeup=False) for event in events] == [
-            "worker-online"
-        ]
+        app.events.Dispatcher().send("worker-online", timestamp=datetime.now(UTC))
+        ((event,),) = receiver.itercapture(1, 5, wakeup=False)
+    assert event["type"] == "worker-online"
+    assert event["timestamp"] == event["local_received"], "a date is no time of an event"
 
 
 def test_while_the_store_is_away_events_wait_but_not_without_end(app: Celery) -> None:
@@ -169,9 +173,10 @@ def test_EVT_6_an_event_of_ones_own_may_have_any_name_and_any_fields() -> None:
     state = State()
     state.event(told("task-received", 1, uuid="a", name="shop.pay"))
     for kind in ("task-ready", "task-event", "task-name", "task-packed"):
-        state.event(told(kind, 2, uuid="a", id=5, ready=False, parent="x", info="y", event="z", parcels=3))
+        of_ones_own = {"id": 5, "ready": False, "parent": "x", "info": "y", "event": "z", "worker": "gpu1"}
+        state.event({**told(kind, 2, uuid="a", parcels=3, **of_ones_own), "clock": "12:00"})
     state.event(told("task-succeeded", 3, uuid="a"))
-    task = state.tasks["a"]
+    ((_, task),) = state.tasks_by_worker("w@h")
     assert (task.id, task.name, task.ready, task.parent) == ("a", "shop.pay", True, None)
     assert task.info(["parcels"]) == {"parcels": 3}
 
@@ -247,6 +252,8 @@ def test_a_clock_never_runs_back() -> None:
     clock.hear(first + 10**6)
     assert clock.tick() == first + 10**6 + 1
     clock.hear("nonsense")
+    clock.hear(1 << 70)
+    assert clock.tick() == first + 10**6 + 2, "what no message can carry is no time"
 
 
 def test_patterns_choose_nodes() -> None:

@@ -157,7 +157,10 @@ def test_what_is_no_command_is_told_of_and_harms_nobody(node: Node) -> None:
     for fields in odd:
         command = Command(**{"method": "ping", "arguments": {}, **fields})
         node.client.bus.say("celery.pidbox", pack_command(command, "celery.pidbox", "reply.celery.pidbox"))
-    node.worker.wait_for_line("on the channel of remote control is no command", times=len(odd))
+    raw = (b"[" * 100_000, b'{"body": "", "headers": 5}', b'{"body": "", "content-type": []}')
+    for payload in raw:
+        node.client.bus.say("celery.pidbox", payload)
+    node.worker.wait_for_line("on the channel of remote control is no command", times=len(odd) + len(raw))
     assert node.ask.ping() == {"n@test": {"ok": "pong"}}
 
 

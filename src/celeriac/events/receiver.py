@@ -105,7 +105,9 @@ class EventReceiver:
 
     def event_from_message(self, body: Fields, **_options: Any) -> tuple[str, Fields]:
         """An event as it came, completed by the time at which we heard of it."""
-        body["local_received"] = time.time()
+        body["local_received"] = now = time.time()
+        if not isinstance(body.get("timestamp"), int | float):
+            body["timestamp"] = now  # it was given as a date, or not at all
         clock.hear(body.get("clock"))
         return body["type"], body
 

@@ -184,6 +184,8 @@ class Task:
     ) -> None:  # fmt: skip
         """Learn from an event about it; one that was overtaken by a later state changes that no more."""
         known = {name: value for name, value in (fields or {}).items() if name not in _OF_TASK}
+        if not isinstance(known.get("clock"), int):
+            known.pop("clock", None)  # the order of tasks goes by it
         state = _STATES.get(type_, type_.upper())
         if type_ in _STATES:
             setattr(self, type_, timestamp)
@@ -253,7 +255,7 @@ class Task:
 
 
 #: What events of one's own may call their fields too, and what stays ours then: `id`, `ready`, `parent` ...
-_OF_TASK = frozenset(vars(Task))
+_OF_TASK = frozenset({*vars(Task), "worker", "client", "cluster_state", "child_ids"})
 
 
 class TimedTask(NamedTuple):

@@ -122,7 +122,7 @@ def unpack_events(payload: bytes, accept: Sequence[str] = ("json",)) -> list[Jso
     """The events in one message. DecodeError if there are none."""
     _, body, _ = _opened(payload, accept)
     events = body if isinstance(body, list) else [body]
-    if not all(isinstance(event, dict) and "type" in event for event in events):
+    if not all(isinstance(event, dict) and isinstance(event.get("type"), str) for event in events):
         raise DecodeError("this is no event")
     return events
 
@@ -159,9 +159,9 @@ def _opened(payload: bytes, accept: Sequence[str] = ("json",)) -> tuple[Json, An
         properties = envelope.get("properties") or {}
         body = envelope["body"]
         data = binascii.a2b_base64(body) if properties.get("body_encoding") == "base64" else body.encode()
-        content_type = envelope.get("content-type") or JSON
+        content_type = str(envelope.get("content-type") or JSON)
         encoding = envelope.get("content-encoding") or "utf-8"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        headers = dict(envelope.get("headers") or {})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DecodeError(f"this is no message of the bus: {error!r}") from error
-    value = decode(data, content_type, encoding, accept)
-    return dict(envelope.get("headers") or {}), value, str(properties.get("delivery_tag") or "")
+    return headers, decode(data, content_type, encoding, accept), str(properties.get("delivery_tag") or "")
