@@ -14,6 +14,7 @@ import redis
 
 from celeriac.drivers import opening
 from celeriac.drivers.redis.connection import ServerError
+from celeriac.drivers.redis.settling import Registered
 from celeriac.exceptions import Fenced, OperationalError
 from celeriac.message import Claim, Count, Depth, Fate, Members, Message, Outcome, Result
 from celeriac.ports import Broker
@@ -163,6 +164,19 @@ def test_a_redis_that_is_crowded_says_so_and_is_tried_again(own_redis: RedisServ
         assert not isinstance(no.value, ServerError)
         crowd.config_set("maxclients", 100)
         assert broker.depth(["q"])["q"] == Depth()
+
+
+def test_a_turn_waits_once_for_a_store_that_does_not_answer_what_queues_it_knows() -> None:
+    def note(queue: str) -> None:
+        asked.append(queue)
+        if len(asked) == 2:
+            raise OperationalError("no reply within 3 s")
+
+    asked: list[str] = []
+    registered = Registered(note)
+    assert [registered[queue] for queue in "abcda"] == [*"abcda"]
+    assert asked == ["a", "b"]
+    assert registered == {"a": "a"}
 
 
 class Interruption(Exception):

@@ -12,7 +12,6 @@ import contextlib
 import importlib
 import logging
 import os
-import select
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
@@ -29,6 +28,7 @@ from celeriac.worker.household import Household
 from celeriac.worker.making import make_child, make_life
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.options import WorkerOptions
+from celeriac.worker.polling import readable
 from celeriac.worker.slots import Slots
 
 test_worker_starting = Signal(name="test_worker_starting")
@@ -194,7 +194,7 @@ class ThreadWorker:
                 self._over.wait(pause)
             else:
                 with contextlib.suppress(ValueError, OSError):
-                    select.select([descriptor], [], [], pause)
+                    readable(descriptor, seconds=pause)
         heartbeat.stop()
         self._broker.close()
 

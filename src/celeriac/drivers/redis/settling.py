@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,6 +14,8 @@ from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
 from celeriac.message import Count, Fate, Message, Outcome, Result
 
+#: Seconds until the store is told again of a queue, when it could not be.
+PAUSE = 10.0
 #: Where what is not packed begins among the arguments of turn.lua.
 FIRST_FLAT = 6
 
@@ -34,12 +36,18 @@ class Registered(dict[str, str]):
 
     def __init__(self, note: Callable[[str], object]) -> None:
         self._note = note
+        #: Monotonic seconds at which the store may be asked again.
+        self._next_try = 0.0
 
     def __missing__(self, queue: str) -> str:
-        # Where the store cannot be reached, the turn that asks will say so.
-        with suppress(OperationalError):
-            self._note(queue)
-            self[queue] = queue
+        if time.monotonic() >= self._next_try:
+            try:
+                self._note(queue)
+            except OperationalError:
+                # The turn that asks will say so, and shall not wait for a silent store once a message.
+                self._next_try = time.monotonic() + PAUSE
+            else:
+                self[queue] = queue
         return queue
 
 
