@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import pytest
 
 from celeriac import states
 from celeriac.exceptions import WorkerLostError
+from celeriac.worker import births
 from celeriac.worker.supervisor import pause_after
 from stand import Stand, family, lines, until
 
@@ -137,17 +140,55 @@ def test_a_child_that_dies_before_it_is_ready_is_born_again_at_longer_intervals(
     assert stand.send("stillborn.f", 1).get(timeout=20) == 1
 
 
+def test_a_parent_keeps_some_descriptors_for_its_lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dup(descriptor: int) -> int:
+        taken.append(descriptor)
+        if len(taken) == births.SPARE:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return plain(descriptor)
+
+    def open_ones() -> list[str]:
+        return [path.name for path in Path("/proc/self/fd").iterdir()]
+
+    plain = os.dup
+    taken: list[int] = []
+    monkeypatch.setattr(os, "dup", dup)
+    before = open_ones()
+    with pytest.raises(OSError, match="Too many open files"):
+        births.open_lines()
+    assert open_ones() == before
+
+
 def test_the_intervals_grow_to_half_a_minute_however_long_it_goes_on() -> None:
     assert [pause_after(failures) for failures in (1, 2, 5, 9, 5000)] == [0.2, 0.4, 3.2, 30.0, 30.0]
 
 
-def test_where_no_process_is_to_be_had_the_others_work_on_until_one_is(stand: Stand) -> None:
+@pytest.mark.parametrize(
+    ("scarce", "why"), [("fork", "Resource temporarily unavailable"), ("pipe", "Too many open files")]
+)
+def test_where_no_process_is_to_be_had_the_others_work_on_until_one_is(
+    stand: Stand, scarce: str, why: str
+) -> None:
     """And no descriptor below 1024, as on a node of very many children."""
     refuse = stand.path("refuse")
-    worker = stand.start("-c", "2", app="narrow", env={"REFUSE": str(refuse)})
-    refuse.touch()
+
+    def run_out_of(what: str) -> None:
+        refuse.with_suffix(".new").write_text(what)
+        refuse.with_suffix(".new").rename(refuse)
+
+    run_out_of("fork")
+    worker = stand.start("-c", "2", app="narrow", env={"REFUSE": str(refuse)}, ready=False)
+    first, second = (
+        datetime.fromisoformat(worker.wait_for_line(rf"\[(.*): ERROR/.* A child cannot .* in {pause} s")[1])
+        for pause in ("0.2", "0.4")
+    )
+    assert second - first > timedelta(seconds=0.19), "both wait, and not one after the other"
+    refuse.unlink()
+    worker.wait_for_line(r" ready\.")
+    run_out_of(scarce)
+    before = worker.output.count(why)
     family(worker)[0].kill()
-    worker.wait_for_line(r"A child cannot be started \(.*Resource temporarily unavailable\); the next try")
+    worker.wait_for_line(rf"A child cannot be started \(.*{why}\); the next try", times=before + 1)
     assert stand.send("narrow.f", 1).get(timeout=20) == 1
     refuse.unlink()
     until(lambda: len(family(worker)) == 2)

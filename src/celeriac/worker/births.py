@@ -18,6 +18,8 @@ from celeriac.worker.stacks import open_sheet
 
 #: Where a spawned child finds its order.
 ORDER = "CELERIAC_CHILD"
+#: Descriptors that a parent keeps for what it opens later: the store, the bus, a log.
+SPARE = 16
 
 
 class Lines(msgspec.Struct, frozen=True):
@@ -31,12 +33,30 @@ class Lines(msgspec.Struct, frozen=True):
 
 def open_lines() -> tuple[Lines, Lines]:
     """The ends of a child that is to be born, and those of its parent."""
-    down_reader, down_writer = os.pipe()
+    opened: list[int] = []
+    try:
+        opened += os.pipe()
+        opened += os.pipe()
+        opened.append(open_sheet())
+        _look_for_spare_ones(opened[-1])
+    except OSError:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    down_reader, down_writer, up_reader, up_writer, sheet = opened
     # A child that never listens must not hold its parent up.
     os.set_blocking(down_writer, False)
-    up_reader, up_writer = os.pipe()
-    sheet = open_sheet()
     return Lines(down_reader, up_writer, sheet), Lines(down_writer, up_reader, sheet)
+
+
+def _look_for_spare_ones(descriptor: int) -> None:
+    """OSError if a parent would have too few left: without any it could not renew its lease."""
+    spare: list[int] = []
+    try:
+        spare.extend(os.dup(descriptor) for _ in range(SPARE))
+    finally:
+        for one in spare:
+            os.close(one)
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -315,10 +315,14 @@ class Supervisor:
         for index in [index for index, due in self._vacant.items() if due <= now]:
             del self._vacant[index]
             if not self._give_birth(index):
+                # Nor would there be one for the others.
+                again = self._vacant[index]
+                self._vacant = {one: max(due, again) for one, due in self._vacant.items()}
                 break
 
     def _give_birth(self, index: int) -> bool:
-        """False: the system gives us no process now; it is asked again later, and the others work on."""
+        """False: the system gives us no process or no pipe now; it is asked again later, and the others work
+        on."""
         options, household = self._options, self._household
         self._births += 1
         plan = Plan(
@@ -338,26 +342,32 @@ class Supervisor:
         slot.clear()
         if signals.worker_before_create_process.receivers:
             signals.worker_before_create_process.send(household.worker)
-        theirs, ours = births.open_lines()
         try:
-            pid = self._born(plan, index, theirs, ours)
+            pid, ours = self._born(plan, index)
         except OSError as error:
-            for line in (ours.down, ours.up, ours.sheet):
-                os.close(line)
             pause = self._longer_pause()
             logger.error("A child cannot be started (%s); the next try comes in %.1f s", error, pause)
             self._vacant[index] = time.monotonic() + pause
             return False
-        finally:
-            os.close(theirs.down)
-            os.close(theirs.up)
         self._kin[pid] = kin = Kin(pid, index, plan, slot, ours)
         for word in self._standing.values():
             kin.tell(word)
         return True
 
-    def _born(self, plan: Plan, index: int, theirs: births.Lines, ours: births.Lines) -> int:
-        """The pid of a new child."""
+    def _born(self, plan: Plan, index: int) -> tuple[int, births.Lines]:
+        """The pid of a new child, and our lines to it."""
+        theirs, ours = births.open_lines()
+        try:
+            return self._process(plan, index, theirs, ours), ours
+        except OSError:
+            for line in (ours.down, ours.up, ours.sheet):
+                os.close(line)
+            raise
+        finally:
+            os.close(theirs.down)
+            os.close(theirs.up)
+
+    def _process(self, plan: Plan, index: int, theirs: births.Lines, ours: births.Lines) -> int:
         options, household = self._options, self._household
         if options.start_method == "spawn":
             return births.spawn(

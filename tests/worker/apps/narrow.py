@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,22 @@ _soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (max(_soft, 2048), _hard))
 taken = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
 
-_fork = os.fork
+
+def scarce(name: str, why: int) -> Callable[[], Any]:
+    """This function of the system, which is refused while the file names it."""
+    plain: Callable[[], Any] = getattr(os, name)
+
+    def asked() -> Any:
+        refused = Path(os.environ["REFUSE"])
+        if refused.exists() and refused.read_text() == name:
+            raise OSError(why, os.strerror(why))
+        return plain()
+
+    return asked
 
 
-def fork() -> int:
-    if Path(os.environ["REFUSE"]).exists():
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    return _fork()
-
-
-os.fork = fork
+os.fork = scarce("fork", errno.EAGAIN)
+os.pipe = scarce("pipe", errno.EMFILE)
 
 
 @app.task
