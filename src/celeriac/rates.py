@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from celeriac.exceptions import ImproperlyConfigured
 
+#: Runs a second: one a year. The moments of slower ones are soon none that a calendar has.
+SLOWEST = 1 / (366 * 86400)
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -19,11 +22,15 @@ def interval_of(rate: object) -> float | None:
             count = float(rate)
         else:
             raise TypeError(rate)
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         raise ImproperlyConfigured(
             f"rate_limit {rate!r} is not understood: give a number of runs a second, or a text such as "
             "'10/s', '100/m', '1000/h'"
         ) from None
     if count < 0:
         raise ImproperlyConfigured(f"rate_limit {rate!r} is below zero; None or 0 is no limit")
+    if count and not count >= SLOWEST:
+        raise ImproperlyConfigured(
+            f"rate_limit {rate!r} is too slow, or no number: a run a year at least, or None for no limit"
+        )
     return 1 / count if count else None

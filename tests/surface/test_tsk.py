@@ -544,7 +544,7 @@ def test_TSK_21_the_setting_and_the_switch(app: Celery) -> None:
         assert len(stepper.run()) == 2
 
 
-@pytest.mark.parametrize("rate", ["often", "10/d", "-1/s", object(), "1/"])
+@pytest.mark.parametrize("rate", ["often", "10/d", "-1/s", object(), "1/", "nan", 1e-12, 10**400])
 def test_TSK_21_a_rate_that_is_none_is_told_where_it_is_declared(app: Celery, rate: Any) -> None:
     with pytest.raises(ImproperlyConfigured, match=r"rate_limit|below zero"):
         app.task(rate_limit=rate)(lambda: None)

@@ -21,6 +21,7 @@ from celeriac.events.snapshot import Polaroid
 from celeriac.exceptions import DuplicateNodenameWarning, ImproperlyConfigured, OperationalError
 from celeriac.logical import LogicalClock
 from celeriac.patterns import matcher_of
+from celeriac.wire.broadcast import Answer, pack_answer, unpack_answer
 
 
 @pytest.fixture
@@ -269,6 +270,17 @@ def test_patterns_choose_nodes() -> None:
 def test_two_nodes_of_one_name_are_told_of() -> None:
     with pytest.warns(DuplicateNodenameWarning, match="Give each its own"):
         assert flatten_reply([{"a": 1}, {"b": 2}, {"a": 3}]) == {"a": 3, "b": 2}
+
+
+def test_an_answer_that_no_json_can_carry_goes_as_its_repr() -> None:
+    ring: list[Any] = []
+    ring.append(ring)
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+    for value in (ring, deep):
+        packed = pack_answer(Answer("w@h", value, "ticket", 1), "box.reply")
+        assert str(unpack_answer(packed).value).startswith("[[[")
 
 
 def test_an_app_without_workers_is_answered_at_once(app: Celery) -> None:

@@ -95,10 +95,17 @@ def pack_answer(answer: Answer, box: str) -> bytes:
     key, _, exchange = box.partition(".")
     try:
         data = encode({answer.node: answer.value}, "json")[2]
-    except EncodeError:
-        data = json.dumps({answer.node: answer.value}, default=safe_repr, skipkeys=True).encode()
+    except (EncodeError, RecursionError):
+        data = _by_repr(answer)
     headers = {"ticket": answer.ticket, "clock": answer.clock}
     return _envelope(data, headers, exchange, key, 1, new_tag())
+
+
+def _by_repr(answer: Answer) -> bytes:
+    try:
+        return json.dumps({answer.node: answer.value}, default=safe_repr, skipkeys=True).encode()
+    except (ValueError, RecursionError):  # it contains itself, or is nested too deeply
+        return json.dumps({answer.node: safe_repr(answer.value)}).encode()
 
 
 def unpack_answer(payload: bytes) -> Answer:

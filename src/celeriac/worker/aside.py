@@ -37,7 +37,7 @@ def in_a_fork(work: Callable[[], object]) -> None:
             signal.alarm(LIMIT)
             work()
     except BaseException:
-        _log.exception("code that wanted to hear of a failed task failed")
+        _log.exception("code of the app that is run beside the worker failed")
     finally:
         os._exit(0)
 
