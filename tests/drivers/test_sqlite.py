@@ -493,6 +493,26 @@ def test_a_bell_that_somebody_removed_is_hung_up_again(sqlite_url: str) -> None:
     assert not folder.exists()
 
 
+AT_THE_END = """
+import atexit
+import sys
+
+atexit.register(lambda: broker.turn("child", (), 1, 0.01))  # as a thread that goes on to the last
+
+from celeriac.drivers import opening
+
+broker = opening.open_broker(sys.argv[1])
+broker.consume(["celery"])
+broker.enlist("child", "node", 30.0)
+broker.turn("child", (), 1, 0.01)
+"""
+
+
+def test_a_program_that_waits_to_its_last_leaves_no_bell(sqlite_url: str) -> None:
+    subprocess.run([sys.executable, "-c", AT_THE_END, sqlite_url], check=True, timeout=30)
+    assert not Path(path_of(sqlite_url) + "-bells").exists()
+
+
 def test_a_long_path_has_its_bells_elsewhere(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
     folder = tmp_path / ("deep" * 20) / ("deeper" * 10)
     folder.mkdir(parents=True)

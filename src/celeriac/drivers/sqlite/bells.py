@@ -89,13 +89,12 @@ class Bell:
     def __init__(self, folder: Path, path: str) -> None:
         self.address = str(folder / f"{os.getpid()}-{uuid4().hex[:12]}")
         self._path = path
-        self._is_parents = False
         # Bare descriptors: under gevent a socket object belongs to one thread, and these are for all.
         self._ring, self._woken, self._wake = _bind(self.address, path), *os.pipe()
         for descriptor in (self._ring, self._woken, self._wake):
             os.set_blocking(descriptor, False)
+        self._removal = weakref.finalize(self, _remove, os.getpid(), self.address)
         _bells.add(self)
-        weakref.finalize(self, _remove, os.getpid(), self.address)
         # They live as long as anybody can still call `wake`, also after the owner was closed; and where the
         # program ends, a thread may still wait for them.
         weakref.finalize(self, _close, (self._ring, self._woken, self._wake)).atexit = False
@@ -104,7 +103,8 @@ class Bell:
         return self._ring
 
     def wait(self, seconds: float) -> bool:
-        if not (self._is_parents or os.path.exists(self.address)):  # noqa: PTH110 - half the time of Path's
+        # Not by ourselves, as at the end of the program, where a thread may still be here.
+        if not os.path.exists(self.address) and self._removal.alive:  # noqa: PTH110 - half the time of Path's
             self._bind_anew()
         # Looked up now, because gevent may have replaced it by one that lets other greenlets run.
         poller = select.poll()
@@ -121,7 +121,7 @@ class Bell:
 
     def part_from_parent(self) -> None:
         """In a fork: go on with sockets of our own, so that the bell of the parent ends with the parent."""
-        self._is_parents = True
+        self._removal.detach()
         silent = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).detach()
         for ours, old in zip((silent, *os.pipe()), (self._ring, self._woken, self._wake), strict=True):
             os.dup2(ours, old, inheritable=False)
