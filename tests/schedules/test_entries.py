@@ -417,6 +417,20 @@ def test_what_was_left_out_for_overlap_is_no_run(stand: Stand) -> None:
     assert [stand.pass_time(one, 60) for _ in range(3)] == [["a"], [], []]
 
 
+def test_what_was_left_out_of_a_rule_that_is_asked_is_no_run_either(stand: Stand) -> None:
+    class Always(BaseSchedule):
+        def is_due(self, last_run_at: datetime) -> schedstate:
+            return schedstate(True, 60.0)
+
+    asked = {"task": "work", "schedule": Always(), "args": ("asked",), "overlap": False, "max_runs": 2}
+    stand.app.conf.beat_schedule = {"asked": asked, "b": {"task": "work", "schedule": 60, "args": ("b",)}}
+    one = stand.scheduler()
+    assert sorted(stand.pass_time(one, 0) + stand.pass_time(one, 60)) == ["asked", "b"]
+    assert stand.pass_time(one, 60) == ["b"]
+    has_ended(stand, "asked")
+    assert [sorted(stand.pass_time(one, 60)) for _ in range(3)] == [["asked", "b"], ["b"], ["b"]]
+
+
 def test_without_overlap_one_whose_result_has_expired_has_ended(stand: Stand) -> None:
     week = 7 * 86_400
     add(stand, overlap=False, rule=week)

@@ -261,8 +261,9 @@ class Scheduler:
         runs = plan.runs - len(dropped)
         if not plan.occurrence and entry.max_runs is not None and runs < entry.max_runs:
             # It is not over: what was left out does not count.
-            zone = entry.zone(self.app.timezone)
-            plan = judging.planned(entry, plan, judging.following(entry, dropped[-1], zone))
+            endless, zone = msgspec.structs.replace(entry, max_runs=None), entry.zone(self.app.timezone)
+            verdict = judging.judge(endless, sending.plan, self.now(), zone)
+            plan = judging.planned(entry, plan, verdict.plan.occurrence)
         notes = [note(one, now, "overlap", last) for one in dropped]
         notes += [
             note(one, now, "sent", message.id)
