@@ -55,6 +55,7 @@ class Health(Companion):
 
     def say(self) -> None:
         host, port = self._socket.getsockname()[:2]
+        host = f"[{host}]" if ":" in host else host
         logger.info("Health and metrics on http://%s:%d (/livez, /readyz, /metrics)", host, port)
 
     # -- in the process
