@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src"
 
 #: From the ground up. A file may import what stands in its own line or above it in this list.
 LAYERS = (
-    "states exceptions signals clock graph importing logical panel patterns version nearest",
+    "states exceptions signals clock graph importing logical panel patterns polling version nearest",
     "message",
     "planned",
     "entities",

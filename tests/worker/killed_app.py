@@ -21,11 +21,12 @@ from typing import Any
 from celeriac import Celery
 from celeriac.drivers.redis import producer, scripts
 from celeriac.drivers.redis.broker import RedisBroker
-from celeriac.drivers.redis.connection import Connection, readable
+from celeriac.drivers.redis.connection import Connection
 from celeriac.drivers.redis.turns import Turns
 from celeriac.drivers.sqlite.broker import SqliteBroker
 from celeriac.drivers.sqlite.store import Store
 from celeriac.message import Claim, Fate
+from celeriac.polling import readable
 from celeriac.worker.intake import Intake
 from celeriac.worker.slots import Slot
 
@@ -271,7 +272,7 @@ def _replies(
 
 def waiting(connection: Connection) -> bytes:
     """The reply, which stays unread."""
-    readable(connection.fileno(), 10)
+    readable(connection.fileno(), seconds=10)
     with socket.socket(fileno=os.dup(connection.fileno())) as peeking:
         return peeking.recv(65536, socket.MSG_PEEK)
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from celeriac import signals
 from celeriac.app import Celery
 from celeriac.exceptions import Fenced, ImproperlyConfigured
+from celeriac.polling import readable
 from celeriac.routing import Router
 from celeriac.signals import Signal
 from celeriac.testing.tasks import ping
@@ -28,7 +29,6 @@ from celeriac.worker.household import Household
 from celeriac.worker.making import make_child, make_life
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.options import WorkerOptions
-from celeriac.worker.polling import readable
 from celeriac.worker.slots import Slots
 
 test_worker_starting = Signal(name="test_worker_starting")

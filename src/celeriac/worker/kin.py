@@ -8,11 +8,11 @@ import signal
 import time
 from collections.abc import Callable
 
+from celeriac.polling import readable
 from celeriac.worker import originals
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Plan
 from celeriac.worker.orders import STOP
-from celeriac.worker.polling import readable
 from celeriac.worker.relief import Relief
 from celeriac.worker.slots import Slot
 

@@ -12,6 +12,7 @@ import threading
 
 from celeriac import signals
 from celeriac.exceptions import Fenced, WorkerShutdown, WorkerTerminate
+from celeriac.polling import readable
 from celeriac.worker import originals, stacks, telemetry
 from celeriac.worker.births import Lines
 from celeriac.worker.child import Child, Plan
@@ -19,7 +20,6 @@ from celeriac.worker.household import Household
 from celeriac.worker.making import make_child, make_life
 from celeriac.worker.options import WorkerOptions
 from celeriac.worker.orders import Obedience
-from celeriac.worker.polling import readable
 from celeriac.worker.telling import Telling
 
 #: What a child says upward.

@@ -14,6 +14,7 @@ from typing import Any
 
 from celeriac import signals
 from celeriac.exceptions import Fenced, OperationalError
+from celeriac.polling import readable
 from celeriac.ports import Broker
 from celeriac.worker import banner, originals, stacks
 from celeriac.worker.child import Child, ColdStop, Plan
@@ -24,7 +25,6 @@ from celeriac.worker.making import make_child, make_life
 from celeriac.worker.names import node_name, owner_name
 from celeriac.worker.node import Place, Running
 from celeriac.worker.orders import Obedience
-from celeriac.worker.polling import readable
 from celeriac.worker.presence import Presence
 from celeriac.worker.runners.port import WISHES
 from celeriac.worker.telling import Telling

@@ -18,13 +18,13 @@ from celeriac.exceptions import CeleriacError, OperationalError
 from celeriac.logical import clock
 from celeriac.panel import panel
 from celeriac.patterns import matcher_of
+from celeriac.polling import readable
 from celeriac.ports import Bus, Listening
 from celeriac.wire.broadcast import Answer, Command, pack_answer, unpack_command
 from celeriac.wire.saferepr import safe_repr
 from celeriac.worker.aside import in_a_fork
 from celeriac.worker.commands import commands
 from celeriac.worker.node import Node
-from celeriac.worker.polling import readable
 
 #: Seconds for which an answer is kept for a client that may be gone.
 KEEP = 60.0
@@ -87,7 +87,7 @@ class Switchboard:
         descriptor = self.fileno()
         if time.monotonic() >= self._next:
             return True
-        return descriptor is not None and readable(descriptor, seconds=0.0)
+        return descriptor is not None and bool(readable(descriptor, seconds=0.0))
 
     def _hear(self, payload: bytes) -> None:
         try:

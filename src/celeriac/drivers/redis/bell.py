@@ -18,9 +18,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
 
-from celeriac.drivers.redis.connection import Connection, checked, pack, readable
+from celeriac.drivers.redis.connection import Connection, checked, pack
 from celeriac.drivers.redis.keys import Keys
 from celeriac.exceptions import OperationalError
+from celeriac.polling import readable
 
 #: Seconds after which, at the latest, the server calls off who stands in line, who then stands again. Long,
 #: since every child says it: that a connection died in silence the kernel finds out sooner (keepalive), or
@@ -74,7 +75,7 @@ class Bell:
     @property
     def is_called(self) -> bool:
         """Whether `wake` was called since somebody waited last; says so once."""
-        return bool(readable(self._wake_reader, 0.0)) and self._drain()
+        return bool(readable(self._wake_reader, seconds=0.0)) and self._drain()
 
     def stand(self, behind: bytes = b"", replies: int = 0) -> None:
         """Stand in line; with commands, as they go over the wire, that Redis is to run when we stand no
@@ -90,12 +91,12 @@ class Bell:
         """Wait at most so long; without a queue nothing rings."""
         deadline = time.monotonic() + max(0.0, seconds)
         if not self.standing:
-            ended = readable(self._wake_reader, deadline - time.monotonic())
+            ended = readable(self._wake_reader, seconds=deadline - time.monotonic())
             return Heard.A_CALL if ended and self._drain() else Heard.NOTHING
         connection = self._connection
         line = connection.fileno()
         while True:
-            ready = readable(line, min(deadline, self._overdue) - time.monotonic(), self._wake_reader)
+            ready = readable(line, self._wake_reader, seconds=min(deadline, self._overdue) - time.monotonic())
             if not connection.is_open:
                 raise OperationalError("the connection was closed while it waited for messages")
             if self._wake_reader in ready and self._drain():

@@ -10,7 +10,6 @@ import contextlib
 import math
 import os
 import re
-import select
 import socket
 import struct
 import time
@@ -23,6 +22,7 @@ from hiredis import pack_command as _pack
 
 from celeriac.drivers.redis.address import Address
 from celeriac.exceptions import OperationalError
+from celeriac.polling import readable
 
 #: Bytes asked of the kernel at once; large enough for a batch of 64 small messages in one call.
 READ_SIZE = 65536
@@ -218,7 +218,7 @@ class Connection:
     def buffered(self) -> Any:
         """A reply that has arrived whole, or False; never waits longer than one read of what is there."""
         reply = self._reader.gets()
-        if reply is False and self._stream is not None and readable(self._stream.fileno(), 0):
+        if reply is False and self._stream is not None and readable(self._stream.fileno(), seconds=0.0):
             data = b""
             try:
                 data = self._stream.recv(READ_SIZE)
@@ -234,7 +234,9 @@ class Connection:
     def has_more(self, seconds: float) -> bool:
         """Whether something has arrived, after at most so many seconds."""
         return (
-            self._stream is None or self._reader.has_data() or bool(readable(self._stream.fileno(), seconds))
+            self._stream is None
+            or self._reader.has_data()
+            or bool(readable(self._stream.fileno(), seconds=seconds))
         )
 
     def shut(self) -> None:
@@ -370,14 +372,6 @@ def checked(reply: Any, connection: Connection) -> Any:
             connection.close()
         raise error from reply
     return reply
-
-
-def readable(descriptor: int, seconds: float, *more: int) -> list[int]:
-    """Which of the descriptors have something to read, after at most so many seconds."""
-    poll = select.poll()
-    for one in (descriptor, *more):
-        poll.register(one, select.POLLIN)
-    return [one for one, _ in poll.poll(max(0.0, seconds) * 1000)]
 
 
 def _keep_alive(sock: socket.socket) -> None:
