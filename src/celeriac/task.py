@@ -559,6 +559,11 @@ class Task(Generic[P, R]):
             return False
         return True
 
+    def ignores(self, app: App, options: Mapping[str, Any]) -> bool:
+        """Whether nobody will store the result of this call."""
+        said = options.get("ignore_result") if options else None
+        return bool(self.constants(app).ignore_result if said is None else said)
+
     def constants(self, app: App) -> Constants:
         """What all its calls through this app have in common, until a setting or an attribute changes."""
         known = self._constants
@@ -626,7 +631,7 @@ class Task(Generic[P, R]):
         result: AsyncResult[R] = (
             self.AsyncResult(task_id) if self._has_own_results else AsyncResult(task_id, None, self.name, app)
         )
-        result.ignored = self._ignored(app, options)
+        result.ignored = self.ignores(app, options)
         parent = requests.current()
         if parent is not None and self.trail and options.get("add_to_parent", True):
             parent.children.append(result)
@@ -638,7 +643,7 @@ class Task(Generic[P, R]):
         """The message of each call; its result is added to `results`."""
         app, name = self.app, self.name
         checked = app.strict_typing if self.typing is None else self.typing
-        check, ignored = self._parameters.check, self._ignored(app, options)
+        check, ignored = self._parameters.check, self.ignores(app, options)
         for args in calls:
             if checked:
                 check(name, args, {})
@@ -652,11 +657,6 @@ class Task(Generic[P, R]):
             result.ignored = ignored
             results.append(result)
             yield message
-
-    def _ignored(self, app: App, options: Mapping[str, Any]) -> bool:
-        """Whether nobody will store the result of this call."""
-        said = options.get("ignore_result") if options else None
-        return bool(self.constants(app).ignore_result if said is None else said)
 
     def _apply_in_place(
         self, args: Sequence[Any], kwargs: Mapping[str, Any], options: dict[str, Any]

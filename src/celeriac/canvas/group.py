@@ -156,9 +156,7 @@ class group(Signature):
                 member = task.id or id_of_member(own_id, index)
                 if is_written:
                     task.freeze(member, root_id=root_id, parent_id=parent_id, group_index=index)
-                promised: AsyncResult[Any] = AsyncResult(member, app=self.app)
-                promised.ignored = task.ignores({**self.options, **task.options})
-                results.append(promised)
+                results.append(task.promised(member, {**self.options, **task.options}))
             else:
                 results.append(task.freeze(root_id=root_id, parent_id=parent_id, group_index=index))
         return GroupResult(own_id, [result for result in results if result is not None], app=self.app)

@@ -135,8 +135,8 @@ class Signature(dict[str, Any]):
         args, kwargs, options = self._merge(args, kwargs, options)
         task_id = options["task_id"] = options.get("task_id") or new_id()
         task = self._registered()
-        result: AsyncResult[Any] = AsyncResult(task_id, task_name=self.task, app=self.app)
-        result.ignored = self.ignores(options)
+        result = self.promised(task_id, options)
+        result.task_name = self.task
         return Prepared((Call(self.task, args, kwargs, options, task),), result)
 
     def members(self) -> int:
@@ -200,19 +200,23 @@ class Signature(dict[str, Any]):
         options["task_id"] = task_id
         if group_index is not None:
             options["group_index"] = group_index
+        return self.promised(task_id, options)
+
+    def promised(self, task_id: str, options: Mapping[str, Any]) -> AsyncResult[Any]:
+        """The result that a call with these options will have."""
         result: AsyncResult[Any] = AsyncResult(task_id, app=self.app)
         result.ignored = self.ignores(options)
         return result
 
     def ignores(self, options: Mapping[str, Any]) -> bool:
         """Whether nobody will store the result of a call with these options, as far as this process knows."""
+        app = self.app
+        # Not every signature that is written down shall make its app ready.
+        known = self._registered() if self._type is not None or app.finalized else None
+        if known is not None:
+            return bool(known.ignores(app, options))
         said = options.get("ignore_result")
-        if said is None:
-            app = self.app
-            # Not every signature that is written down shall make its app ready.
-            known = self._registered() if self._type is not None or app.finalized else None
-            said = known.constants(app).ignore_result if known is not None else app.conf.task_ignore_result
-        return bool(said)
+        return bool(app.conf.task_ignore_result if said is None else said)
 
     def link(self, callback: Any) -> Any:
         """Call it with the value, when this succeeds; returns the callback."""
